@@ -1,0 +1,1 @@
+//! The macros of twistor; use them through the `twistor` crate.

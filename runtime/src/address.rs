@@ -1,0 +1,95 @@
+//! Addresses: where a port listens and whom a connection talks to.
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    path::PathBuf,
+};
+
+/// One end of a connection: an IPv4, IPv6 or UNIX address, or a host name that is not looked up yet.
+///
+/// `Display` is what a person would type: `127.0.0.1:8007`, `[::1]:8007`, `/run/echo.sock`, `example.com:80`.
+///
+/// ```
+/// use twistor::address::Address;
+///
+/// let address = Address::from("127.0.0.1:8007".parse::<std::net::SocketAddr>().unwrap());
+/// assert_eq!((address.host().as_str(), address.port()), ("127.0.0.1", 8007));
+/// assert_eq!(address.to_string(), "127.0.0.1:8007");
+/// ```
+#[doc(alias = "IAddress")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IPv4 host and port.
+    #[doc(alias = "IPv4Address")]
+    IPv4(SocketAddrV4),
+    /// An IPv6 host and port, with flow information and scope.
+    #[doc(alias = "IPv6Address")]
+    IPv6(SocketAddrV6),
+    /// The path of a UNIX socket; `None` for an unnamed one.
+    #[doc(alias = "UNIXAddress")]
+    Unix(Option<PathBuf>),
+    /// A host name and a port, before the name is looked up.
+    #[doc(alias = "HostnameAddress")]
+    Hostname(String, u16),
+}
+
+impl Address {
+    /// The port number; 0 for a UNIX address.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::IPv4(at) => at.port(),
+            Self::IPv6(at) => at.port(),
+            Self::Unix(_) => 0,
+            Self::Hostname(_, port) => *port,
+        }
+    }
+
+    /// The host in text: a numeric address (with `%scope` if it has one), a path, or a name.
+    pub fn host(&self) -> String {
+        match self {
+            Self::IPv4(at) => at.ip().to_string(),
+            Self::IPv6(at) if at.scope_id() != 0 => format!("{}%{}", at.ip(), at.scope_id()),
+            Self::IPv6(at) => at.ip().to_string(),
+            Self::Unix(path) => path.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            Self::Hostname(name, _) => name.clone(),
+        }
+    }
+
+    /// The socket address, for IPv4 and IPv6.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::IPv4(at) => Some(SocketAddr::V4(*at)),
+            Self::IPv6(at) => Some(SocketAddr::V6(*at)),
+            Self::Unix(_) | Self::Hostname(..) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    /// An IPv4 address that came in over an IPv6 socket (`::ffff:127.0.0.1`) stays IPv6, as the socket is.
+    fn from(at: SocketAddr) -> Self {
+        match at {
+            SocketAddr::V4(at) => Self::IPv4(at),
+            SocketAddr::V6(at) => Self::IPv6(at),
+        }
+    }
+}
+
+impl From<(IpAddr, u16)> for Address {
+    fn from(at: (IpAddr, u16)) -> Self {
+        SocketAddr::from(at).into()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IPv4(at) => at.fmt(f),
+            Self::IPv6(at) => at.fmt(f),
+            Self::Unix(Some(path)) => path.display().fmt(f),
+            Self::Unix(None) => f.write_str("(unnamed)"),
+            Self::Hostname(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The shared cell of a Deferred, and the one loop that runs callbacks.
+//!
+//! A pending Deferred is a chain of *sources*. Each has a [`Slot`], where its outcome will lie; whoever waits for a source is a [`Step`]
+//! in that slot. Firing wakes the step, which *pulls* the outcome out of the slot, runs its piece of user code, fills its own slot and
+//! hands back the next step. So a chain of any length runs in one loop, and a value never needs a place of its own on the way.
+//!
+//! ```text
+//!              wait(step)                 fill(outcome)                take()
+//!   Empty ───────────────▶ Waiting ───────────────────▶ Done ───────────────▶ Taken
+//!     │                                                  ▲                     (a later fill drops its value)
+//!     └──────────────────── fill(outcome) ───────────────┘
+//! ```
+//!
+//! While a link is pending its two ends hold each other: the slot owns the step, so that callbacks run although nobody kept the Deferred,
+//! and the step owns the source, so that it can pull. Every fire takes both ends apart, and a [`Resolver`](super::Resolver) always fires,
+//! at the latest when it is dropped.
+use crate::{
+    error::{AbandonedError, CancelledBy, CancelledError},
+    failure::Failure,
+    report::{drop_guarded, report},
+};
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    panic::Location,
+    rc::Rc,
+    task::Waker,
+};
+
+/// An eventual outcome.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+/// How deep fires nest on the stack; deeper ones are queued, and done before the fire at this depth returns.
+const MAX_DEPTH: u32 = 64;
+
+/// Something that waits: it is stepped when the source it waits for has its outcome.
+pub(crate) trait Step {
+    /// Does one piece of work and returns whoever is to be stepped next.
+    fn step(self: Rc<Self>) -> Option<Rc<dyn Step>>;
+
+    /// From now on the source is the one in `source`, an `Option<Rc<dyn Source<T>>>` for the `T` that this step waits for; the caller
+    /// puts the step into its slot. `false`: this step cannot be moved. A coroutine cannot, since its wait lies in the user's frame.
+    fn adopt(&self, source: &mut dyn Any) -> bool {
+        let _ = source;
+        false
+    }
+}
+
+/// What lies upstream of a source: the way that a cancel takes.
+pub(crate) enum Up {
+    /// Nothing: this is a leaf, or a coroutine in a foreign await. It is the one to be forced.
+    Here,
+    /// It waits for this one.
+    One(Rc<dyn Upstream>),
+    /// It waits for these, in this order.
+    Many(Vec<Rc<dyn Upstream>>),
+    /// Its user code runs right now: the cancel is kept for what that code waits for next.
+    Busy,
+    /// It has its outcome.
+    Over,
+}
+
+/// The untyped side of a source: where it stands in the chain, and how it is cancelled.
+pub(crate) trait Upstream {
+    fn upstream(&self) -> Up;
+
+    /// Keeps a cancel that met [`Up::Busy`].
+    fn keep_cancel(&self, why: &CancelledError);
+
+    /// Ends the source that is [`Up::Here`].
+    fn force(self: Rc<Self>, why: &CancelledError);
+
+    /// The source that a callback's result comes from, where that is another Deferred: for the debug text.
+    fn following(&self) -> Option<*const ()> {
+        None
+    }
+
+    /// An executor outside polls what hangs on this source, with this waker: a coroutine in a foreign await takes it as its own.
+    fn assist(self: Rc<Self>, waker: &Waker) {
+        let _ = waker;
+    }
+}
+
+/// A source of a `T`.
+pub(crate) trait Source<T>: Upstream {
+    fn slot(&self) -> &Slot<T>;
+}
+
+/// Where a source's outcome lies, and who waits for it.
+pub(crate) struct Slot<T> {
+    state: Cell<SlotState<T>>,
+    /// The line that made the source, for the report of a failure that nobody took.
+    made: &'static Location<'static>,
+}
+
+enum SlotState<T> {
+    Empty,
+    Step(Rc<dyn Step>),
+    Waker(Waker),
+    Done(Outcome<T>),
+    Taken,
+}
+
+impl<T> Slot<T> {
+    pub(crate) fn new(made: &'static Location<'static>) -> Self {
+        Self { state: Cell::new(SlotState::Empty), made }
+    }
+
+    pub(crate) fn made(&self) -> &'static Location<'static> {
+        self.made
+    }
+
+    /// Takes the outcome, if it is there.
+    pub(crate) fn take(&self) -> Option<Outcome<T>> {
+        match self.state.replace(SlotState::Taken) {
+            SlotState::Done(outcome) => Some(outcome),
+            other => {
+                self.state.set(other);
+                None
+            }
+        }
+    }
+
+    /// Whether the source has had its outcome, taken or not.
+    pub(crate) fn is_fired(&self) -> bool {
+        self.peek(|state| matches!(state, SlotState::Done(_) | SlotState::Taken))
+    }
+
+    /// Whether the outcome lies here, for somebody to take.
+    pub(crate) fn is_done(&self) -> bool {
+        self.peek(|state| matches!(state, SlotState::Done(_)))
+    }
+
+    /// Shows the outcome that lies here.
+    pub(crate) fn show<R>(&self, look: impl FnOnce(Option<&Outcome<T>>) -> R) -> R {
+        self.peek(|state| look(if let SlotState::Done(outcome) = state { Some(outcome) } else { None }))
+    }
+
+    fn peek<R>(&self, look: impl FnOnce(&SlotState<T>) -> R) -> R {
+        let state = self.state.replace(SlotState::Taken);
+        let seen = look(&state);
+        self.state.set(state);
+        seen
+    }
+
+    /// Lets `step` wait here; what waited here before (an earlier poll of the same await) goes.
+    pub(crate) fn wait(&self, step: Rc<dyn Step>) {
+        debug_assert!(!self.is_fired(), "nobody waits at a slot that has been filled");
+        self.state.set(SlotState::Step(step));
+    }
+
+    /// Lets a foreign task wait here.
+    pub(crate) fn wait_waker(&self, waker: &Waker) {
+        match self.state.replace(SlotState::Empty) {
+            SlotState::Waker(old) if old.will_wake(waker) => self.state.set(SlotState::Waker(old)),
+            _ => self.state.set(SlotState::Waker(waker.clone())),
+        }
+    }
+
+    /// Nobody waits here any more; the source goes on.
+    pub(crate) fn forget_waiter(&self) {
+        match self.state.replace(SlotState::Empty) {
+            over @ (SlotState::Done(_) | SlotState::Taken) => self.state.set(over),
+            waiting => drop_guarded(waiting),
+        }
+    }
+
+    /// Takes the step that waits here, to hand it to another source.
+    pub(crate) fn take_step(&self) -> Option<Rc<dyn Step>> {
+        match self.state.replace(SlotState::Empty) {
+            SlotState::Step(step) => Some(step),
+            other => {
+                self.state.set(other);
+                None
+            }
+        }
+    }
+
+    /// Puts the outcome in and returns whoever is to be stepped. If there is an outcome already, this one is dropped in silence.
+    pub(crate) fn fill(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
+        match self.state.replace(SlotState::Done(outcome)) {
+            SlotState::Empty => None,
+            SlotState::Step(step) => Some(step),
+            SlotState::Waker(waker) => {
+                // user code: a foreign waker
+                waker.wake();
+                None
+            }
+            over @ (SlotState::Done(_) | SlotState::Taken) => {
+                drop_guarded(self.state.replace(over));
+                None
+            }
+        }
+    }
+}
+
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        match std::mem::replace(self.state.get_mut(), SlotState::Taken) {
+            SlotState::Done(outcome) => ends_here(outcome, self.made),
+            other => drop_guarded(other),
+        }
+    }
+}
+
+/// Drops an outcome that nobody takes; a failure is reported.
+///
+/// Not reported: a [`CancelledError`], because somebody asked for it, and an [`AbandonedError`] that has passed no callback and no
+/// coroutine, because then nobody was waiting.
+pub(crate) fn ends_here<T>(outcome: Outcome<T>, made: &'static Location<'static>) {
+    match outcome {
+        Ok(value) => drop_guarded(value),
+        Err(failure) => {
+            let untouched = failure.check::<AbandonedError>() && failure.frames().len() == 1;
+            if !untouched && !failure.check::<CancelledError>() {
+                report(failure, format!("Deferred made at {made}"));
+            }
+        }
+    }
+}
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static QUEUE: RefCell<VecDeque<Rc<dyn Step>>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Steps `first` and everybody that this wakes in turn.
+///
+/// One loop, because a chain of a million links must not need a million stack frames. User code inside a step may fire again: such a
+/// call nests on the stack up to [`MAX_DEPTH`] and is queued beyond.
+pub(crate) fn run(first: Rc<dyn Step>) {
+    let depth = DEPTH.get();
+    if depth >= MAX_DEPTH {
+        QUEUE.with_borrow_mut(|queue| queue.push_back(first));
+        return;
+    }
+    DEPTH.set(depth + 1);
+    let mut next = Some(first);
+    loop {
+        while let Some(step) = next {
+            next = step.step();
+        }
+        if depth + 1 < MAX_DEPTH {
+            break;
+        }
+        next = QUEUE.with_borrow_mut(VecDeque::pop_front);
+        if next.is_none() {
+            break;
+        }
+    }
+    DEPTH.set(depth);
+}
+
+/// Cancels `from`: walks up, in a loop, to the innermost sources that are not fired, and ends those.
+pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
+    // the ways still to walk, the next one last
+    let mut ways = vec![from];
+    while let Some(at) = ways.pop() {
+        match at.upstream() {
+            Up::Here => at.force(why),
+            Up::One(up) => ways.push(up),
+            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
+            Up::Busy => at.keep_cancel(why),
+            Up::Over => {}
+        }
+    }
+}
+
+/// Offers `waker` to every coroutine in a foreign await that `from` hangs on.
+pub(crate) fn assist_from(from: Rc<dyn Upstream>, waker: &Waker) {
+    let mut ways = vec![from];
+    while let Some(at) = ways.pop() {
+        match at.upstream() {
+            Up::Here => at.assist(waker),
+            Up::One(up) => ways.push(up),
+            Up::Many(ups) => {
+                ways.extend(ups.into_iter().rev());
+            }
+            Up::Busy | Up::Over => {}
+        }
+    }
+}
+
+/// The error of a `cancel` called at `place`.
+pub(crate) fn cancelled_at(place: &'static Location<'static>) -> CancelledError {
+    CancelledError::new(CancelledBy::Caller, place)
+}

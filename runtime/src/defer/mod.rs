@@ -1,0 +1,34 @@
+//! Deferreds: results that come later, and the functions that wait for them.
+//!
+//! A [`Deferred<T>`] is an eventual `Result<T, Failure>` with one consumer. The value comes from its [`Resolver`], the other half.
+//! Everything happens at once: when [`Resolver::callback`] returns, each callback that could run has run.
+//!
+//! ```
+//! use twistor::defer::Deferred;
+//!
+//! let (deferred, resolver) = Deferred::new();
+//! let doubled = deferred.add_callback(|n: u32| Ok(n * 2));
+//! doubled.add_callback(|n| println!("{n}")).detach();
+//! resolver.callback(21);                       // prints 42 before it returns
+//! ```
+//!
+//! | Twisted | here |
+//! |---|---|
+//! | `Deferred()`, `succeed(x)`, `fail(e)` | [`Deferred::new`], [`Deferred::succeed`], [`Deferred::fail`] |
+//! | `d.callback(x)`, `d.errback(e)` | [`Resolver::callback`], [`Resolver::errback`] |
+//! | `d.addCallback(f)` and its like | [`Deferred::add_callback`] and its like; each gives the Deferred of the next value |
+//! | `d.cancel()` | [`Deferred::cancel`], and [`Deferred::canceller`] to do it from elsewhere |
+//! | `gatherResults([a, b])` | [`gather_results([a, b])`](gather_results()) |
+mod chain;
+mod deferred;
+mod list;
+mod resolver;
+mod then;
+mod timeout;
+
+pub use deferred::{CancelHandle, Deferred, IntoDeferred};
+pub use list::{FirstError, Gather, gather_results};
+pub use resolver::{Cancelling, Resolver, SharedResolver};
+
+pub(crate) use chain::{Slot, Source, Step, Up, Upstream, cancel_from, ends_here, run};
+pub(crate) use deferred::State;

@@ -1,0 +1,330 @@
+//! Resolver: the firing half of a Deferred. It holds the leaf, where every chain begins.
+use super::{
+    chain::{Outcome, Slot, Source, Up, Upstream, run},
+    deferred::Deferred,
+};
+use crate::{
+    error::{AbandonedError, AlreadyCalledError, CancelledError},
+    failure::{Failure, Frame},
+    report::{drop_guarded, guarded, report},
+};
+use std::{cell::Cell, fmt, panic::Location, rc::Rc};
+
+/// Where a chain begins: what [`Deferred::new`] makes.
+struct Leaf<T, C> {
+    slot: Slot<T>,
+    canceller: Cell<Option<C>>,
+    phase: Cell<Phase>,
+}
+
+/// What has happened to a leaf, beyond what its slot knows.
+#[derive(Clone, Copy)]
+enum Phase {
+    Open,
+    Fired(&'static Location<'static>),
+    /// Cancelled without a canceller: a shared resolver may fire once more and is not told off.
+    Cancelled,
+    /// Cancelled through its canceller.
+    CancelledByCanceller,
+}
+
+/// A leaf without its canceller's type.
+trait Fire<T>: Source<T> {
+    fn phase(&self) -> Phase;
+    fn set_phase(&self, phase: Phase);
+    /// Drops the canceller: firing ends its task, and with it any cycle through it.
+    fn drop_canceller(&self);
+}
+
+impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
+    fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.set(phase);
+    }
+
+    fn drop_canceller(&self) {
+        if std::mem::size_of::<C>() > 0 || std::mem::needs_drop::<C>() {
+            drop_guarded(self.canceller.take());
+        }
+    }
+}
+
+impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Source<T> for Leaf<T, C> {
+    fn slot(&self) -> &Slot<T> {
+        &self.slot
+    }
+}
+
+impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
+    fn upstream(&self) -> Up {
+        if self.slot.is_fired() { Up::Over } else { Up::Here }
+    }
+
+    fn keep_cancel(&self, _why: &CancelledError) {
+        // never asked: a leaf runs no code
+    }
+
+    fn force(self: Rc<Self>, why: &CancelledError) {
+        if !matches!(self.phase.get(), Phase::Open) {
+            // its canceller is running and has cancelled it again
+            return;
+        }
+        let canceller = self.canceller.take();
+        self.phase.set(if canceller.is_some() { Phase::CancelledByCanceller } else { Phase::Cancelled });
+        if let Some(canceller) = canceller {
+            let right = Cancelling(self.clone());
+            // user code
+            if let Err(failure) = guarded(|| Frame::of_closure::<C>(self.slot.made()), || canceller(right)) {
+                report(failure, format!("canceller of the Deferred made at {}", self.slot.made()));
+            }
+        }
+        fill(&*self, Err(why.clone().into()));
+    }
+}
+
+fn fill<T>(leaf: &dyn Fire<T>, outcome: Outcome<T>) {
+    if let Some(next) = leaf.slot().fill(outcome) {
+        run(next);
+    }
+}
+
+/// The firing half of a [`Deferred`]: fires it once, with a value or a failure.
+///
+/// Firing is synchronous: when [`callback`](Self::callback) returns, all that could run has run. (Fires that user code makes from inside
+/// nest 64 deep on the stack; deeper ones are queued and done before the fire at that depth returns.) So end your own borrows first: what
+/// runs may call you back.
+///
+/// A Resolver that is dropped unfired fails its Deferred with [`AbandonedError`]: nothing waits for ever in silence.
+///
+/// ```
+/// use twistor::defer::Deferred;
+///
+/// let (deferred, resolver) = Deferred::<u32>::new();
+/// drop(resolver);
+/// deferred.add_errback(|failure| {
+///     assert_eq!(failure.to_string(), "The Resolver was dropped before it fired.");
+///     Ok(0)
+/// });
+/// ```
+#[must_use = "a Resolver that is dropped fails its Deferred with AbandonedError"]
+pub struct Resolver<T: 'static> {
+    leaf: Option<Rc<dyn Fire<T>>>,
+}
+
+/// The right to fire that a canceller is given. If it fires nothing, the Deferred fails with [`CancelledError`].
+pub struct Cancelling<T: 'static>(Rc<dyn Fire<T>>);
+
+/// The canceller of a leaf that has none.
+pub(super) type NoCanceller<T> = fn(Cancelling<T>);
+
+/// Makes a leaf and its resolver.
+pub(super) fn leaf<T: 'static, C>(canceller: Option<C>, made: &'static Location<'static>) -> (Rc<dyn Source<T>>, Resolver<T>)
+where
+    C: FnOnce(Cancelling<T>) + 'static,
+{
+    let leaf = Rc::new(Leaf {
+        slot: Slot::new(made),
+        canceller: Cell::new(canceller),
+        phase: Cell::new(Phase::Open),
+    });
+    (leaf.clone(), Resolver { leaf: Some(leaf) })
+}
+
+impl<T: 'static> Resolver<T> {
+    /// Fires the Deferred with `value`. After a cancel it does nothing.
+    #[track_caller]
+    pub fn callback(mut self, value: T) {
+        if let Some(leaf) = self.leaf.take() {
+            fire(&*leaf, Ok(value), Location::caller());
+        }
+    }
+
+    /// Fires the Deferred with a failure. After a cancel it does nothing.
+    #[track_caller]
+    pub fn errback(mut self, failure: impl Into<Failure>) {
+        let failure = failure.into();
+        if let Some(leaf) = self.leaf.take() {
+            fire(&*leaf, Err(failure), Location::caller());
+        }
+    }
+
+    /// Fires with whichever it is.
+    #[track_caller]
+    pub fn resolve(mut self, result: Result<T, Failure>) {
+        if let Some(leaf) = self.leaf.take() {
+            fire(&*leaf, result, Location::caller());
+        }
+    }
+
+    /// Fails the Deferred with [`AbandonedError`] whose source is `reason`, the loss that made it impossible to answer.
+    pub(crate) fn abandon(mut self, reason: &Failure) {
+        if let Some(leaf) = self.leaf.take() {
+            let error = AbandonedError::new().caused_by(reason.shared_value());
+            fire(&*leaf, Err(error.into()), Location::caller());
+        }
+    }
+
+    /// Whether anybody still wants the result: `false` once the Deferred has been cancelled. A producer that keeps Resolvers in a queue
+    /// drops those that are not wanted.
+    pub fn is_wanted(&self) -> bool {
+        self.leaf.as_ref().is_some_and(|leaf| !leaf.slot().is_fired())
+    }
+
+    /// A resolver for several places: it can be cloned, and firing it a second time is an error instead of a compile error.
+    pub fn shared(mut self) -> SharedResolver<T> {
+        SharedResolver(Rc::new(Self { leaf: self.leaf.take() }))
+    }
+}
+
+fn fire<T>(leaf: &dyn Fire<T>, outcome: Outcome<T>, place: &'static Location<'static>) {
+    leaf.drop_canceller();
+    if matches!(leaf.phase(), Phase::Open) {
+        leaf.set_phase(Phase::Fired(place));
+        fill(leaf, outcome);
+    } else {
+        drop_guarded(outcome);
+    }
+}
+
+impl<T: 'static> Drop for Resolver<T> {
+    fn drop(&mut self) {
+        if let Some(leaf) = self.leaf.take()
+            && !leaf.slot().is_fired()
+        {
+            fire(&*leaf, Err(AbandonedError::new().into()), Location::caller());
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Resolver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.leaf {
+            Some(leaf) => write!(f, "<Resolver of the Deferred made at {}>", leaf.slot().made()),
+            None => f.write_str("<Resolver, fired>"),
+        }
+    }
+}
+
+impl<T: 'static> Cancelling<T> {
+    /// Fires the Deferred with `value` instead of [`CancelledError`].
+    pub fn callback(self, value: T) {
+        fill(&*self.0, Ok(value));
+    }
+
+    /// Fires the Deferred with this failure instead of [`CancelledError`].
+    #[track_caller]
+    pub fn errback(self, failure: impl Into<Failure>) {
+        fill(&*self.0, Err(failure.into()));
+    }
+}
+
+impl<T: 'static> fmt::Debug for Cancelling<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Cancelling of the Deferred made at {}>", self.0.slot().made())
+    }
+}
+
+/// A [`Resolver`] for several places: the first of them fires, the others are told.
+///
+/// ```
+/// use twistor::defer::Deferred;
+///
+/// let (deferred, resolver) = Deferred::new();
+/// let (one, other) = (resolver.shared(), ());
+/// let two = one.clone();
+/// assert!(one.callback(1).is_ok());
+/// assert!(two.callback(2).unwrap_err().to_string().starts_with("The Deferred has been fired already, at "));
+/// # let _ = (deferred, other);
+/// ```
+pub struct SharedResolver<T: 'static>(Rc<Resolver<T>>);
+
+impl<T: 'static> SharedResolver<T> {
+    /// Fires the Deferred with `value`.
+    ///
+    /// # Errors
+    /// [`AlreadyCalledError`] if it has been fired. After a cancel one late fire is `Ok` and dropped, unless the Deferred has a canceller:
+    /// that one was told, and a fire after it is an error.
+    #[track_caller]
+    pub fn callback(&self, value: T) -> Result<(), AlreadyCalledError> {
+        self.resolve(Ok(value))
+    }
+
+    /// Fires the Deferred with a failure.
+    ///
+    /// # Errors
+    /// As for [`callback`](Self::callback).
+    #[track_caller]
+    pub fn errback(&self, failure: impl Into<Failure>) -> Result<(), AlreadyCalledError> {
+        self.resolve(Err(failure.into()))
+    }
+
+    #[track_caller]
+    fn resolve(&self, outcome: Outcome<T>) -> Result<(), AlreadyCalledError> {
+        let Some(leaf) = &self.0.leaf else { return Err(AlreadyCalledError { first: None }) };
+        match leaf.phase() {
+            Phase::Open => fire(&**leaf, outcome, Location::caller()),
+            // the one late fire; the next finds it fired
+            Phase::Cancelled => {
+                leaf.set_phase(Phase::Fired(Location::caller()));
+                drop_guarded(outcome);
+            }
+            Phase::CancelledByCanceller => return Err(AlreadyCalledError { first: None }),
+            Phase::Fired(first) => return Err(AlreadyCalledError { first: Some(first) }),
+        }
+        Ok(())
+    }
+
+    /// Whether anybody still wants the result.
+    pub fn is_wanted(&self) -> bool {
+        self.0.is_wanted()
+    }
+}
+
+impl<T: 'static> Clone for SharedResolver<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: 'static> fmt::Debug for SharedResolver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl<T: 'static> Deferred<T> {
+    /// A Deferred that has not fired, and the [`Resolver`] that will fire it. One allocation.
+    ///
+    /// ```
+    /// let (deferred, resolver) = twistor::defer::Deferred::new();
+    /// deferred.add_callback(|name: &str| println!("hello {name}")).detach();
+    /// resolver.callback("twistor");
+    /// ```
+    #[track_caller]
+    #[expect(clippy::new_ret_no_self, reason = "a Deferred comes into being together with its Resolver")]
+    pub fn new() -> (Self, Resolver<T>) {
+        let (source, resolver) = leaf::<T, NoCanceller<T>>(None, Location::caller());
+        (Self::pending(source), resolver)
+    }
+
+    /// A Deferred that knows how to give up what it waits for: `canceller` runs once if it is cancelled before it has fired.
+    ///
+    /// The canceller may fire through the [`Cancelling`] it is given; if it does not, the Deferred fails with [`CancelledError`]. Still one
+    /// allocation. A panic in it is reported, and the Deferred fails all the same.
+    ///
+    /// ```
+    /// use twistor::defer::Deferred;
+    ///
+    /// let (deferred, _resolver) = Deferred::<u32>::with_canceller(|cancelling| cancelling.callback(0));
+    /// deferred.cancel();
+    /// deferred.map(|n| assert_eq!(n, 0)).detach();
+    /// ```
+    #[track_caller]
+    pub fn with_canceller(canceller: impl FnOnce(Cancelling<T>) + 'static) -> (Self, Resolver<T>) {
+        let (source, resolver) = leaf(Some(canceller), Location::caller());
+        (Self::pending(source), resolver)
+    }
+}

@@ -1,0 +1,300 @@
+//! A callback: one allocation that is at once the one who waits for what stands before it and the source of what comes after.
+//!
+//! ```text
+//!   Call(f, upstream) ── step: pull, run f ──▶ Running ──▶ Over                   f gave a result: it lies in the slot
+//!                                                 └──▶ Follow(inner) ── step ──▶ Over      f gave a Deferred that is pending
+//! ```
+//! Whoever waits for a node that begins to follow is handed over to the inner source if it can be, and the node is gone: an endless loop
+//! of callbacks that each return the next Deferred needs two nodes and no more.
+use super::{
+    chain::{Outcome, Slot, Source, Step, Up, Upstream, cancel_from},
+    deferred::{Deferred, IntoDeferred, State},
+};
+use crate::{
+    error::{CancelledError, CircularChainError},
+    failure::{Failure, Frame, enter_function},
+    report::{drop_guarded, panicked},
+};
+use std::{
+    any::Any,
+    cell::Cell,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    rc::Rc,
+};
+
+/// What stands in a chain: takes the outcome before it and makes the Deferred after it.
+pub(crate) trait Callback<T, U>: 'static {
+    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U>;
+
+    /// The frame for the function that the user wrote.
+    fn frame(made: &'static Location<'static>) -> Frame;
+}
+
+/// A callback for the value; a failure passes it.
+pub(crate) struct OnValue<F>(pub(crate) F);
+/// A callback for the failure; a value passes it.
+pub(crate) struct OnFailure<F>(pub(crate) F);
+/// One function for both.
+pub(crate) struct OnBoth<F>(pub(crate) F);
+/// A function for each.
+pub(crate) struct OnEither<F, G>(pub(crate) F, pub(crate) G);
+
+impl<T, U, F, R> Callback<T, U> for OnValue<F>
+where
+    F: FnOnce(T) -> R + 'static,
+    R: IntoDeferred<Value = U>,
+{
+    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
+        for_value(self.0, outcome, made, |f, value| f(value).into_deferred())
+    }
+
+    fn frame(made: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(made)
+    }
+}
+
+impl<T, F, R> Callback<T, T> for OnFailure<F>
+where
+    F: FnOnce(Failure) -> R + 'static,
+    R: IntoDeferred<Value = T>,
+{
+    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<T> {
+        match outcome {
+            Err(failure) => (self.0)(failure).into_deferred(),
+            value => {
+                drop_guarded(self.0);
+                Deferred::ready(value, made)
+            }
+        }
+    }
+
+    fn frame(made: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(made)
+    }
+}
+
+impl<T, U, F, R> Callback<T, U> for OnBoth<F>
+where
+    F: FnOnce(Outcome<T>) -> R + 'static,
+    R: IntoDeferred<Value = U>,
+{
+    fn call(self, outcome: Outcome<T>, _made: &'static Location<'static>) -> Deferred<U> {
+        (self.0)(outcome).into_deferred()
+    }
+
+    fn frame(made: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(made)
+    }
+}
+
+impl<T, U, F, G, R, S> Callback<T, U> for OnEither<F, G>
+where
+    F: FnOnce(T) -> R + 'static,
+    R: IntoDeferred<Value = U>,
+    G: FnOnce(Failure) -> S + 'static,
+    S: IntoDeferred<Value = U>,
+{
+    fn call(self, outcome: Outcome<T>, _made: &'static Location<'static>) -> Deferred<U> {
+        match outcome {
+            Ok(value) => {
+                drop_guarded(self.1);
+                (self.0)(value).into_deferred()
+            }
+            Err(failure) => {
+                drop_guarded(self.0);
+                (self.1)(failure).into_deferred()
+            }
+        }
+    }
+
+    fn frame(made: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(made)
+    }
+}
+
+pub(crate) struct Then<T, U, F> {
+    stage: Cell<Stage<T, U, F>>,
+    slot: Slot<U>,
+    /// A cancel that came while the callback ran.
+    kept: Cell<Option<Box<CancelledError>>>,
+}
+
+enum Stage<T, U, F> {
+    Call(F, Rc<dyn Source<T>>),
+    Running,
+    Follow(Rc<dyn Source<U>>),
+    Over,
+}
+
+impl<T: 'static, U: 'static, F> Then<T, U, F>
+where
+    F: Callback<T, U>,
+{
+    /// Puts `f` behind `upstream`.
+    pub(crate) fn attach(upstream: Rc<dyn Source<T>>, f: F, made: &'static Location<'static>) -> Rc<dyn Source<U>> {
+        let node = Rc::new(Self {
+            stage: Cell::new(Stage::Running),
+            slot: Slot::new(made),
+            kept: Cell::new(None),
+        });
+        upstream.slot().wait(node.clone());
+        node.stage.set(Stage::Call(f, upstream));
+        node
+    }
+
+    fn peek<R>(&self, look: impl FnOnce(&Stage<T, U, F>) -> R) -> R {
+        let stage = self.stage.replace(Stage::Running);
+        let seen = look(&stage);
+        self.stage.set(stage);
+        seen
+    }
+
+    fn finish(&self, outcome: Outcome<U>) -> Option<Rc<dyn Step>> {
+        self.stage.set(Stage::Over);
+        self.kept.take();
+        self.slot.fill(outcome)
+    }
+
+    fn follow(self: Rc<Self>, inner: Rc<dyn Source<U>>) -> Option<Rc<dyn Step>> {
+        if Rc::as_ptr(&inner).cast::<()>() == Rc::as_ptr(&self).cast::<()>() {
+            drop(inner);
+            return self.finish(Err(CircularChainError::new().into()));
+        }
+        let kept = self.kept.take();
+        let again = kept.is_some().then(|| inner.clone() as Rc<dyn Upstream>);
+        // a CancelHandle that names this node must find the way on through it
+        let named = Rc::weak_count(&self) > 0;
+        let waiter = if named { None } else { self.slot.take_step() };
+        if let Some(waiter) = waiter {
+            if waiter.adopt(&mut Some(inner.clone())) {
+                self.stage.set(Stage::Over);
+                inner.slot().wait(waiter);
+            } else {
+                self.slot.wait(waiter);
+                self.stage.set(Stage::Follow(inner.clone()));
+                inner.slot().wait(self.clone());
+            }
+        } else {
+            self.stage.set(Stage::Follow(inner.clone()));
+            inner.slot().wait(self.clone());
+        }
+        drop(self);
+        if let (Some(inner), Some(why)) = (again, kept) {
+            cancel_from(inner, &why);
+        }
+        None
+    }
+}
+
+impl<T: 'static, U: 'static, F> Step for Then<T, U, F>
+where
+    F: Callback<T, U>,
+{
+    fn step(self: Rc<Self>) -> Option<Rc<dyn Step>> {
+        match self.stage.replace(Stage::Running) {
+            Stage::Call(f, upstream) => {
+                let Some(outcome) = upstream.slot().take() else {
+                    self.stage.set(Stage::Call(f, upstream));
+                    return None;
+                };
+                drop(upstream);
+                match call(f, outcome, self.slot.made()).settle() {
+                    State::Ready(outcome) => self.finish(outcome),
+                    State::Pending(inner) => self.follow(inner),
+                }
+            }
+            Stage::Follow(inner) => {
+                let Some(outcome) = inner.slot().take() else {
+                    self.stage.set(Stage::Follow(inner));
+                    return None;
+                };
+                drop(inner);
+                self.finish(outcome)
+            }
+            other => {
+                self.stage.set(other);
+                None
+            }
+        }
+    }
+
+    fn adopt(&self, source: &mut dyn Any) -> bool {
+        let stage = self.stage.replace(Stage::Running);
+        let (stage, old) = match stage {
+            Stage::Call(f, old) => match source.downcast_mut().and_then(Option::take) {
+                Some(new) => (Stage::Call(f, new), Some(old as Rc<dyn Upstream>)),
+                None => (Stage::Call(f, old), None),
+            },
+            Stage::Follow(old) => match source.downcast_mut().and_then(Option::take) {
+                Some(new) => (Stage::Follow(new), Some(old as Rc<dyn Upstream>)),
+                None => (Stage::Follow(old), None),
+            },
+            other => (other, None),
+        };
+        self.stage.set(stage);
+        old.is_some()
+    }
+}
+
+impl<T: 'static, U: 'static, F> Upstream for Then<T, U, F>
+where
+    F: Callback<T, U>,
+{
+    fn upstream(&self) -> Up {
+        self.peek(|stage| match stage {
+            Stage::Call(_, upstream) => Up::One(upstream.clone()),
+            Stage::Follow(inner) => Up::One(inner.clone()),
+            Stage::Running => Up::Busy,
+            Stage::Over => Up::Over,
+        })
+    }
+
+    fn keep_cancel(&self, why: &CancelledError) {
+        self.kept.set(Some(Box::new(why.clone())));
+    }
+
+    fn force(self: Rc<Self>, _why: &CancelledError) {
+        // never asked: a callback is never `Up::Here`
+    }
+
+    fn following(&self) -> Option<*const ()> {
+        self.peek(|stage| match stage {
+            Stage::Follow(inner) => Some(Rc::as_ptr(inner).cast()),
+            _ => None,
+        })
+    }
+}
+
+impl<T: 'static, U: 'static, F> Source<U> for Then<T, U, F>
+where
+    F: Callback<T, U>,
+{
+    fn slot(&self) -> &Slot<U> {
+        &self.slot
+    }
+}
+
+/// Runs one piece of user code of a chain: what it gives, or a failed Deferred if it panics.
+pub(crate) fn call<T, U, F: Callback<T, U>>(f: F, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
+    let before = enter_function(F::frame(made).function());
+    // user code
+    let given = catch_unwind(AssertUnwindSafe(|| f.call(outcome, made)));
+    enter_function(before);
+    given.unwrap_or_else(|payload| Deferred::ready(Err(panicked(payload, F::frame(made))), made))
+}
+
+/// What every callback for the value does with an outcome: `f` takes a value through `run`, a failure passes.
+pub(crate) fn for_value<T, U, F>(
+    f: F,
+    outcome: Outcome<T>,
+    made: &'static Location<'static>,
+    run: impl FnOnce(F, T) -> Deferred<U>,
+) -> Deferred<U> {
+    match outcome {
+        Ok(value) => run(f, value),
+        Err(failure) => {
+            drop_guarded(f);
+            Deferred::ready(Err(failure.passing(Frame::of_closure::<F>(made))), made)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Time limits on what a chain waits for.
+use super::{
+    deferred::{Deferred, IntoDeferred, State},
+    then::OnBoth,
+};
+use crate::{
+    error::{CancelledBy, CancelledError, TimeoutError},
+    failure::Failure,
+    time::ReactorTime,
+};
+use std::{cell::Cell, panic::Location, rc::Rc, time::Duration};
+
+impl<T: 'static> Deferred<T> {
+    /// Gives what was added so far a time limit: when `after` has passed it is cancelled, and the [`CancelledError`] that
+    /// comes of it becomes a [`TimeoutError`].
+    ///
+    /// Anything else that comes stays what it is: a value that the canceller gave, an error of its own, a coroutine that
+    /// recovered. What is added after this is not covered: the timer ends when what stands before it has its result.
+    /// On a fired Deferred no timer is made.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use twistor::{defer::Deferred, error::TimeoutError, task::Clock};
+    ///
+    /// let clock = Clock::new();
+    /// let (deferred, _resolver) = Deferred::<u32>::new();
+    /// let limited = deferred.add_timeout(Duration::from_secs(10), &clock);
+    /// clock.advance(Duration::from_secs(10));
+    /// limited.add_errback(|failure| {
+    ///     assert!(failure.check::<TimeoutError>());
+    ///     Ok(0)
+    /// });
+    /// ```
+    #[doc(alias = "addTimeout")]
+    #[track_caller]
+    pub fn add_timeout(self, after: Duration, clock: &impl ReactorTime) -> Self {
+        self.limited(after, clock, Location::caller(), move |result, after| match result {
+            Err(failure) if failure.check::<CancelledError>() => {
+                Err(TimeoutError::with_text(format!("no result within {after:?}")).caused_by(failure.shared_value()).into())
+            }
+            other => other,
+        })
+    }
+
+    /// The same with a handler of your own: when the limit has struck, `handler` gets whatever came and the limit, and what it returns is
+    /// the result, also where an earlier errback had turned the cancellation into a value.
+    #[track_caller]
+    pub fn add_timeout_with<R: IntoDeferred<Value = T>>(
+        self,
+        after: Duration,
+        clock: &impl ReactorTime,
+        handler: impl FnOnce(Result<T, Failure>, Duration) -> R + 'static,
+    ) -> Self {
+        self.limited(after, clock, Location::caller(), handler)
+    }
+
+    fn limited<R: IntoDeferred<Value = T>>(
+        self,
+        after: Duration,
+        clock: &impl ReactorTime,
+        place: &'static Location<'static>,
+        handler: impl FnOnce(Result<T, Failure>, Duration) -> R + 'static,
+    ) -> Self {
+        let source = match self.settle() {
+            State::Ready(outcome) => return Self::ready(outcome, place),
+            State::Pending(source) => source,
+        };
+        let limited = Self::pending(source);
+        let canceller = limited.canceller();
+        let struck = Rc::new(Cell::new(false));
+        let strike = struck.clone();
+        let timer = clock.schedule(
+            after,
+            Box::new(move || {
+                strike.set(true);
+                canceller.cancel_for(&CancelledError::new(CancelledBy::Timeout(after), place));
+            }),
+        );
+        let ended = move |result: Result<T, Failure>| {
+            if struck.get() {
+                handler(result, after).into_deferred()
+            } else {
+                // it cannot have run, so this cannot fail
+                let _ = timer.cancel();
+                result.into_deferred()
+            }
+        };
+        limited.link(OnBoth(ended), place)
+    }
+}

@@ -1,0 +1,348 @@
+//! Named ends and misuses: why a connection is over, why an attempt failed, what was called at the wrong time.
+//!
+//! Every error is a struct with the name it has in Twisted. Some are *of a kind*: a [`ConnectionDone`] and a
+//! [`ConnectionLost`] are both a [`ConnectionClosed`], and [`Failure::check`](crate::failure::Failure::check) answers for the
+//! kind as for the type itself. The table of kinds stands in [`is_kind`], in one place.
+//!
+//! ```
+//! use twistor::error::{ConnectionClosed, ConnectionDone, ConnectionLost};
+//! use twistor::failure::Failure;
+//!
+//! let reason = Failure::new(ConnectionDone::new());
+//! assert!(reason.check::<ConnectionClosed>() && !reason.check::<ConnectionLost>());
+//! assert_eq!(reason.error_message(), "Connection was closed cleanly.");
+//! ```
+use crate::address::Address;
+use std::{any::TypeId, error::Error, fmt, io, panic::Location, sync::Arc, time::Duration};
+
+/// A kind of error: [`ConnectionDone`], [`ConnectionLost`] and [`ConnectionAborted`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectionClosed;
+
+/// A kind of error: [`CannotListenError`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct BindError;
+
+macro_rules! errors {
+    ($($(#[$doc:meta])+ $name:ident: $text:literal;)*) => {$(
+        $(#[$doc])+
+        ///
+        /// Its display text is one sentence; an operating system's number and a text of its own come after a colon.
+        #[derive(Debug, Clone, Default)]
+        pub struct $name {
+            os_error: Option<i32>,
+            text: Option<Box<str>>,
+            cause: Option<Arc<dyn Error + Send + Sync>>,
+        }
+
+        impl $name {
+            /// The error with its default sentence.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// The error with `text` after its default sentence.
+            pub fn with_text(text: impl Into<String>) -> Self {
+                Self { text: Some(text.into().into_boxed_str()), ..Self::default() }
+            }
+
+            /// The error with the number (if there is one) and the text of an operating system's error.
+            pub fn from_io(error: &io::Error) -> Self {
+                let (os_error, text) = io_parts(error);
+                Self { os_error, text: Some(text.into_boxed_str()), cause: None }
+            }
+
+            /// The same error, with what caused it behind [`source`](Error::source).
+            #[must_use]
+            pub fn caused_by(self, cause: Arc<dyn Error + Send + Sync>) -> Self {
+                Self { cause: Some(cause), ..self }
+            }
+
+            /// The operating system's number, such as `ECONNREFUSED`.
+            pub fn os_error(&self) -> Option<i32> {
+                self.os_error
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                sentence(f, $text, self.os_error, self.text.as_deref())
+            }
+        }
+
+        impl Error for $name {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+            }
+        }
+    )*};
+}
+
+errors! {
+    /// The connection was closed in an orderly way, by either side.
+    ConnectionDone: "Connection was closed cleanly";
+    /// The connection broke: a reset, a time-out of the network, an error of the socket.
+    ConnectionLost: "Connection to the other side was lost in a non-clean fashion";
+    /// The connection was cut off on this side, by `abort_connection`.
+    ConnectionAborted: "Connection was aborted locally using abort_connection";
+    /// A connection could not be made.
+    ConnectError: "An error occurred while connecting";
+    /// Nobody listens at the address.
+    ConnectionRefusedError: "Connection was refused by other side";
+    /// The network gave up on the attempt.
+    #[doc(alias = "TCPTimedOutError")]
+    TcpTimedOutError: "TCP connection timed out";
+    /// The network has no way to the address.
+    NoRouteError: "No route to host";
+    /// The local address chosen for an attempt could not be bound.
+    ConnectBindError: "Couldn't bind the local address of the connection";
+    /// The name of a host was not found.
+    #[doc(alias = "DNSLookupError")]
+    DnsLookupError: "DNS lookup failed";
+    /// A caller ended an attempt.
+    UserError: "User aborted connection";
+    /// Something took longer than it was given.
+    TimeoutError: "User timeout caused connection failure";
+    /// A message was longer than its protocol allows.
+    MessageLengthError: "Message is too long to send or to receive";
+    /// A call that has run was cancelled, reset or delayed.
+    AlreadyCalled: "Tried to cancel an already-called event";
+    /// A cancelled call was cancelled, reset or delayed again.
+    AlreadyCancelled: "Tried to cancel an already-cancelled event";
+    /// A factory refused to build a protocol for the connection.
+    NoProtocol: "The factory built no protocol for the connection";
+    /// A port that does not listen was asked to stop.
+    NotListeningError: "The port is not listening";
+    /// The reactor was asked to stop while it does not run.
+    ReactorNotRunning: "The reactor is not running";
+    /// `run` was called while the same reactor runs.
+    ReactorAlreadyRunning: "The reactor is already running";
+    /// The reactor has been closed: it takes no timers, ports or connections any more.
+    ReactorClosed: "The reactor has been closed";
+    /// A coroutine waits for a future that no reactor and no executor can wake.
+    NoReactorError: "No reactor lives in this thread, and no executor polls the result: nothing can wake this coroutine";
+    /// A Resolver was dropped before it fired its Deferred.
+    AbandonedError: "The Resolver was dropped before it fired";
+    /// A callback returned the very Deferred that it is making.
+    CircularChainError: "A callback returned the Deferred it is making: the chain would wait for itself";
+    /// A transport was used in a way its protocol's framing has no word for.
+    FramingError: "The framing of this connection does not know that call";
+    /// An error that is nothing but its text: what `Failure::message` makes.
+    MessageError: "Error";
+}
+
+/// What maps to [`ConnectionRefusedError`] and its like: the error that a failed attempt to connect gets.
+pub(crate) fn connect_error(error: &io::Error) -> crate::failure::Failure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).into(),
+        io::ErrorKind::TimedOut => TcpTimedOutError::from_io(error).into(),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => NoRouteError::from_io(error).into(),
+        _ => ConnectError::from_io(error).into(),
+    }
+}
+
+/// Whether an error of type `concrete` is of the kind `kind` besides being itself.
+pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
+    macro_rules! kinds {
+        ($($name:ty: $($of:ty),+;)*) => {$(
+            if concrete == TypeId::of::<$name>() {
+                return $(kind == TypeId::of::<$of>())||+;
+            }
+        )*};
+    }
+    kinds! {
+        ConnectionDone: ConnectionClosed;
+        ConnectionLost: ConnectionClosed;
+        ConnectionAborted: ConnectionLost, ConnectionClosed;
+        CannotListenError: BindError;
+        ConnectionRefusedError: ConnectError;
+        TcpTimedOutError: ConnectError;
+        NoRouteError: ConnectError;
+        ConnectBindError: ConnectError;
+        UserError: ConnectError;
+        TimeoutError: UserError, ConnectError;
+    }
+    false
+}
+
+/// The number and the text of an operating system's error, without the number in the text.
+fn io_parts(error: &io::Error) -> (Option<i32>, String) {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(number) => (Some(number), text.trim_end_matches(&format!(" (os error {number})")).to_owned()),
+        None => (None, text),
+    }
+}
+
+fn sentence(f: &mut fmt::Formatter<'_>, sentence: &str, os_error: Option<i32>, text: Option<&str>) -> fmt::Result {
+    f.write_str(sentence)?;
+    if let Some(number) = os_error {
+        write!(f, ": {number}")?;
+    }
+    if let Some(text) = text {
+        write!(f, ": {}", text.trim_end_matches('.'))?;
+    }
+    f.write_str(".")
+}
+
+/// A port could not be opened: where, and what the operating system said.
+#[derive(Debug, Clone)]
+pub struct CannotListenError {
+    interface: String,
+    port: u16,
+    cause: Arc<io::Error>,
+}
+
+impl CannotListenError {
+    /// The error for `interface` (empty: every interface) and `port`.
+    pub fn new(interface: impl Into<String>, port: u16, cause: io::Error) -> Self {
+        Self { interface: interface.into(), port, cause: Arc::new(cause) }
+    }
+
+    /// The interface that was asked for; empty means every interface.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// The port number that was asked for.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the operating system said.
+    pub fn socket_error(&self) -> &io::Error {
+        &self.cause
+    }
+}
+
+impl fmt::Display for CannotListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let interface = if self.interface.is_empty() { "any" } else { &self.interface };
+        write!(f, "Couldn't listen on {interface}:{}: {}.", self.port, self.cause)
+    }
+}
+
+impl Error for CannotListenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
+/// An attempt to connect was cancelled: it keeps the address that was being connected to.
+#[derive(Debug, Clone)]
+pub struct ConnectingCancelledError {
+    address: Address,
+}
+
+impl ConnectingCancelledError {
+    /// The error for an attempt to reach `address`.
+    pub fn new(address: Address) -> Self {
+        Self { address }
+    }
+
+    /// The address that was being connected to.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl fmt::Display for ConnectingCancelledError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "The attempt to connect to {} was cancelled.", self.address)
+    }
+}
+
+impl Error for ConnectingCancelledError {}
+
+/// Who cancelled a Deferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CancelledBy {
+    /// A call of `cancel`.
+    Caller,
+    /// A time limit of this length.
+    Timeout(Duration),
+}
+
+/// A Deferred was cancelled; it says by whom, and at which line.
+#[derive(Debug, Clone)]
+pub struct CancelledError {
+    by: CancelledBy,
+    place: &'static Location<'static>,
+}
+
+impl CancelledError {
+    pub(crate) fn new(by: CancelledBy, place: &'static Location<'static>) -> Self {
+        Self { by, place }
+    }
+
+    /// Who cancelled.
+    pub fn by(&self) -> CancelledBy {
+        self.by
+    }
+
+    /// Where: the line that called `cancel`, or that set the time limit.
+    pub fn place(&self) -> &'static Location<'static> {
+        self.place
+    }
+}
+
+impl fmt::Display for CancelledError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            CancelledBy::Caller => write!(f, "Cancelled at {}.", self.place),
+            CancelledBy::Timeout(after) => write!(f, "Cancelled by the time limit of {after:?} set at {}.", self.place),
+        }
+    }
+}
+
+impl Error for CancelledError {}
+
+/// A shared resolver was fired again: it names the line that fired it first.
+#[derive(Debug, Clone)]
+pub struct AlreadyCalledError {
+    pub(crate) first: Option<&'static Location<'static>>,
+}
+
+impl fmt::Display for AlreadyCalledError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first {
+            Some(place) => write!(f, "The Deferred has been fired already, at {place}."),
+            None => f.write_str("The Deferred has been fired or cancelled already."),
+        }
+    }
+}
+
+impl Error for AlreadyCalledError {}
+
+/// User code panicked: the message, and which piece of user code it was.
+#[derive(Debug, Clone)]
+pub struct Panicked {
+    message: Box<str>,
+}
+
+impl Panicked {
+    pub(crate) fn new(payload: &(dyn std::any::Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "(a payload that is no text)".to_owned());
+        Self { message: message.into_boxed_str() }
+    }
+
+    /// What the panic said.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "panicked: {}", self.message)
+    }
+}
+
+impl Error for Panicked {}

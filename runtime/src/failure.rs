@@ -1,0 +1,230 @@
+//! Failure: the error value of a Deferred's errback side, with the way it came.
+use crate::error::{MessageError, is_kind};
+use std::{
+    any::{TypeId, type_name},
+    backtrace::Backtrace,
+    cell::Cell,
+    error::Error,
+    fmt,
+    fmt::Write as _,
+    panic::Location,
+    sync::{Arc, OnceLock},
+};
+
+/// An error and the way it came: what travels down the errback side of a Deferred, and what `?` makes of any error.
+///
+/// It is one pointer; a clone counts up. It is `Send` and `Sync`. Clones share the error, and each keeps its own trail: the
+/// frames of callbacks and coroutines that it has passed. The trail costs nothing until there is an error.
+///
+/// ```
+/// use twistor::failure::Failure;
+///
+/// fn port(text: &str) -> Result<u16, Failure> {
+///     Ok(text.parse()?)
+/// }
+///
+/// let failure = port("80a").unwrap_err();
+/// assert!(failure.check::<std::num::ParseIntError>());
+/// assert_eq!(failure.to_string(), "invalid digit found in string");
+/// assert!(failure.traceback().starts_with("Traceback (most recent call last):\n"));
+/// ```
+///
+/// `Display` is the error's message, `{:?}` one line with type and message, `{:#?}` the whole traceback.
+#[derive(Clone)]
+#[doc(alias = "twisted.python.failure")]
+pub struct Failure(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    error: Arc<dyn Error + Send + Sync>,
+    type_id: TypeId,
+    type_name: &'static str,
+    /// Innermost first: where the failure was made, then each place that it passed.
+    trail: Vec<Frame>,
+    backtrace: Option<Arc<Backtrace>>,
+}
+
+/// One step of a traceback: a place in the source, and the function it stands in where that is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    function: &'static str,
+    location: &'static Location<'static>,
+}
+
+impl Frame {
+    pub(crate) const fn new(function: &'static str, location: &'static Location<'static>) -> Self {
+        Self { function, location }
+    }
+
+    /// A frame for the closure type `F`: its name tells the function that it was written in.
+    pub(crate) fn of_closure<F>(location: &'static Location<'static>) -> Self {
+        Self::new(type_name::<F>().trim_end_matches("::{{closure}}"), location)
+    }
+
+    /// The path of the function, empty where it is not known.
+    pub fn function(&self) -> &'static str {
+        self.function
+    }
+
+    /// File, line and column.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.location)?;
+        if self.function.is_empty() { Ok(()) } else { write!(f, ", in {}", self.function) }
+    }
+}
+
+thread_local! {
+    /// The coroutine or callback that runs now: the function a new failure is made in.
+    static FUNCTION: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// Whether a failure captures the native stack of the place where it is made: with `RUST_LIB_BACKTRACE=1` and not with `RUST_BACKTRACE`,
+/// which many machines set for panics.
+fn wants_backtrace() -> bool {
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    *WANTED.get_or_init(|| std::env::var_os("RUST_LIB_BACKTRACE").is_some_and(|value| value != "0"))
+}
+
+/// Says which function runs from now on and gives back which one ran: the caller puts it back.
+pub(crate) fn enter_function(name: &'static str) -> &'static str {
+    FUNCTION.replace(name)
+}
+
+/// The function that runs now, for a frame.
+pub(crate) fn current_function() -> &'static str {
+    FUNCTION.get()
+}
+
+impl Failure {
+    /// A failure that holds `error`; the first frame of its trail is the caller's line.
+    #[track_caller]
+    pub fn new<E: Error + Send + Sync + 'static>(error: E) -> Self {
+        Self(Arc::new(Inner {
+            error: Arc::new(error),
+            type_id: TypeId::of::<E>(),
+            type_name: type_name::<E>(),
+            trail: vec![Frame::new(current_function(), Location::caller())],
+            backtrace: wants_backtrace().then(|| Arc::new(Backtrace::force_capture())),
+        }))
+    }
+
+    /// A failure that is nothing but a text.
+    ///
+    /// ```
+    /// let failure = twistor::failure::Failure::message("the cupboard is bare");
+    /// assert_eq!(failure.to_string(), "Error: the cupboard is bare.");
+    /// ```
+    #[track_caller]
+    pub fn message(text: impl Into<String>) -> Self {
+        Self::new(MessageError::with_text(text))
+    }
+
+    /// Whether the error is an `E`, or of the kind `E` (see [`error`](crate::error)).
+    pub fn check<E: 'static>(&self) -> bool {
+        let wanted = TypeId::of::<E>();
+        self.0.type_id == wanted || is_kind(self.0.type_id, wanted)
+    }
+
+    /// The failure itself if it is an `E` or of that kind, else an `Err` with the same failure: `let failure = failure.trap::<E>()?;`
+    /// goes on with the errors that are meant and passes the others on untouched.
+    pub fn trap<E: 'static>(self) -> Result<Self, Self> {
+        if self.check::<E>() { Ok(self) } else { Err(self) }
+    }
+
+    /// The error.
+    pub fn value(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0.error
+    }
+
+    /// The error as a shared pointer, to keep it as the cause of another one.
+    pub fn shared_value(&self) -> Arc<dyn Error + Send + Sync> {
+        self.0.error.clone()
+    }
+
+    /// The error as an `E`, if that is exactly its type.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.0.error.downcast_ref()
+    }
+
+    /// The error's message.
+    #[doc(alias = "getErrorMessage")]
+    pub fn error_message(&self) -> String {
+        self.to_string()
+    }
+
+    /// The full path of the error's type.
+    pub fn type_name(&self) -> &'static str {
+        self.0.type_name
+    }
+
+    /// The frames, innermost first: where the failure was made, then each place that it passed.
+    pub fn frames(&self) -> &[Frame] {
+        &self.0.trail
+    }
+
+    /// Whether both hold the same error (not an equal one).
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.error, &other.0.error)
+    }
+
+    /// The report: a header, the frames with the innermost last, type and message, then each cause.
+    #[doc(alias = "getTraceback")]
+    pub fn traceback(&self) -> String {
+        let mut text = String::from("Traceback (most recent call last):\n");
+        for frame in self.0.trail.iter().rev() {
+            let _ = writeln!(text, "  {frame:?}");
+        }
+        let _ = write!(text, "{}: {}", self.0.type_name, self.0.error);
+        let mut cause = self.0.error.source();
+        while let Some(error) = cause {
+            let _ = write!(text, "\nCaused by: {error}");
+            cause = error.source();
+        }
+        if let Some(backtrace) = &self.0.backtrace {
+            let _ = write!(text, "\nBacktrace of the place where it was made:\n{backtrace}");
+        }
+        text
+    }
+
+    /// Prints [`traceback`](Self::traceback) to standard error.
+    #[doc(alias = "printTraceback")]
+    pub fn print_traceback(&self) {
+        eprintln!("{}", self.traceback());
+    }
+
+    /// The same failure, one frame longer. A shared trail is copied first, so that clones go their own ways.
+    #[must_use]
+    pub(crate) fn passing(mut self, frame: Frame) -> Self {
+        Arc::make_mut(&mut self.0).trail.push(frame);
+        self
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        Self::new(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&*self.0.error, f)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            f.write_str(&self.traceback())
+        } else {
+            write!(f, "<Failure {}: {}>", self.0.type_name, self.0.error)
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What a program imports with one line: `use twistor::prelude::*;`.
+pub use crate::{
+    address::Address,
+    defer::{Deferred, Resolver, gather_results},
+    failure::Failure,
+};

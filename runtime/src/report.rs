@@ -1,0 +1,110 @@
+//! Where failures go that nobody consumed, and the one boundary around user code.
+use crate::{
+    error::Panicked,
+    failure::{Failure, Frame},
+};
+use std::{
+    cell::RefCell,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
+
+/// A failure that nobody consumed, and where it was lost.
+///
+/// `Display` is the text that the default sink logs: `Unhandled Error`, the place, the traceback.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Report {
+    /// The failure.
+    pub failure: Failure,
+    /// What lost it: `Deferred made at src/main.rs:10:5`, `connection_lost of …`.
+    pub context: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unhandled Error\n{}\n({})", self.failure.traceback(), self.context)
+    }
+}
+
+type Sink = Rc<dyn Fn(&Report)>;
+
+thread_local! {
+    static SINKS: RefCell<Vec<Sink>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes a sink out again when it is dropped.
+#[must_use = "the sink is taken out when this guard is dropped"]
+#[derive(Debug)]
+pub struct SinkGuard {
+    /// How many sinks stood below this one.
+    below: usize,
+}
+
+impl Drop for SinkGuard {
+    fn drop(&mut self) {
+        let gone = SINKS.with_borrow_mut(|sinks| sinks.split_off(self.below.min(sinks.len())));
+        drop(gone);
+    }
+}
+
+/// Sends this thread's reports to `sink` until the guard is dropped; the one set last receives them. Without any, a report is an
+/// error event of `tracing`.
+///
+/// ```
+/// use std::{cell::RefCell, rc::Rc};
+/// use twistor::{defer::Deferred, failure::Failure, report};
+///
+/// let seen = Rc::new(RefCell::new(Vec::new()));
+/// let into = seen.clone();
+/// let guard = report::push_sink(move |report| into.borrow_mut().push(report.failure.to_string()));
+/// drop(Deferred::<u32>::fail(Failure::message("nobody looks")));
+/// drop(guard);
+/// assert_eq!(*seen.borrow(), ["Error: nobody looks."]);
+/// ```
+pub fn push_sink(sink: impl Fn(&Report) + 'static) -> SinkGuard {
+    SINKS.with_borrow_mut(|sinks| {
+        sinks.push(Rc::new(sink));
+        SinkGuard { below: sinks.len() - 1 }
+    })
+}
+
+/// Sends a failure that nobody consumed to the sink. While the thread's storage is being torn down it goes to `tracing`.
+pub(crate) fn report(failure: Failure, context: impl Into<String>) {
+    let report = Report { failure, context: context.into() };
+    let sink = SINKS.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten();
+    match sink {
+        Some(sink) => {
+            // user code: a sink that panics must not take the program with it
+            if catch_unwind(AssertUnwindSafe(|| sink(&report))).is_err() {
+                tracing::error!("{report}");
+            }
+        }
+        None => tracing::error!("{report}"),
+    }
+}
+
+/// Runs a piece of user code; a panic becomes a [`Panicked`] failure whose innermost frame is `frame()`.
+pub(crate) fn guarded<R>(frame: impl FnOnce() -> Frame, run: impl FnOnce() -> R) -> Result<R, Failure> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| panicked(payload, frame()))
+}
+
+#[cold]
+pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>, frame: Frame) -> Failure {
+    let failure = Failure::new(Panicked::new(&*payload)).passing(frame);
+    drop_guarded(payload);
+    failure
+}
+
+/// Drops a user's value; a panic in its `Drop` is reported and goes no further.
+pub(crate) fn drop_guarded<T>(value: T) {
+    if std::mem::needs_drop::<T>()
+        && let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(value)))
+    {
+        let failure = Failure::new(Panicked::new(&*payload));
+        // a second panic, out of the payload's own drop, has nowhere to go
+        std::mem::forget(payload);
+        report(failure, format!("drop of a {}", std::any::type_name::<T>()));
+    }
+}

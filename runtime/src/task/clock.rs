@@ -1,0 +1,90 @@
+//! A clock that a test moves by hand.
+use crate::{
+    time::{DelayedCall, ReactorTime},
+    timers::Timers,
+};
+use std::{fmt, panic::Location, rc::Rc, time::Duration};
+
+/// A clock whose time stands still until [`advance`](Self::advance) moves it: timers without waiting.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+/// use twistor::task::Clock;
+///
+/// let clock = Clock::new();
+/// let rung = Rc::new(Cell::new(false));
+/// let bell = rung.clone();
+/// clock.call_later(Duration::from_secs(2), move || bell.set(true));
+///
+/// clock.advance(Duration::from_secs(1));
+/// assert!(!rung.get());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(rung.get());
+/// ```
+#[doc(alias = "twisted.internet.task.Clock")]
+#[derive(Clone)]
+pub struct Clock(Rc<Timers>);
+
+impl Clock {
+    /// A clock at 0 seconds with no calls.
+    pub fn new() -> Self {
+        Self(Timers::new())
+    }
+
+    /// The time now.
+    pub fn seconds(&self) -> Duration {
+        self.0.now()
+    }
+
+    /// Runs `call` once, when the clock has been moved `delay` from now.
+    #[doc(alias = "callLater")]
+    #[track_caller]
+    pub fn call_later(&self, delay: Duration, call: impl FnOnce() + 'static) -> DelayedCall {
+        self.0.add(delay, Box::new(call), Location::caller())
+    }
+
+    /// The calls that are still to run, the next one first.
+    #[doc(alias = "getDelayedCalls")]
+    pub fn delayed_calls(&self) -> Vec<DelayedCall> {
+        self.0.pending()
+    }
+
+    /// Moves the clock by `by` and runs what is then due, in the order of due times; calls due at the same time run in the order in which they
+    /// were made. What such a call schedules for now runs as well.
+    ///
+    /// The clock is moved first: each call sees the time after the move, as in Twisted.
+    pub fn advance(&self, by: Duration) {
+        self.0.set_now(self.0.now().saturating_add(by));
+        while self.0.run_due(u64::MAX) {}
+    }
+
+    /// [`advance`](Self::advance)s by each of `steps` in turn.
+    pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
+        for step in steps {
+            self.advance(step);
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ReactorTime for Clock {
+    fn seconds(&self) -> Duration {
+        self.seconds()
+    }
+
+    #[track_caller]
+    fn schedule(&self, delay: Duration, call: Box<dyn FnOnce()>) -> DelayedCall {
+        self.0.add(delay, call, Location::caller())
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Clock at {:?}, {} calls>", self.seconds(), self.delayed_calls().len())
+    }
+}

@@ -1,0 +1,114 @@
+//! The timer queue: calls in order of their time, each of which can be taken out or moved.
+//!
+//! A balanced tree keyed by (due time, order): insert, remove and "what is next" are O(log n), and a cancelled call is gone from it
+//! at once. The test clock and the reactor use the same queue and differ in where "now" comes from.
+use crate::{
+    failure::Frame,
+    report::{guarded, report},
+    time::{Call, DelayedCall, State},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    panic::Location,
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+/// A queue of delayed calls over the time that [`set_now`](Self::set_now) tells it.
+#[derive(Default)]
+pub(crate) struct Timers {
+    calls: RefCell<BTreeMap<(Duration, u64), Rc<Call>>>,
+    orders: Cell<u64>,
+    now: Cell<Duration>,
+    /// Weak to itself, for the calls it makes.
+    me: Weak<Self>,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new_cyclic(|me| Self { me: me.clone(), ..Self::default() })
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.now.get()
+    }
+
+    pub(crate) fn set_now(&self, now: Duration) {
+        self.now.set(now);
+    }
+
+    /// Adds a call `delay` from now.
+    pub(crate) fn add(&self, delay: Duration, function: Box<dyn FnOnce()>, made: &'static Location<'static>) -> DelayedCall {
+        let call = Rc::new(Call {
+            due: Cell::new(self.now().saturating_add(delay)),
+            order: Cell::new(self.next_order()),
+            state: Cell::new(State::Pending),
+            function: Cell::new(Some(function)),
+            queue: self.me.clone(),
+            made,
+        });
+        self.calls.borrow_mut().insert((call.due.get(), call.order.get()), call.clone());
+        DelayedCall(call)
+    }
+
+    pub(crate) fn remove(&self, call: &Call) {
+        self.calls.borrow_mut().remove(&(call.due.get(), call.order.get()));
+    }
+
+    pub(crate) fn reschedule(&self, call: &Rc<Call>, due: Duration) {
+        self.remove(call);
+        call.due.set(due);
+        call.order.set(self.next_order());
+        self.calls.borrow_mut().insert((due, call.order.get()), call.clone());
+    }
+
+    /// When the next call is due.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.calls.borrow().first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// The calls that are still to run, the next one first.
+    pub(crate) fn pending(&self) -> Vec<DelayedCall> {
+        self.calls.borrow().values().cloned().map(DelayedCall).collect()
+    }
+
+    /// How many calls have been made so far: a mark for [`run_due`](Self::run_due).
+    pub(crate) fn mark(&self) -> u64 {
+        self.orders.get()
+    }
+
+    /// Runs the next call that is due now and was made before `mark`; `false` when there is none. Each is taken out before it runs, so
+    /// that it counts as called inside its own function.
+    pub(crate) fn run_due(&self, mark: u64) -> bool {
+        let call = {
+            let mut calls = self.calls.borrow_mut();
+            let now = self.now();
+            // within one due time the order grows, so calls made since the mark stand behind the older ones of the same time only
+            let Some((&key, _)) = calls.range(..=(now, u64::MAX)).find(|((_, order), _)| *order < mark) else { return false };
+            calls.remove(&key)
+        };
+        let Some(call) = call else { return false };
+        call.state.set(State::Called);
+        if let Some(function) = call.function.take() {
+            // user code
+            let made = call.made;
+            if let Err(failure) = guarded(|| Frame::new("call_later", made), function) {
+                report(failure, format!("a delayed call made at {made}"));
+            }
+        }
+        true
+    }
+
+    /// Takes every call out unrun; the caller drops them with nothing borrowed.
+    pub(crate) fn take_all(&self) -> Vec<DelayedCall> {
+        let calls = std::mem::take(&mut *self.calls.borrow_mut());
+        calls.into_values().map(DelayedCall).collect()
+    }
+
+    fn next_order(&self) -> u64 {
+        let order = self.orders.get();
+        self.orders.set(order + 1);
+        order
+    }
+}

@@ -1,0 +1,8 @@
+//! What twistor does, one module a module of the runtime. A test that shows a row of `tests/conformance/` carries its id in its name.
+mod clock;
+mod conformance;
+mod deferred;
+mod failure;
+mod gather;
+mod support;
+mod timeout;

@@ -1,0 +1,106 @@
+//! What the tests share.
+use std::{cell::RefCell, fmt, rc::Rc};
+use twistor::{
+    defer::Deferred,
+    failure::Failure,
+    report::{self, SinkGuard},
+};
+
+/// An error of the tests, told apart by its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bang(pub(crate) &'static str);
+
+impl fmt::Display for Bang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Bang {}
+
+/// Notes down in which order things happen.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn add(&self, what: impl fmt::Display) {
+        self.0.borrow_mut().push(what.to_string());
+    }
+
+    /// What has been noted since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+/// Collects this thread's reports while it lives.
+pub(crate) struct Reports {
+    seen: Rc<RefCell<Vec<String>>>,
+    _sink: SinkGuard,
+}
+
+impl Reports {
+    pub(crate) fn new() -> Self {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let into = seen.clone();
+        let sink = report::push_sink(move |report| into.borrow_mut().push(report.to_string()));
+        Self { seen, _sink: sink }
+    }
+
+    /// The texts of the reports since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.seen.take()
+    }
+}
+
+/// Where a Deferred's result is kept when it comes.
+pub(crate) struct Outcome<T>(Rc<RefCell<Option<Result<T, Failure>>>>);
+
+/// Watches `deferred`: the result is taken as soon as it comes.
+pub(crate) fn watch<T: 'static>(deferred: Deferred<T>) -> Outcome<T> {
+    let cell = Rc::new(RefCell::new(None));
+    let into = cell.clone();
+    deferred.add_both(move |result| *into.borrow_mut() = Some(result)).detach();
+    Outcome(cell)
+}
+
+impl<T: fmt::Debug> Outcome<T> {
+    pub(crate) fn is_pending(&self) -> bool {
+        self.0.borrow().is_none()
+    }
+
+    /// The value; a failure or nothing at all fails the test.
+    #[track_caller]
+    pub(crate) fn value(&self) -> T {
+        match self.0.take() {
+            Some(Ok(value)) => value,
+            Some(Err(failure)) => panic!("failed: {failure:#?}"),
+            None => panic!("no result yet"),
+        }
+    }
+
+    /// The failure; a value or nothing at all fails the test.
+    #[track_caller]
+    pub(crate) fn failure(&self) -> Failure {
+        match self.0.take() {
+            Some(Err(failure)) => failure,
+            Some(Ok(value)) => panic!("succeeded with {value:?}"),
+            None => panic!("no result yet"),
+        }
+    }
+}
+
+/// A Deferred's result that has to be there by now.
+#[track_caller]
+pub(crate) fn now<T: fmt::Debug + 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
+    watch(deferred).0.take().expect("a result that is there")
+}
+
+/// Runs `test` on a thread with a stack of 2 MiB.
+pub(crate) fn on_small_stack(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(2 << 20).spawn(test).unwrap().join().unwrap();
+}

@@ -1,0 +1,2 @@
+//! The layers of ARCHITECTURE.md, held to the `use` paths of the code.
+fn main() {}
