@@ -1,1 +1,17 @@
-//! The macros of twistor; use them through the `twistor` crate.
+//! The macros of twistor; use them through the `twistor` crate, where each is documented.
+mod attr;
+mod diag;
+mod inline_callbacks;
+mod names;
+mod paths;
+mod rewrite;
+mod signature;
+mod spans;
+
+use proc_macro::TokenStream;
+
+#[expect(missing_docs, reason = "documented at the re-export, where examples can run")]
+#[proc_macro_attribute]
+pub fn inline_callbacks(options: TokenStream, item: TokenStream) -> TokenStream {
+    inline_callbacks::expand(options.into(), item.into()).into()
+}

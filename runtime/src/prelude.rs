@@ -3,4 +3,5 @@ pub use crate::{
     address::Address,
     defer::{Deferred, Resolver, gather_results},
     failure::Failure,
+    inline_callbacks, return_value, yield_,
 };

@@ -1,6 +1,8 @@
 //! What twistor does, one module a module of the runtime. A test that shows a row of `tests/conformance/` carries its id in its name.
+mod cancelling;
 mod clock;
 mod conformance;
+mod coroutine;
 mod deferred;
 mod failure;
 mod gather;

@@ -127,9 +127,9 @@ impl<T> Slot<T> {
         self.peek(|state| matches!(state, SlotState::Done(_) | SlotState::Taken))
     }
 
-    /// Whether the outcome lies here, for somebody to take.
-    pub(crate) fn is_done(&self) -> bool {
-        self.peek(|state| matches!(state, SlotState::Done(_)))
+    /// Whether a callback or a coroutine waits here.
+    pub(crate) fn has_step(&self) -> bool {
+        self.peek(|state| matches!(state, SlotState::Step(_)))
     }
 
     /// Shows the outcome that lies here.

@@ -30,5 +30,5 @@ pub use deferred::{CancelHandle, Deferred, IntoDeferred};
 pub use list::{FirstError, Gather, gather_results};
 pub use resolver::{Cancelling, Resolver, SharedResolver};
 
-pub(crate) use chain::{Slot, Source, Step, Up, Upstream, cancel_from, ends_here, run};
+pub(crate) use chain::{Outcome, Slot, Source, Step, Up, Upstream, assist_from, cancel_from, ends_here, run};
 pub(crate) use deferred::State;

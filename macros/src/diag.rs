@@ -1,0 +1,48 @@
+//! All errors of one expansion, told at once, each at its token.
+use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
+use std::cell::RefCell;
+
+/// Collects errors. It must be [`finish`](Self::finish)ed: dropping it with errors inside would lose them.
+pub(crate) struct Diag {
+    errors: RefCell<Option<Vec<syn::Error>>>,
+}
+
+impl Diag {
+    pub(crate) fn new() -> Self {
+        Self { errors: RefCell::new(Some(Vec::new())) }
+    }
+
+    /// An error that underlines `at`.
+    pub(crate) fn at(&self, at: impl ToTokens, message: impl std::fmt::Display) {
+        self.push(syn::Error::new_spanned(at, message));
+    }
+
+    /// An error at one span.
+    pub(crate) fn span(&self, at: Span, message: impl std::fmt::Display) {
+        self.push(syn::Error::new(at, message));
+    }
+
+    pub(crate) fn push(&self, error: syn::Error) {
+        if let Some(errors) = &mut *self.errors.borrow_mut() {
+            errors.push(error);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.errors.borrow().as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// The errors as tokens, to be emitted beside the item.
+    pub(crate) fn finish(self) -> TokenStream {
+        self.errors.take().into_iter().flatten().map(|error| error.into_compile_error()).collect()
+    }
+}
+
+impl Drop for Diag {
+    fn drop(&mut self) {
+        if self.errors.get_mut().as_ref().is_some_and(|errors| !errors.is_empty()) && !std::thread::panicking() {
+            panic!("errors were collected and not told");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The rules, one function each.
+use super::model::{Coroutine, Output};
+use crate::{diag::Diag, signature};
+use syn::Type;
+
+pub(super) fn check(input: &Coroutine, diag: &Diag) {
+    signature::check_coroutine(&input.function, "#[inline_callbacks]", diag);
+    returns_something(input, diag);
+    returns_no_impl(input, diag);
+}
+
+/// ```text
+/// #[inline_callbacks] fn f() { .. }
+/// ```
+fn returns_something(input: &Coroutine, diag: &Diag) {
+    if matches!(input.output, Output::Missing) {
+        let sig = &input.function.sig;
+        let write = if sig.asyncness.is_some() { "-> Result<(), Failure>" } else { "-> Deferred<()>" };
+        diag.at(&sig.ident, format!("a coroutine's result comes later: write `{write}`"));
+    }
+}
+
+/// ```text
+/// #[inline_callbacks] fn f() -> impl IntoDeferred { .. }
+/// ```
+fn returns_no_impl(input: &Coroutine, diag: &Diag) {
+    if let Output::Deferred(ty @ Type::ImplTrait(_)) | Output::Result(ty @ Type::ImplTrait(_)) = &input.output {
+        diag.at(ty, "a coroutine names its result: write `Deferred<T>`");
+    }
+}

@@ -1,0 +1,32 @@
+//! The function beside its errors: callers still find it, with the type it says it has.
+use super::model::Coroutine;
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{FnArg, ReceiverKind, punctuated::Punctuated};
+
+/// ```text
+/// Input:   fn f(&self, name: &str) -> Deferred<()> { .. }
+/// Output:  fn f(&self, name: &str) -> Deferred<()> { loop {} }
+/// ```
+/// Without what has no meaning on its own: a `self: Handle<Self>`, which would be a second error.
+pub(super) fn fallback(input: &Coroutine) -> TokenStream {
+    let function = &input.function;
+    let mut sig = function.sig.clone();
+    sig.inputs = sig.inputs.into_iter().filter(|argument| !is_odd_receiver(argument)).collect::<Punctuated<_, _>>();
+    sig.constness = None;
+    sig.variadic = None;
+    let (attrs, vis) = (&function.attrs, &function.vis);
+    quote! {
+        #(#attrs)*
+        #[allow(unused, clippy::all, clippy::pedantic, clippy::nursery)]
+        #vis #sig { loop {} }
+    }
+}
+
+fn is_odd_receiver(argument: &FnArg) -> bool {
+    let FnArg::Receiver(receiver) = argument else { return false };
+    match &receiver.kind {
+        ReceiverKind::Typed(_, ty) => crate::signature::type_name(ty).is_some_and(|name| name == "Handle"),
+        _ => false,
+    }
+}

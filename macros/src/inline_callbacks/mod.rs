@@ -1,0 +1,29 @@
+//! `#[inline_callbacks]`: a function written step by step, as a Deferred.
+mod check;
+mod expand;
+mod fallback;
+mod model;
+mod parse;
+
+use crate::diag::Diag;
+use proc_macro2::TokenStream;
+
+pub(crate) use expand::coroutine;
+pub(crate) use model::Coroutine;
+
+/// Parse, check, expand; or the item as far as it goes, and every error.
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let diag = Diag::new();
+    let Some(input) = parse::parse(options, item.clone(), &diag) else {
+        let mut tokens = diag.finish();
+        tokens.extend(item);
+        return tokens;
+    };
+    check::check(&input, &diag);
+    if diag.is_empty() {
+        return expand::expand(&input);
+    }
+    let mut tokens = diag.finish();
+    tokens.extend(fallback::fallback(&input));
+    tokens
+}

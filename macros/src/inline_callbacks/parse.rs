@@ -1,0 +1,31 @@
+//! Reads the attribute and the function.
+use super::model::{Coroutine, Output};
+use crate::{attr, diag::Diag, paths::Root, signature::Function};
+use proc_macro2::TokenStream;
+use syn::ReturnType;
+
+/// `None` if the item is no function at all; that has been told then.
+pub(super) fn parse(options: TokenStream, item: TokenStream, diag: &Diag) -> Option<Coroutine> {
+    let mut root = Root(None);
+    for option in attr::options(options, diag) {
+        if option.name == "crate" {
+            root.0 = option.path("crate = ::path::to::twistor", diag);
+        } else {
+            option.unknown("`#[inline_callbacks]`", &["crate"], diag);
+        }
+    }
+    match syn::parse2::<Function>(item) {
+        Ok(function) => {
+            let output = match &function.sig.output {
+                ReturnType::Default => Output::Missing,
+                ReturnType::Type(_, ty) if function.sig.asyncness.is_some() => Output::Result((**ty).clone()),
+                ReturnType::Type(_, ty) => Output::Deferred((**ty).clone()),
+            };
+            Some(Coroutine { root, function, output })
+        }
+        Err(error) => {
+            diag.push(error);
+            None
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The one place that spells the path of the runtime crate.
+use crate::spans::ours;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
+
+/// The path of the `twistor` crate: `::twistor`, or what `crate = path` says.
+#[derive(Clone)]
+pub(crate) struct Root(pub(crate) Option<syn::Path>);
+
+impl Root {
+    /// `::twistor::__private`, with spans of ours at `at`.
+    pub(crate) fn private(&self, at: Span) -> TokenStream {
+        let root = self.root(at);
+        quote_spanned!(ours(at)=> #root::__private)
+    }
+
+    /// `::twistor`, with spans of ours at `at`.
+    pub(crate) fn root(&self, at: Span) -> TokenStream {
+        match &self.0 {
+            Some(path) => path.to_token_stream(),
+            None => quote_spanned!(ours(at)=> ::twistor),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The walk over a coroutine's body: `yield_!(e)` and `return_value!(e)`, on token trees.
+//!
+//! Nothing is parsed, so half-typed code expands as far as it goes and rustc's own messages stay on the user's tokens.
+use crate::spans::ours;
+use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
+use quote::quote_spanned;
+
+/// Rewrites a body.
+///
+/// ```text
+/// Input:   let n = yield_!(d)?;  return_value!(n)
+/// Output:  let n = (d).await?;   return ::core::result::Result::Ok(n)
+/// ```
+/// It enters every group, macro arguments too (`println!("{}", yield_!(d)?)`), and stops at `fn` and `impl` items, which are functions of
+/// their own.
+pub(crate) fn body(tokens: TokenStream) -> TokenStream {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut out = TokenStream::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if let Some(end) = item_end(&tokens[at..]) {
+            out.extend(tokens[at..at + end].iter().cloned());
+            at += end;
+        } else if let Some((name, group)) = call(&tokens[at..]) {
+            out.extend(if name == "yield_" { awaited(&name, &group) } else { returned(&name, &group) });
+            at += 3;
+        } else {
+            out.extend([inside(&tokens[at])]);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// A token with what is inside it rewritten. A group without one of our calls stays untouched: a rebuilt one has lost the spans of its ends.
+fn inside(token: &TokenTree) -> TokenTree {
+    match token {
+        TokenTree::Group(group) if has_call(group.stream()) => {
+            let mut rewritten = Group::new(group.delimiter(), body(group.stream()));
+            rewritten.set_span(group.span());
+            TokenTree::Group(rewritten)
+        }
+        other => other.clone(),
+    }
+}
+
+/// Whether one of our calls stands somewhere in `tokens`.
+pub(crate) fn has_call(tokens: TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    (0..tokens.len()).any(|at| {
+        call(&tokens[at..]).is_some() || matches!(&tokens[at], TokenTree::Group(group) if has_call(group.stream()))
+    })
+}
+
+/// `yield_ ! (..)` or `return_value ! (..)` at the start of `tokens`, with any brackets.
+fn call(tokens: &[TokenTree]) -> Option<(Ident, Group)> {
+    match tokens {
+        [TokenTree::Ident(name), TokenTree::Punct(bang), TokenTree::Group(group), ..]
+            if bang.as_char() == '!' && (name == "yield_" || name == "return_value") =>
+        {
+            Some((name.clone(), group.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// The length of the `fn` or `impl` item at the start of `tokens`.
+fn item_end(tokens: &[TokenTree]) -> Option<usize> {
+    let is_item = match tokens {
+        [TokenTree::Ident(word), TokenTree::Ident(_), ..] if word == "fn" => true,
+        [TokenTree::Ident(word), ..] => word == "impl",
+        _ => false,
+    };
+    let body = |token: &TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+    if is_item { tokens.iter().position(body).map(|at| at + 1) } else { None }
+}
+
+/// ```text
+/// Input:   yield_!(e)
+/// Output:  (e).await
+/// ```
+/// with the user's spans: an error underlines the user's expression, and a frame of a traceback names this line.
+fn awaited(name: &Ident, group: &Group) -> TokenStream {
+    let span = name.span();
+    let mut operand = Group::new(Delimiter::Parenthesis, body(group.stream()));
+    operand.set_span(group.span());
+    let mut dot = Punct::new('.', Spacing::Alone);
+    dot.set_span(span);
+    [TokenTree::Group(operand), TokenTree::Punct(dot), TokenTree::Ident(Ident::new("await", span))].into_iter().collect()
+}
+
+/// ```text
+/// Input:   return_value!(e)
+/// Output:  return ::core::result::Result::Ok(e)
+/// ```
+fn returned(name: &Ident, group: &Group) -> TokenStream {
+    let span = ours(name.span());
+    let value = if group.stream().is_empty() { unit(group.span()) } else { body(group.stream()) };
+    quote_spanned!(span=> return ::core::result::Result::Ok(#value))
+}
+
+fn unit(span: Span) -> TokenStream {
+    quote_spanned!(span=> ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::body;
+
+    fn rewritten(text: &str) -> String {
+        body(text.parse().expect("tokens")).to_string().replace(' ', "")
+    }
+
+    #[test]
+    fn calls_become_awaits_at_any_depth() {
+        assert_eq!(rewritten("let n = yield_!(d)?;"), "letn=(d).await?;");
+        assert_eq!(rewritten("println!(\"{}\", yield_!(f(yield_!(d)?)));"), "println!(\"{}\",(f((d).await?)).await);");
+        assert_eq!(rewritten("return_value!(yield_!(d)?)"), "return::core::result::Result::Ok((d).await?)");
+        assert_eq!(rewritten("return_value!()"), "return::core::result::Result::Ok(())");
+    }
+
+    #[test]
+    fn items_inside_are_left_alone_and_function_pointers_are_no_items() {
+        assert_eq!(rewritten("fn f() { yield_!(d) } yield_!(e)"), "fnf(){yield_!(d)}(e).await");
+        assert_eq!(rewritten("impl A { fn f() { yield_!(d) } }"), "implA{fnf(){yield_!(d)}}");
+        assert_eq!(rewritten("let f: fn(u32) = g; yield_!(e)"), "letf:fn(u32)=g;(e).await");
+    }
+}

@@ -1,0 +1,227 @@
+//! Function signatures: what is parsed, what of them a coroutine can have, and how arguments are handed in.
+use crate::{
+    diag::Diag,
+    spans::{local, ours},
+};
+use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{
+    Attribute, FnArg, Ident, Pat, PatIdent, Receiver, ReceiverKind, Signature, Token, Type, Visibility,
+    parse::{Parse, ParseStream},
+    spanned::Spanned,
+};
+
+/// A function whose body is not parsed.
+pub(crate) struct Function {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    /// The body with its braces; `None` for `;`.
+    pub(crate) body: Option<proc_macro2::Group>,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let sig: Signature = input.parse()?;
+        let body = if input.peek(Token![;]) {
+            input.parse::<Token![;]>()?;
+            None
+        } else {
+            match input.parse()? {
+                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
+                other => return Err(syn::Error::new(other.span(), "expected the body of the function")),
+            }
+        };
+        Ok(Self { attrs, vis, sig, body })
+    }
+}
+
+/// The `&`s in a type that borrow for less than `'static`. `Fn(&T)` and `fn(&T)` borrow from whoever calls them, so those are skipped.
+pub(crate) fn borrows(ty: impl ToTokens) -> Vec<Span> {
+    let mut found = Vec::new();
+    collect_borrows(ty.to_token_stream(), &mut found);
+    found
+}
+
+fn collect_borrows(tokens: TokenStream, found: &mut Vec<Span>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        match &tokens[at] {
+            TokenTree::Punct(and) if and.as_char() == '&' => {
+                let is_static = matches!(&tokens[at + 1..],
+                    [TokenTree::Punct(tick), TokenTree::Ident(name), ..] if tick.as_char() == '\'' && name == "static");
+                if !is_static {
+                    found.push(and.span());
+                }
+            }
+            TokenTree::Ident(name) if ["Fn", "FnMut", "FnOnce", "fn"].iter().any(|word| name == word) => {
+                if matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis) {
+                    at += 1;
+                }
+            }
+            TokenTree::Group(group) => collect_borrows(group.stream(), found),
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// The last name of a type's path: `Handle` of `twistor::Handle<Self>`.
+pub(crate) fn type_name(ty: &Type) -> Option<&Ident> {
+    match ty {
+        Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
+        Type::Group(group) => type_name(&group.elem),
+        Type::Paren(paren) => type_name(&paren.elem),
+        _ => None,
+    }
+}
+
+/// The generic arguments of the last name of a type's path.
+pub(crate) fn type_arguments(ty: &Type) -> Vec<&Type> {
+    let Type::Path(path) = ty else { return Vec::new() };
+    let Some(segment) = path.path.segments.last() else { return Vec::new() };
+    let syn::PathArguments::AngleBracketed(arguments) = &segment.arguments else { return Vec::new() };
+    arguments.args.iter().filter_map(|argument| if let syn::GenericArgument::Type(ty) = argument { Some(ty) } else { None }).collect()
+}
+
+/// Arguments of a coroutine: in the signature by plain names, and bound inside the frame, in order, to the patterns that were written.
+pub(crate) struct Bound {
+    /// The arguments of the function.
+    pub(crate) outer: Vec<TokenStream>,
+    /// The `let`s at the start of the frame.
+    pub(crate) inner: TokenStream,
+}
+
+/// Splits arguments as an `async fn` does.
+///
+/// ```text
+/// Input:   (a, b): (u32, u32), mut n: u32, _: Guard
+/// Output:  __arg0: (u32, u32), n: u32, __arg2: Guard      and      let (a, b) = __arg0; let mut n = n; let __arg2 = __arg2;
+/// ```
+/// Each is moved into the frame, used or not, so that it is dropped with the frame, the last one first.
+pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
+    let (mut outer, mut inner) = (Vec::new(), TokenStream::new());
+    for (index, argument) in arguments.enumerate() {
+        match argument {
+            FnArg::Receiver(receiver) => {
+                outer.push(plain_receiver(receiver));
+                let this = &receiver.self_token;
+                inner.extend(quote_spanned!(ours(this.span())=> let _ = &#this;));
+            }
+            FnArg::Typed(typed) => {
+                let (attrs, pat, ty) = (&typed.attrs, &*typed.pat, &*typed.ty);
+                let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+                let span = ours(pat.span());
+                let (name, binding) = if let Pat::Ident(PatIdent { by_ref: None, subpat: None, ident, .. }) = pat {
+                    let mut right = ident.clone();
+                    // written by us: clippy does not take it for a use by the user
+                    right.set_span(span);
+                    (ident.clone(), underscored(ident, quote_spanned!(span=> let #pat = #right;)))
+                } else if let Pat::Wild(_) = pat {
+                    let name = local(&format!("__arg{index}"), pat.span());
+                    (name.clone(), underscored(&name, quote_spanned!(span=> let #name = #name;)))
+                } else {
+                    let name = local(&format!("__arg{index}"), pat.span());
+                    (name.clone(), quote_spanned!(span=> let #pat = #name;))
+                };
+                outer.push(quote!(#(#attrs)* #name: #ty));
+                inner.extend(quote!(#(#cfgs)* #binding));
+            }
+        }
+    }
+    Bound { outer, inner }
+}
+
+/// A binding of a name that begins with `_` is used by us, which is no misuse of it.
+fn underscored(name: &Ident, binding: TokenStream) -> TokenStream {
+    if name.to_string().starts_with('_') {
+        let span = ours(name.span());
+        quote_spanned!(span=>
+            #[allow(clippy::used_underscore_binding, clippy::no_effect_underscore_binding, unused_variables)]
+            #binding
+        )
+    } else {
+        binding
+    }
+}
+
+/// A receiver without `mut`, which is the frame's business.
+fn plain_receiver(receiver: &Receiver) -> TokenStream {
+    let mut plain = receiver.clone();
+    plain.mutability = None;
+    plain.to_token_stream()
+}
+
+/// Rules that every coroutine keeps.
+pub(crate) fn check_coroutine(function: &Function, attribute: &str, diag: &Diag) {
+    refuse_qualifiers(function, attribute, diag);
+    refuse_lifetimes(function, diag);
+    for argument in &function.sig.inputs {
+        match argument {
+            FnArg::Receiver(receiver) => check_receiver(receiver, diag),
+            FnArg::Typed(typed) => refuse_borrows(&typed.ty, diag),
+        }
+    }
+}
+
+/// ```text
+/// const fn f() -> Deferred<()>, unsafe fn, extern "C" fn, fn f();
+/// ```
+fn refuse_qualifiers(function: &Function, attribute: &str, diag: &Diag) {
+    let sig = &function.sig;
+    if let Some(word) = &sig.constness {
+        diag.at(word, format!("`{attribute}` cannot make a `const fn`: it allocates the coroutine when it is called"));
+    }
+    if let Some(abi) = &sig.abi {
+        diag.at(abi, format!("`{attribute}` cannot make an `extern` function: a Deferred means nothing to another language"));
+    }
+    if let Some(variadic) = &sig.variadic {
+        diag.at(variadic, "a coroutine takes a fixed list of arguments");
+    }
+    if let syn::Safety::Unsafe(word) = &sig.safety {
+        diag.at(word, format!("`{attribute}` cannot make an `unsafe fn`: its body runs later, out of sight of the caller who made the promise; put the `unsafe` block inside"));
+    }
+    if function.body.is_none() {
+        diag.at(&sig.ident, format!("`{attribute}` needs a body: a trait can declare `fn {}(..) -> Deferred<T>`, and the impl has the attribute", sig.ident));
+    }
+}
+
+/// ```text
+/// fn f<'a>(name: Name<'a>) -> Deferred<()>
+/// ```
+fn refuse_lifetimes(function: &Function, diag: &Diag) {
+    for lifetime in function.sig.generics.lifetimes() {
+        diag.at(lifetime, "a Deferred is `'static`: a coroutine outlives what its caller lent it, so it cannot take a lifetime; own the value or share it with `Rc`");
+    }
+}
+
+/// ```text
+/// fn f(&self) -> Deferred<()>, fn f(self: Handle<Self>) -> Deferred<()>
+/// ```
+fn check_receiver(receiver: &Receiver, diag: &Diag) {
+    let ways = "a coroutine outlives the call: take `self: Rc<Self>`, or `this: Handle<Self>` in a protocol, or `self` by value";
+    match &receiver.kind {
+        ReceiverKind::Reference(..) => diag.at(receiver, format!("a coroutine cannot borrow `self`: {ways}")),
+        ReceiverKind::Typed(_, ty) if type_name(ty).is_some_and(|name| name == "Handle") => {
+            diag.at(receiver, "`Handle` cannot be the type of `self`: write `this: Handle<Self>`");
+        }
+        ReceiverKind::Typed(_, ty) => {
+            for span in borrows(ty) {
+                diag.span(span, format!("a coroutine cannot borrow `self`: {ways}"));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// ```text
+/// fn f(name: &str) -> Deferred<()>
+/// ```
+fn refuse_borrows(ty: &Type, diag: &Diag) {
+    for span in borrows(ty) {
+        diag.span(span, "a coroutine outlives the call, so it cannot borrow an argument: take it owned (`String`, `Vec<u8>`), shared (`Rc<..>`), `&'static`, or as a `Handle`");
+    }
+}

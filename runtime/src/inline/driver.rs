@@ -1,0 +1,322 @@
+//! The coroutine and its driver: start, step, cancel.
+//!
+//! ```text
+//!              step                    done, panic, forced
+//!   Idle ───────────────▶ Running ───────────────────────────▶ Over
+//!    ▲                     │    │ step (something it waits for fired while it runs)
+//!    └── pending ──────────┘    ▼
+//!                             Again ── pending ──▶ Running (polled once more, never inside itself)
+//! ```
+use super::{
+    cell::Pinned,
+    foreign::{Foreign, Lent},
+};
+use crate::{
+    defer::{Deferred, Outcome, Slot, Source, Step, Up, Upstream, cancel_from, run},
+    error::{CancelledError, NoReactorError},
+    failure::{Failure, Frame, enter_function},
+    report::panicked,
+};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Running,
+    Again,
+    Over,
+}
+
+/// What a coroutine has besides its frame and its result: the part that an await sees.
+pub(super) struct Task {
+    /// The path of the function, for tracebacks.
+    function: &'static str,
+    phase: Cell<Phase>,
+    waits: RefCell<Waits>,
+    /// A cancel that came while it ran: it meets what the coroutine waits for next.
+    kept: Cell<Option<Box<CancelledError>>>,
+    /// The bell that foreign code keeps, and the coroutine's place in the thread's table.
+    bell: RefCell<Option<(Lent, usize)>>,
+}
+
+/// The Deferreds that a coroutine waits for, in the order in which they were awaited. Nearly always there is one.
+#[derive(Default)]
+struct Waits {
+    first: Option<Rc<dyn Upstream>>,
+    more: Vec<Rc<dyn Upstream>>,
+}
+
+impl Task {
+    /// Notes that the coroutine waits for `source`.
+    pub(super) fn add_wait(&self, source: Rc<dyn Upstream>) {
+        let waits = &mut *self.waits.borrow_mut();
+        if waits.first.is_none() && waits.more.is_empty() {
+            waits.first = Some(source);
+        } else {
+            waits.more.push(source);
+        }
+    }
+
+    /// Notes that it does not wait for `source` any more.
+    pub(super) fn remove_wait(&self, source: &Rc<dyn Upstream>) {
+        let gone = {
+            let waits = &mut *self.waits.borrow_mut();
+            match &waits.first {
+                Some(first) if same(first, source) => waits.first.take(),
+                _ => waits.more.iter().position(|other| same(other, source)).map(|at| waits.more.remove(at)),
+            }
+        };
+        drop(gone);
+    }
+
+    fn up(&self) -> Up {
+        let waits = self.waits.borrow();
+        match (&waits.first, waits.more.is_empty()) {
+            (None, true) => Up::Here,
+            (Some(first), true) => Up::One(first.clone()),
+            (first, false) => Up::Many(first.iter().chain(&waits.more).cloned().collect()),
+        }
+    }
+}
+
+fn same(one: &Rc<dyn Upstream>, other: &Rc<dyn Upstream>) -> bool {
+    Rc::as_ptr(one).cast::<()>() == Rc::as_ptr(other).cast::<()>()
+}
+
+/// A coroutine as an await sees it.
+pub(super) trait Coroutine: Step {
+    fn task(&self) -> &Task;
+}
+
+/// The coroutine that is being polled, and how its own waker is told from others.
+#[derive(Clone)]
+pub(super) struct Current {
+    pub(super) coroutine: Rc<dyn Coroutine>,
+    waker: *const (),
+}
+
+impl Current {
+    /// Whether `waker` is the driver's own: then the coroutine can be resumed inside a fire.
+    pub(super) fn owns(&self, waker: &Waker) -> bool {
+        waker.data() == self.waker
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// Looks at the coroutine that is being polled in this thread.
+pub(super) fn with_current<R>(look: impl FnOnce(Option<&Current>) -> R) -> R {
+    CURRENT.with_borrow(|current| look(current.as_ref()))
+}
+
+/// Puts the coroutine and its function into the thread for one poll.
+struct Polling {
+    outer: Option<Current>,
+    function: &'static str,
+}
+
+impl Polling {
+    fn enter(current: Current, function: &'static str) -> Self {
+        Self { outer: CURRENT.replace(Some(current)), function: enter_function(function) }
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        enter_function(self.function);
+        let inner = CURRENT.replace(self.outer.take());
+        drop(inner);
+    }
+}
+
+/// What stands beside the frame.
+struct Beside<T> {
+    task: Task,
+    slot: Slot<T>,
+}
+
+type Body<T, F> = Pinned<F, Beside<T>>;
+
+/// Starts a coroutine: runs `frame` to the first Deferred that has not fired. One allocation.
+pub(crate) fn start<T, F>(function: &'static str, frame: F, made: &'static Location<'static>) -> Deferred<T>
+where
+    T: 'static,
+    F: Future<Output = Outcome<T>> + 'static,
+{
+    let task = Task {
+        function,
+        phase: Cell::new(Phase::Idle),
+        waits: RefCell::default(),
+        kept: Cell::new(None),
+        bell: RefCell::new(None),
+    };
+    let coroutine = Pinned::new(frame, Beside { task, slot: Slot::new(made) });
+    // nobody waits for the result yet, so there is nobody to step next
+    let next = coroutine.clone().step();
+    debug_assert!(next.is_none(), "a new coroutine has no one waiting");
+    match coroutine.beside.slot.take() {
+        Some(outcome) => Deferred::ready(outcome, made),
+        None => Deferred::pending(coroutine),
+    }
+}
+
+/// What one poll came to.
+enum Polled<T> {
+    Pending,
+    Done(Outcome<T>),
+}
+
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
+    fn poll_once(self: &Rc<Self>) -> Polled<T> {
+        let task = &self.beside.task;
+        let bound = task.bell.take();
+        let (lent, key) = match bound {
+            Some((lent, key)) => (lent, Some(key)),
+            None => (Lent::take(), None),
+        };
+        lent.listen_if(key.is_some());
+        let polled = {
+            let current = Current { coroutine: self.clone(), waker: lent.waker().data() };
+            let _polling = Polling::enter(current, task.function);
+            // user code
+            catch_unwind(AssertUnwindSafe(|| self.poll(&mut Context::from_waker(lent.waker()))))
+        };
+        let polled = match polled {
+            Ok(Some(Poll::Ready(outcome))) => Polled::Done(outcome),
+            Ok(Some(Poll::Pending)) => Polled::Pending,
+            // its frame is gone: something has ended it already
+            Ok(None) => return Polled::Pending,
+            Err(payload) => {
+                let made = self.beside.slot.made();
+                Polled::Done(Err(panicked(payload, Frame::new(task.function, made))))
+            }
+        };
+        match (&polled, key) {
+            (Polled::Done(_), Some(key)) => {
+                lent.unbind(key);
+                lent.give_back();
+            }
+            (Polled::Done(_), None) => lent.give_back(),
+            (Polled::Pending, Some(key)) => *task.bell.borrow_mut() = Some((lent, key)),
+            (Polled::Pending, None) if lent.is_held() => {
+                let key = lent.bind(self.clone());
+                *task.bell.borrow_mut() = Some((lent, key));
+            }
+            (Polled::Pending, None) => lent.give_back(),
+        }
+        polled
+    }
+
+    /// Drops the frame, then delivers the result: a lock that a local held is handed on first.
+    fn end(self: &Rc<Self>, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
+        let task = &self.beside.task;
+        task.phase.set(Phase::Over);
+        // user code: drops of locals and arguments
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.clear())) {
+            crate::report::report(
+                panicked(payload, Frame::new(task.function, self.beside.slot.made())),
+                format!("drop of what {} held", task.function),
+            );
+        }
+        task.kept.take();
+        if let Some((lent, key)) = task.bell.take() {
+            lent.unbind(key);
+            lent.give_back();
+        }
+        self.beside.slot.fill(outcome)
+    }
+}
+
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Step for Body<T, F> {
+    fn step(self: Rc<Self>) -> Option<Rc<dyn Step>> {
+        let phase = &self.beside.task.phase;
+        match phase.get() {
+            Phase::Idle => {}
+            Phase::Running => {
+                phase.set(Phase::Again);
+                return None;
+            }
+            Phase::Again | Phase::Over => return None,
+        }
+        loop {
+            phase.set(Phase::Running);
+            if let Polled::Done(outcome) = self.poll_once() {
+                return self.end(outcome);
+            }
+            if phase.get() != Phase::Again {
+                break;
+            }
+        }
+        phase.set(Phase::Idle);
+        if let Some(why) = self.beside.task.kept.take() {
+            cancel_from(self, &why);
+        }
+        None
+    }
+}
+
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Coroutine for Body<T, F> {
+    fn task(&self) -> &Task {
+        &self.beside.task
+    }
+}
+
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Upstream for Body<T, F> {
+    fn upstream(&self) -> Up {
+        match self.beside.task.phase.get() {
+            Phase::Idle => self.beside.task.up(),
+            Phase::Running | Phase::Again => Up::Busy,
+            Phase::Over => Up::Over,
+        }
+    }
+
+    fn keep_cancel(&self, why: &CancelledError) {
+        self.beside.task.kept.set(Some(Box::new(why.clone())));
+    }
+
+    fn force(self: Rc<Self>, why: &CancelledError) {
+        self.fail(why.clone().into());
+    }
+
+    fn assist(self: Rc<Self>, waker: &Waker) {
+        let rung = self.beside.task.bell.borrow().as_ref().is_some_and(|(lent, _)| lent.assist(waker));
+        if rung {
+            run(self);
+        }
+    }
+}
+
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Source<T> for Body<T, F> {
+    fn slot(&self) -> &Slot<T> {
+        &self.beside.slot
+    }
+}
+
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for Body<T, F> {
+    fn strand(self: Rc<Self>) {
+        // the one holder besides the table and this call is a Deferred that an executor may still poll
+        let polled_later = !self.beside.slot.has_step() && Rc::strong_count(&self) > 2;
+        if self.beside.task.phase.get() == Phase::Idle && !polled_later {
+            self.fail(NoReactorError::new().into());
+        }
+    }
+}
+
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
+    /// Ends it where it stands.
+    fn fail(self: &Rc<Self>, failure: Failure) {
+        if self.beside.task.phase.get() == Phase::Idle
+            && let Some(next) = self.end(Err(failure))
+        {
+            run(next);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The await of a Deferred.
+use super::driver::{Coroutine, with_current};
+use crate::{
+    defer::{Deferred, Outcome, Source, State, Upstream, assist_from, ends_here},
+    failure::{Failure, Frame, current_function},
+};
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    panic::Location,
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker},
+};
+
+/// The future of a Deferred: what `.await` and `yield_!` wait on, and what `deferred.into_future()` gives to `join!` and its like.
+///
+/// Dropping it stops nothing: the Deferred's chain goes on without anybody waiting.
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Wait<T: 'static> {
+    state: Stage<T>,
+    /// The line of the `.await`: a frame of the traceback.
+    place: &'static Location<'static>,
+}
+
+enum Stage<T> {
+    Ready(Outcome<T>),
+    Pending(Rc<dyn Source<T>>, Registered),
+    Over,
+}
+
+/// The coroutine that knows of this await, for its cancel.
+type Registered = Option<Weak<dyn Coroutine>>;
+
+impl<T: 'static> IntoFuture for Deferred<T> {
+    type Output = Result<T, Failure>;
+    type IntoFuture = Wait<T>;
+
+    #[track_caller]
+    fn into_future(self) -> Wait<T> {
+        let state = match self.settle() {
+            State::Ready(outcome) => Stage::Ready(outcome),
+            State::Pending(source) => Stage::Pending(source, None),
+        };
+        Wait { state, place: Location::caller() }
+    }
+}
+
+/// A `Wait` holds its parts behind pointers and never lends them pinned.
+impl<T: 'static> Unpin for Wait<T> {}
+
+impl<T: 'static> Future for Wait<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match std::mem::replace(&mut this.state, Stage::Over) {
+            Stage::Ready(outcome) => Poll::Ready(passing(outcome, this.place)),
+            Stage::Pending(source, mut registered) => {
+                let outcome = source.slot().take().or_else(|| {
+                    registered = register(&source, registered.take(), cx.waker());
+                    // an executor outside may have brought it along while it offered its waker
+                    source.slot().take()
+                });
+                match outcome {
+                    Some(outcome) => {
+                        unregister(&source, &registered);
+                        Poll::Ready(passing(outcome, this.place))
+                    }
+                    None => {
+                        this.state = Stage::Pending(source, registered);
+                        Poll::Pending
+                    }
+                }
+            }
+            Stage::Over => panic!("the await of a Deferred was polled after it was ready"),
+        }
+    }
+}
+
+/// Adds the frame of this await to a failure that passes it.
+fn passing<T>(outcome: Outcome<T>, place: &'static Location<'static>) -> Outcome<T> {
+    outcome.map_err(|failure| failure.passing(Frame::new(current_function(), place)))
+}
+
+/// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker.
+fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: Registered, waker: &Waker) -> Registered {
+    with_current(|current| match current {
+        Some(current) => {
+            if current.owns(waker) {
+                source.slot().wait(current.coroutine.clone());
+            } else {
+                source.slot().wait_waker(waker);
+            }
+            let here = Rc::downgrade(&current.coroutine);
+            if registered.as_ref().is_some_and(|known| known.ptr_eq(&here)) {
+                return registered;
+            }
+            unregister(source, &registered);
+            current.coroutine.task().add_wait(source.clone());
+            Some(here)
+        }
+        None => {
+            unregister(source, &registered);
+            source.slot().wait_waker(waker);
+            None
+        }
+    })
+    .or_else(|| {
+        assist_from(source.clone(), waker);
+        None
+    })
+}
+
+fn unregister<T: 'static>(source: &Rc<dyn Source<T>>, registered: &Registered) {
+    if let Some(coroutine) = registered.as_ref().and_then(Weak::upgrade) {
+        coroutine.task().remove_wait(&(source.clone() as Rc<dyn Upstream>));
+    }
+}
+
+impl<T: 'static> Drop for Wait<T> {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.state, Stage::Over) {
+            Stage::Ready(outcome) => ends_here(outcome, self.place),
+            Stage::Pending(source, registered) => {
+                unregister(&source, &registered);
+                source.slot().forget_waiter();
+            }
+            Stage::Over => {}
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Wait<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<await at {}>", self.place)
+    }
+}
