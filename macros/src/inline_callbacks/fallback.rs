@@ -16,10 +16,12 @@ pub(super) fn fallback(input: &Coroutine) -> TokenStream {
     sig.constness = None;
     sig.variadic = None;
     let (attrs, vis) = (&function.attrs, &function.vis);
+    // a declaration stays one
+    let body = function.body.as_ref().map_or_else(|| quote!(;), |_| quote!({ loop {} }));
     quote! {
         #(#attrs)*
         #[allow(unused, clippy::all, clippy::pedantic, clippy::nursery)]
-        #vis #sig { loop {} }
+        #vis #sig #body
     }
 }
 

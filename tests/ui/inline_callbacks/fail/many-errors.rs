@@ -1,0 +1,6 @@
+use twistor::prelude::*;
+
+#[inline_callbacks(crat = ::twistor)]
+unsafe fn all<'a>(one: &str, two: &'a [u8]) {}
+
+fn main() {}

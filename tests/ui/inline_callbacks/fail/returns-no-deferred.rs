@@ -1,0 +1,8 @@
+use twistor::prelude::*;
+
+#[inline_callbacks]
+fn number() -> u32 {
+    return_value!(1)
+}
+
+fn main() {}
