@@ -50,8 +50,11 @@ macro_rules! errors {
 
             /// The error with the number (if there is one) and the text of an operating system's error.
             pub fn from_io(error: &io::Error) -> Self {
-                let (os_error, text) = io_parts(error);
-                Self { os_error, text: Some(text.into_boxed_str()), cause: None }
+                match error.raw_os_error() {
+                    // its text is made when somebody reads it
+                    Some(number) => Self { os_error: Some(number), ..Self::default() },
+                    None => Self::with_text(error.to_string()),
+                }
             }
 
             /// The same error, with what caused it behind [`source`](Error::source).
@@ -167,19 +170,11 @@ pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
     false
 }
 
-/// The number and the text of an operating system's error, without the number in the text.
-fn io_parts(error: &io::Error) -> (Option<i32>, String) {
-    let text = error.to_string();
-    match error.raw_os_error() {
-        Some(number) => (Some(number), text.trim_end_matches(&format!(" (os error {number})")).to_owned()),
-        None => (None, text),
-    }
-}
-
 fn sentence(f: &mut fmt::Formatter<'_>, sentence: &str, os_error: Option<i32>, text: Option<&str>) -> fmt::Result {
     f.write_str(sentence)?;
     if let Some(number) = os_error {
-        write!(f, ": {number}")?;
+        let system = io::Error::from_raw_os_error(number).to_string();
+        write!(f, ": {number}: {}", system.trim_end_matches(&format!(" (os error {number})")))?;
     }
     if let Some(text) = text {
         write!(f, ": {}", text.trim_end_matches('.'))?;

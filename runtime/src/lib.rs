@@ -5,13 +5,17 @@ pub mod error;
 pub mod failure;
 pub mod inline;
 pub mod prelude;
+pub mod protocol;
+pub mod reactor;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
 pub mod report;
 pub mod task;
+pub mod testing;
 pub mod time;
 mod timers;
+pub mod transport;
 mod wake;
 
 /// Waits for a Deferred inside a function marked [`#[inline_callbacks]`](macro@inline_callbacks): Twisted's `yield`.

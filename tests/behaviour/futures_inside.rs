@@ -115,7 +115,6 @@ fn futures_unordered_and_join_all_have_wakers_of_their_own() {
         }
         return_value!(sum)
     }
-    let clock = twistor::task::Clock::new();
     let door = crate::support::TestDoor::install();
     let (all, fires): (Vec<_>, Vec<_>) = (0..40).map(|_| Deferred::new()).unzip();
     let result = watch(sum(all));
@@ -126,18 +125,17 @@ fn futures_unordered_and_join_all_have_wakers_of_their_own() {
     assert_eq!(result.value(), 780);
 
     #[inline_callbacks]
-    fn all(all: Vec<Deferred<u32>>) -> Deferred<u32> {
+    fn joined(all: Vec<Deferred<u32>>) -> Deferred<u32> {
         let results = join_all(all.into_iter().map(IntoFuture::into_future)).await;
         results.into_iter().sum()
     }
     let (many, fires): (Vec<_>, Vec<_>) = (0..40).map(|_| Deferred::new()).unzip();
-    let result = watch(all(many));
+    let result = watch(joined(many));
     for fire in fires.into_iter().rev() {
         fire.callback(1);
         door.run();
     }
     assert_eq!(result.value(), 40);
-    drop(clock);
 }
 
 #[inline_callbacks]
@@ -198,7 +196,7 @@ fn a_future_that_wakes_itself_is_polled_in_later_turns() {
     let result = watch(turns());
     for _ in 0..3 {
         assert!(result.is_pending());
-        assert_eq!(door.run(), 1);
+        door.run();
     }
     result.value();
 }

@@ -1,8 +1,11 @@
 //! What the tests share.
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 use twistor::{
+    address::Address,
     defer::Deferred,
     failure::Failure,
+    protocol::{Handle, Protocol, Raw},
+    reactor::Reactor,
     report::{self, SinkGuard},
 };
 
@@ -103,4 +106,76 @@ pub(crate) fn now<T: fmt::Debug + 'static>(deferred: Deferred<T>) -> Result<T, F
 /// Runs `test` on a thread with a stack of 2 MiB.
 pub(crate) fn on_small_stack(test: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(2 << 20).spawn(test).unwrap().join().unwrap();
+}
+
+/// A reactor in this thread, so that foreign wakes have a way in; it runs a turn at a time.
+pub(crate) struct TestDoor(twistor::reactor::Reactor);
+
+impl TestDoor {
+    pub(crate) fn install() -> Self {
+        Self(twistor::testing::MemoryReactor::new().reactor())
+    }
+
+    /// One turn.
+    pub(crate) fn run(&self) {
+        self.0.iterate(std::time::Duration::ZERO).unwrap();
+    }
+}
+
+impl Drop for TestDoor {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A protocol of the tests, written by hand: notes what happens, and does what it is told when data arrives.
+pub(crate) struct Noting {
+    pub(crate) log: Log,
+    pub(crate) on_data: fn(&Handle<Noting>, &[u8]),
+}
+
+impl Noting {
+    pub(crate) fn factory(log: &Log, on_data: fn(&Handle<Noting>, &[u8])) -> impl Fn(&Address) -> Noting + 'static {
+        let log = log.clone();
+        move |_| Noting { log: log.clone(), on_data }
+    }
+
+    /// Sends back what arrives.
+    pub(crate) fn echo(this: &Handle<Noting>, data: &[u8]) {
+        this.write(data);
+    }
+
+    pub(crate) fn nothing(_this: &Handle<Noting>, _data: &[u8]) {}
+}
+
+impl Protocol for Noting {
+    type Framing = Raw;
+
+    fn connection_made(&mut self, _this: &Handle<Self>) {
+        self.log.add("made");
+    }
+
+    fn message_received(&mut self, this: &Handle<Self>, data: &[u8]) {
+        self.log.add(format!("data {}", String::from_utf8_lossy(data)));
+        (self.on_data)(this, data);
+    }
+
+    fn connection_lost(&mut self, _this: &Handle<Self>, reason: &Failure) {
+        self.log.add(format!("lost {}", short(reason)));
+    }
+}
+
+/// The last name of a failure's type.
+pub(crate) fn short(failure: &Failure) -> &'static str {
+    failure.type_name().rsplit("::").next().unwrap()
+}
+
+/// Runs turns of a real reactor until `done`; ten seconds without it fail the test.
+#[track_caller]
+pub(crate) fn run_until(reactor: &Reactor, mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it did not happen within ten seconds");
+        reactor.iterate(Duration::from_millis(10)).unwrap();
+    }
 }

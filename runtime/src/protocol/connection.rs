@@ -1,0 +1,307 @@
+//! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that wait for it.
+//!
+//! The loop that turns bytes into messages is here, once for every framing: it takes one message, lends the protocol, ends the borrow, runs
+//! the calls that were queued, then looks whether it is paused, closing, lost or held. So any chunking of the input gives the same events.
+use super::{
+    framing::{Framing, Input},
+    handle::Handle,
+    protocol::Protocol,
+    transport::{Receiver, Transport},
+};
+use crate::{
+    defer::Resolver,
+    error::MessageError,
+    failure::{Failure, Frame, current_function},
+    reactor::source::{Readiness, Source},
+    report::{drop_guarded, guarded, panicked, report},
+};
+use std::{
+    any::type_name,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    rc::Rc,
+};
+
+/// What the slot owns; a [`Handle`] is a pointer to it.
+pub(crate) struct Connection<P: Protocol> {
+    pub(super) life: RefCell<Life<P>>,
+    /// The calls that found the protocol busy, in order. Each is let in by firing its gate.
+    pub(super) queue: RefCell<VecDeque<Resolver<()>>>,
+    /// Whether there is something in `queue`, for a quick look after each handler.
+    pub(super) queued: Cell<bool>,
+    pub(super) draining: Cell<bool>,
+    framing: RefCell<P::Framing>,
+    pub(super) transport: Transport,
+    parsing: Cell<bool>,
+    /// Whether `connection_lost` has been called.
+    ending: Cell<bool>,
+    /// Whether `connection_lost` is a coroutine that has not finished.
+    lingering: Cell<bool>,
+    hooks: Cell<Hooks>,
+}
+
+/// What is called at the end, with the reason: the factory's side of it.
+pub(crate) type Hooks = Option<Box<dyn FnOnce(&Failure)>>;
+
+/// The protocol, or why it is gone.
+pub(super) enum Life<P> {
+    Live(P),
+    Lost(Failure),
+}
+
+/// A connection that has been built and not been told so.
+pub(crate) trait Live: Source {
+    /// Calls `connection_made`.
+    fn made(self: Rc<Self>);
+}
+
+impl<P: Protocol> Connection<P> {
+    /// Puts `protocol` on `transport`.
+    pub(crate) fn new(mut protocol: P, framing: P::Framing, transport: Transport, hooks: Hooks) -> Rc<Self> {
+        protocol.attach(&transport);
+        Rc::new(Self {
+            life: RefCell::new(Life::Live(protocol)),
+            queue: RefCell::default(),
+            queued: Cell::new(false),
+            draining: Cell::new(false),
+            framing: RefCell::new(framing),
+            transport,
+            parsing: Cell::new(false),
+            ending: Cell::new(false),
+            lingering: Cell::new(false),
+            hooks: Cell::new(hooks),
+        })
+    }
+}
+
+impl<P: Protocol> Live for Connection<P> {
+    fn made(self: Rc<Self>) {
+        let this = Handle(self);
+        // user code
+        this.guarded("connection_made", || P::__connection_made(&this));
+        this.drain();
+    }
+}
+
+impl<P: Protocol> Source for Connection<P> {
+    fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
+        let this = Handle(self);
+        let Some(stream) = &this.0.transport.0 else { return };
+        if P::Framing::BUFFERS {
+            // what was left when a handler paused or held
+            this.parse();
+        }
+        match stream.read_first(readiness, buffer) {
+            // a short read leaves nothing behind, and the end can only come from a later look
+            Some(Ok(read)) if read > 0 && read < buffer.len() => {
+                this.data(buffer.get(..read).unwrap_or_default());
+            }
+            first => this.pump(first, readiness, buffer),
+        }
+    }
+
+    fn closed(self: Rc<Self>) {
+        let this = Handle(self);
+        if let Some(stream) = &this.0.transport.0 {
+            stream.die();
+        }
+        let reason = crate::error::ConnectionAborted::with_text("the reactor was closed").into();
+        this.bury(reason);
+    }
+}
+
+impl<P: Protocol> Receiver for Handle<P> {
+    #[inline]
+    fn data(&self, data: &[u8]) {
+        if P::Framing::BUFFERS {
+            return self.arrived(data);
+        }
+        let decoded = self.0.framing.borrow_mut().decode(Input::new(data, false));
+        match decoded {
+            Ok(Some((message, _))) => {
+                // user code
+                self.guarded("message_received", || P::__message_received(self, message));
+                self.drain();
+            }
+            Ok(None) => {}
+            Err(failure) => self.broken(failure),
+        }
+    }
+}
+
+impl<P: Protocol> Handle<P> {
+    #[inline(never)]
+    fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
+        let Some(stream) = &self.0.transport.0 else { return };
+        if stream.pump(first, readiness, buffer, self)
+            && let Some(reason) = stream.ended()
+        {
+            self.end(reason);
+        }
+    }
+
+    fn arrived(&self, data: &[u8]) {
+        if let Some(desk) = self.0.transport.0.as_ref().and_then(|stream| stream.desk()) {
+            desk.arrived(data);
+            self.parse();
+        }
+    }
+
+    /// Delivers the messages that are there.
+    fn parse(&self) {
+        let Some(stream) = &self.0.transport.0 else { return };
+        let Some(desk) = stream.desk() else { return };
+        if self.0.parsing.replace(true) {
+            return;
+        }
+        while stream.is_reading() {
+            let (bytes, start) = desk.bytes();
+            let Some(data) = bytes.get(start..).filter(|data| !data.is_empty()) else { break };
+            let decoded = self.0.framing.borrow_mut().decode(Input::new(data, desk.is_raw()));
+            match decoded {
+                Ok(Some((message, used))) => {
+                    if used == 0 {
+                        let text = format!("{} took no bytes for a message", P::Framing::NAME);
+                        self.broken(MessageError::with_text(text).into());
+                        break;
+                    }
+                    desk.advance(used);
+                    // user code
+                    self.guarded("message_received", || P::__message_received(self, message));
+                    self.drain();
+                }
+                Ok(None) => break,
+                Err(failure) => {
+                    self.broken(failure);
+                    break;
+                }
+            }
+        }
+        self.0.parsing.set(false);
+        desk.tidy();
+    }
+
+    /// Runs a handler; a panic in it costs the connection.
+    #[inline]
+    fn guarded(&self, handler: &'static str, run: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+            self.panicked(handler, payload);
+        }
+    }
+
+    #[cold]
+    fn panicked(&self, handler: &'static str, payload: Box<dyn std::any::Any + Send>) {
+        let frame = Frame::new(current_function(), Location::caller());
+        failed(&self.0.transport, panicked(payload, frame), &format!("{handler} of {}", type_name::<P>()));
+    }
+
+    /// The input broke the rules of the framing.
+    #[cold]
+    fn broken(&self, failure: Failure) {
+        failed(&self.0.transport, failure, &format!("the framing of {}", type_name::<P>()));
+    }
+
+    /// The protocol, for one handler. Nothing happens if it is gone.
+    #[inline]
+    pub(super) fn enter(&self, run: impl FnOnce(&mut P)) {
+        if let Ok(mut life) = self.0.life.try_borrow_mut()
+            && let Life::Live(protocol) = &mut *life
+        {
+            run(protocol);
+        }
+    }
+
+    /// Lets the queued calls in, in order.
+    #[inline]
+    pub(super) fn drain(&self) {
+        if self.0.queued.get() {
+            self.drain_all();
+        }
+    }
+
+    #[inline(never)]
+    fn drain_all(&self) {
+        if self.0.draining.replace(true) {
+            return;
+        }
+        loop {
+            let gate = self.0.queue.borrow_mut().pop_front();
+            let Some(gate) = gate else {
+                self.0.queued.set(false);
+                break;
+            };
+            // user code
+            gate.callback(());
+        }
+        self.0.draining.set(false);
+    }
+
+    /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the queued calls; the factory; the protocol
+    /// is dropped, whoever holds a handle.
+    fn end(&self, reason: Failure) {
+        if self.0.ending.replace(true) {
+            return;
+        }
+        if let Some(stream) = &self.0.transport.0 {
+            stream.die();
+        }
+        // user code; what it says about the connection comes too late to change it
+        let frame = || Frame::new("", Location::caller());
+        if let Err(failure) = guarded(frame, || P::__connection_lost(self, &reason)) {
+            report(failure, format!("connection_lost of {}", type_name::<P>()));
+        }
+        self.drain();
+        if !self.0.lingering.get() {
+            self.bury(reason);
+        }
+    }
+
+    /// Keeps the protocol until the coroutine of `connection_lost` has finished.
+    pub(super) fn linger(&self) {
+        self.0.lingering.set(true);
+    }
+
+    pub(super) fn lingered(&self) {
+        if self.0.lingering.replace(false) {
+            if let Some(reason) = self.reason() {
+                self.drain();
+                self.bury(reason);
+            }
+        }
+    }
+
+    /// Whether the connection is over, and why.
+    pub(super) fn reason(&self) -> Option<Failure> {
+        self.0.transport.0.as_ref().and_then(|stream| stream.ended())
+    }
+
+    fn bury(&self, reason: Failure) {
+        if let Some(hooks) = self.0.hooks.take() {
+            // user code
+            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(&reason)) {
+                report(failure, format!("the factory of {}", type_name::<P>()));
+            }
+        }
+        let gone = match self.0.life.try_borrow_mut() {
+            Ok(mut life) => std::mem::replace(&mut *life, Life::Lost(reason.clone())),
+            // the end always comes in a turn of its own, with the protocol free
+            Err(_) => return,
+        };
+        // user code: the drop of the protocol
+        drop_guarded(gone);
+        let queued = self.0.queue.take();
+        for gate in queued {
+            gate.errback(reason.clone());
+        }
+    }
+}
+
+/// A handler or a framing failed: the failure is reported, and the connection closed with it as its reason.
+pub(super) fn failed(transport: &Transport, failure: Failure, what: &str) {
+    report(failure.clone(), format!("{what}, connection with {}", transport.peer()));
+    if let Some(stream) = &transport.0 {
+        stream.close(Some(failure));
+    }
+}

@@ -1,0 +1,154 @@
+//! What a framed connection keeps between reads, shared by the framing loop and the transport that steers it.
+use super::framing::Encoder;
+use crate::failure::Failure;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+/// The bytes that have arrived and are not parsed, the mode, and the encoder.
+///
+/// A message is lent out of the bytes while its handler runs, and the handler may look at what comes behind it, or replace it. So the bytes
+/// are shared: the loop holds one reference, and whoever changes them makes new ones.
+pub(crate) struct Desk {
+    bytes: RefCell<Rc<Vec<u8>>>,
+    /// Where the unparsed part begins.
+    start: Cell<usize>,
+    raw: Cell<bool>,
+    encoder: Option<Box<dyn Encoder>>,
+    /// Whether a call of the wrong framing has been reported.
+    misused: Cell<bool>,
+}
+
+thread_local! {
+    /// A buffer that is not in use: an idle connection holds none.
+    static SPARE: RefCell<Vec<Rc<Vec<u8>>>> = const { RefCell::new(Vec::new()) };
+    /// Stands for no bytes at all.
+    static NOTHING: Rc<Vec<u8>> = Rc::new(Vec::new());
+    /// Where a message is framed before it is written.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How many spare buffers a thread keeps, and how large a one it still keeps.
+const SPARES: usize = 16;
+const LARGEST_SPARE: usize = 64 * 1024;
+
+fn nothing() -> Rc<Vec<u8>> {
+    NOTHING.with(Rc::clone)
+}
+
+impl Desk {
+    pub(crate) fn new(encoder: Option<Box<dyn Encoder>>) -> Self {
+        Self {
+            bytes: RefCell::new(nothing()),
+            start: Cell::new(0),
+            raw: Cell::new(false),
+            encoder,
+            misused: Cell::new(false),
+        }
+    }
+
+    /// Adds what has arrived.
+    pub(crate) fn arrived(&self, data: &[u8]) {
+        let mut slot = self.bytes.borrow_mut();
+        if let Some(bytes) = Rc::get_mut(&mut slot).filter(|bytes| bytes.capacity() > 0) {
+            bytes.drain(..self.start.replace(0));
+            bytes.extend_from_slice(data);
+            return;
+        }
+        let mut fresh = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let rest = slot.get(self.start.replace(0)..).unwrap_or_default();
+        // a spare one is held by nobody else
+        if let Some(bytes) = Rc::get_mut(&mut fresh) {
+            bytes.clear();
+            bytes.extend_from_slice(rest);
+            bytes.extend_from_slice(data);
+        }
+        *slot = fresh;
+    }
+
+    /// The bytes, and where the unparsed part of them begins.
+    pub(crate) fn bytes(&self) -> (Rc<Vec<u8>>, usize) {
+        (self.bytes.borrow().clone(), self.start.get())
+    }
+
+    /// `used` bytes have been parsed.
+    pub(crate) fn advance(&self, used: usize) {
+        self.start.set(self.start.get() + used);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start.get() >= self.bytes.borrow().len()
+    }
+
+    /// Gives the buffer back if all of it is parsed.
+    pub(crate) fn tidy(&self) {
+        if self.is_empty() {
+            let mut bytes = self.bytes.replace(nothing());
+            self.start.set(0);
+            if Rc::get_mut(&mut bytes).is_some_and(|bytes| (1..=LARGEST_SPARE).contains(&bytes.capacity())) {
+                SPARE.with_borrow_mut(|spare| {
+                    if spare.len() < SPARES {
+                        spare.push(bytes);
+                    }
+                });
+            }
+        }
+    }
+
+    pub(crate) fn is_raw(&self) -> bool {
+        self.raw.get()
+    }
+
+    pub(crate) fn set_raw(&self, raw: bool) {
+        self.raw.set(raw);
+    }
+
+    /// A copy of what is not parsed yet.
+    pub(crate) fn unparsed(&self) -> Vec<u8> {
+        self.bytes.borrow().get(self.start.get()..).unwrap_or_default().to_vec()
+    }
+
+    /// Puts `rest` in the place of what is not parsed yet.
+    pub(crate) fn replace_unparsed(&self, rest: Vec<u8>) {
+        let old = self.bytes.replace(Rc::new(rest));
+        self.start.set(0);
+        drop(old);
+    }
+
+    /// Puts `data` before what is not parsed yet.
+    pub(crate) fn push_front(&self, data: &[u8]) {
+        if !data.is_empty() {
+            let rest = [data, &self.unparsed()].concat();
+            self.replace_unparsed(rest);
+        }
+    }
+
+    /// Frames `message` and hands the bytes to `write`.
+    pub(crate) fn encode(&self, message: &[u8], write: impl FnOnce(&[u8])) -> Result<(), Failure> {
+        let Some(encoder) = &self.encoder else {
+            write(message);
+            return Ok(());
+        };
+        let mut framed = SCRATCH.take();
+        framed.clear();
+        let result = encoder.encode(message, &mut framed);
+        if result.is_ok() {
+            write(&framed);
+        }
+        if framed.capacity() <= LARGEST_SPARE {
+            SCRATCH.set(framed);
+        }
+        result
+    }
+
+    /// The name of the framing.
+    pub(crate) fn name(&self) -> &'static str {
+        self.encoder.as_ref().map_or("Raw", |encoder| encoder.name())
+    }
+
+    /// Whether this is the first misuse.
+    pub(crate) fn first_misuse(&self) -> bool {
+        !self.misused.replace(true)
+    }
+}

@@ -1,0 +1,219 @@
+//! Factory: how a protocol is made for each connection.
+use super::{
+    connection::{Connection, Hooks, Live},
+    framing::Framing,
+    handle::Handle,
+    protocol::Protocol,
+    transport::{Stream, Transport},
+};
+use crate::{
+    address::Address,
+    error::NoProtocol,
+    failure::{Failure, Frame},
+    report::{guarded, report},
+};
+use std::{
+    any::type_name,
+    cell::RefCell,
+    collections::HashMap,
+    fmt,
+    panic::Location,
+    rc::Rc,
+};
+
+/// Builds a protocol for each connection, and holds what they share.
+///
+/// `#[derive(Factory)]` writes it; a closure `Fn(&Address) -> P` is one too.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use twistor::{address::Address, protocol::{Factory, Protocol, Raw}};
+///
+/// struct Session { shared: Rc<Server> }
+/// impl Protocol for Session { type Framing = Raw; }
+///
+/// #[derive(Default)]
+/// struct Server { sessions: Cell<u32> }
+///
+/// impl Factory for Server {
+///     type Protocol = Session;
+///
+///     fn build_protocol(self: &Rc<Self>, _peer: &Address) -> Option<Session> {
+///         self.sessions.set(self.sessions.get() + 1);
+///         (self.sessions.get() <= 1000).then(|| Session { shared: self.clone() })
+///     }
+/// }
+/// ```
+#[doc(alias = "IProtocolFactory")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a factory",
+    label = "not a factory",
+    note = "for a protocol `P` use `P::factory()`; for your own struct `#[derive(Factory)]`"
+)]
+pub trait Factory: Sized + 'static {
+    /// What it builds.
+    type Protocol: Protocol;
+
+    /// A protocol for the connection with `peer`; `None` refuses, and the connection is closed.
+    #[doc(alias = "buildProtocol")]
+    fn build_protocol(self: &Rc<Self>, peer: &Address) -> Option<Self::Protocol>;
+
+    /// The first port or connection uses this factory.
+    #[doc(alias = "startFactory")]
+    fn start_factory(&self) {}
+
+    /// The last one has ended.
+    #[doc(alias = "stopFactory")]
+    fn stop_factory(&self) {}
+}
+
+#[diagnostic::do_not_recommend]
+impl<P: Protocol, F: Fn(&Address) -> P + 'static> Factory for F {
+    type Protocol = P;
+
+    fn build_protocol(self: &Rc<Self>, peer: &Address) -> Option<P> {
+        Some(self(peer))
+    }
+}
+
+/// A factory, or an `Rc` of one: what `listen` and `connect` take.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a factory",
+    label = "a factory is wanted here",
+    note = "for a protocol use `{Self}::factory()`; for a struct of your own `#[derive(Factory)]`"
+)]
+pub trait IntoFactory {
+    /// The factory.
+    type Factory: Factory;
+
+    /// As it is shared by its connections.
+    fn into_factory(self) -> Rc<Self::Factory>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<F: Factory> IntoFactory for F {
+    type Factory = F;
+
+    fn into_factory(self) -> Rc<F> {
+        Rc::new(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F: Factory> IntoFactory for Rc<F> {
+    type Factory = F;
+
+    fn into_factory(self) -> Self {
+        self
+    }
+}
+
+/// How a protocol is made from its factory. `#[protocol]` on the struct writes it: `F` is the type of the `#[factory]` field, or any.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be built from `{F}`",
+    label = "its `#[factory]` field has another type",
+    note = "the field's type is `Rc` of the factory that builds it"
+)]
+pub trait BuildFrom<F>: Sized {
+    /// A protocol with its fields at their first values.
+    fn build_from(factory: F) -> Self;
+}
+
+/// The factory that makes a fresh protocol for each connection: what [`Protocol::factory`] gives.
+pub struct Fresh<P> {
+    build: fn() -> P,
+}
+
+impl<P: BuildFrom<()>> Fresh<P> {
+    pub(crate) fn new() -> Self {
+        Self { build: || P::build_from(()) }
+    }
+}
+
+impl<P: Protocol> Factory for Fresh<P> {
+    type Protocol = P;
+
+    fn build_protocol(self: &Rc<Self>, _peer: &Address) -> Option<P> {
+        Some((self.build)())
+    }
+}
+
+impl<P> fmt::Debug for Fresh<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Factory of {}>", type_name::<P>())
+    }
+}
+
+thread_local! {
+    /// How many ports and connections use the factory at each address. Each of them holds it, so the address stays its own.
+    static USERS: RefCell<HashMap<*const (), usize>> = RefCell::default();
+}
+
+/// A factory without its type: what a port and an attempt to connect hold.
+pub(crate) trait Acceptor {
+    /// One more port or connection uses it.
+    fn start(&self);
+    /// One less does.
+    fn stop(&self) -> Result<(), Failure>;
+    /// A protocol on `stream`; the reason why not otherwise.
+    fn accept(&self, stream: Rc<dyn Stream>, peer: &Address, hooks: Hooks) -> Result<Rc<dyn Live>, Failure>;
+}
+
+/// The [`Acceptor`] of a factory; `take` sees each handle.
+pub(crate) struct Accepting<F: Factory, K> {
+    pub(crate) factory: Rc<F>,
+    pub(crate) keep: K,
+}
+
+impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
+    fn start(&self) {
+        let key = Rc::as_ptr(&self.factory).cast();
+        let first = USERS.with_borrow_mut(|users| {
+            let count = users.entry(key).or_insert(0);
+            *count += 1;
+            *count == 1
+        });
+        if first {
+            tracing::info!("Starting factory {}", type_name::<F>());
+            // user code
+            if let Err(failure) = guarded(|| Frame::new("start_factory", Location::caller()), || self.factory.start_factory()) {
+                report(failure, format!("start_factory of {}", type_name::<F>()));
+            }
+        }
+    }
+
+    fn stop(&self) -> Result<(), Failure> {
+        let key: *const () = Rc::as_ptr(&self.factory).cast();
+        let last = USERS.with_borrow_mut(|users| match users.get_mut(&key) {
+            Some(1) => users.remove(&key).is_some(),
+            Some(count) => {
+                *count -= 1;
+                false
+            }
+            None => false,
+        });
+        if !last {
+            return Ok(());
+        }
+        tracing::info!("Stopping factory {}", type_name::<F>());
+        // user code
+        guarded(|| Frame::new("stop_factory", Location::caller()), || self.factory.stop_factory())
+    }
+
+    fn accept(&self, stream: Rc<dyn Stream>, peer: &Address, hooks: Hooks) -> Result<Rc<dyn Live>, Failure> {
+        let frame = || Frame::new("build_protocol", Location::caller());
+        // user code
+        let built = guarded(frame, || self.factory.build_protocol(peer))?;
+        let protocol = built.ok_or_else(NoProtocol::new)?;
+        // user code: a framing of the user's own
+        let framing = guarded(frame, || protocol.framing())?;
+        if <<F::Protocol as Protocol>::Framing as Framing>::BUFFERS {
+            stream.furnish(framing.encoder());
+        }
+        // user code: attach
+        let connection = guarded(frame, || Connection::new(protocol, framing, Transport(Some(stream)), hooks))?;
+        let handle = Handle(connection);
+        (self.keep)(&handle);
+        Ok(handle.0)
+    }
+}

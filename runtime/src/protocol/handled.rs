@@ -1,0 +1,80 @@
+//! What a handler gives back.
+use super::{connection::failed, handle::Handle, protocol::Protocol, transport::Transport};
+use crate::{defer::Deferred, failure::Failure, report::report};
+
+/// What a handler may return: `()`, `Result<(), E>` with any error, or `Deferred<()>`.
+///
+/// An error, now or later, is reported and closes the connection with that reason.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "returns `{Self}`",
+    note = "a handler returns `()`, `Result<(), E>` or `Deferred<()>`"
+)]
+pub trait Handled {
+    #[doc(hidden)]
+    fn handled(self, transport: &Transport, handler: &'static str);
+}
+
+impl Handled for () {
+    #[inline]
+    fn handled(self, _transport: &Transport, _handler: &'static str) {}
+}
+
+impl<E: Into<Failure>> Handled for Result<(), E> {
+    #[inline]
+    fn handled(self, transport: &Transport, handler: &'static str) {
+        if let Err(error) = self {
+            failed(transport, error.into(), handler);
+        }
+    }
+}
+
+impl Handled for Deferred<()> {
+    fn handled(self, transport: &Transport, handler: &'static str) {
+        let transport = transport.clone();
+        self.add_errback(move |failure| {
+            ended(&transport, failure, handler);
+            Ok(())
+        })
+        .detach();
+    }
+}
+
+/// The failure of a handler that ended later: it closes the connection. After the loss it is reported, unless it is that very reason.
+fn ended(transport: &Transport, failure: Failure, handler: &'static str) {
+    match transport.0.as_ref().and_then(|stream| stream.ended()) {
+        None => failed(transport, failure, handler),
+        Some(reason) if reason.is_same(&failure) => {}
+        Some(_) => report(failure, format!("{handler}, after the end of the connection with {}", transport.peer())),
+    }
+}
+
+/// What a coroutine handler has begun: the next message waits until it is done.
+pub(crate) fn held<P: Protocol>(begun: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+    let Some(stream) = &this.transport().0 else { return };
+    stream.hold(true);
+    let handle = this.clone();
+    let done = begun.add_both(move |result| {
+        if let Some(stream) = &handle.transport().0 {
+            stream.hold(false);
+        }
+        result
+    });
+    done.handled(this.transport(), handler);
+}
+
+/// What a coroutine for `connection_lost` has begun: the protocol lives until it is done.
+pub(crate) fn lingering<P: Protocol>(begun: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+    this.linger();
+    let handle = this.clone();
+    begun
+        .add_both(move |result| {
+            handle.lingered();
+            if let Err(failure) = result
+                && handle.reason().is_none_or(|reason| !reason.is_same(&failure))
+            {
+                report(failure, handler);
+            }
+        })
+        .detach();
+}

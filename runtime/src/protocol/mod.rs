@@ -1,0 +1,45 @@
+//! Protocols and transports: what you write, and what you are given.
+//!
+//! | you write | you are given |
+//! |---|---|
+//! | [`Protocol`]: what happens when a connection is made, when a message arrives, when the connection is lost | [`Transport`]: write, close, whom you talk to |
+//! | [`Factory`]: how a protocol is made for each connection | [`Handle`]: a live protocol, reachable from anywhere in the thread |
+//! | [`Framing`]: where a message ends (or one of [`basic`](crate::basic)) | the buffers, limits and delivery of it |
+//!
+//! [`#[protocol]`](macro@crate::protocol) and [`#[derive(Factory)]`](macro@crate::Factory) write the traits; by hand it looks like this:
+//!
+//! ```
+//! use twistor::protocol::{Handle, Message, Protocol, Raw};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     type Framing = Raw;
+//!
+//!     fn message_received(&mut self, this: &Handle<Self>, data: &[u8]) {
+//!         this.write(data);
+//!     }
+//! }
+//! ```
+mod connection;
+mod desk;
+mod factory;
+mod framing;
+mod handle;
+mod handled;
+#[expect(clippy::module_inception, reason = "the trait's own file, named after it")]
+mod protocol;
+mod transport;
+
+pub use factory::{BuildFrom, Factory, Fresh, IntoFactory};
+pub use framing::{Encoder, Framing, Input, Raw};
+pub use handle::{Handle, NotNow};
+pub use handled::Handled;
+pub use protocol::{Message, Protocol};
+pub use transport::Transport;
+
+pub(crate) use connection::{Connection, Hooks, Live};
+pub(crate) use desk::Desk;
+pub(crate) use factory::{Acceptor, Accepting};
+pub(crate) use handled::{held, lingering};
+pub(crate) use transport::{Receiver, Stream};

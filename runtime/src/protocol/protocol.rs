@@ -1,0 +1,107 @@
+//! Protocol: what a connection calls.
+use super::{
+    factory::{BuildFrom, Fresh},
+    framing::Framing,
+    handle::Handle,
+    transport::Transport,
+};
+use crate::failure::Failure;
+
+/// What happens on one connection. [`#[protocol]`](macro@crate::protocol) writes this trait from handlers by name; it can be written by hand
+/// too.
+///
+/// The three handlers run one at a time, in this order: `connection_made` once, `message_received` for each message,
+/// `connection_lost` once. A panic or a failure in one costs this connection alone.
+///
+/// ```
+/// use twistor::{failure::Failure, protocol::{Handle, Protocol, Raw}};
+///
+/// #[derive(Default)]
+/// struct Greeter {
+///     bytes: usize,
+/// }
+///
+/// impl Protocol for Greeter {
+///     type Framing = Raw;
+///
+///     fn connection_made(&mut self, this: &Handle<Self>) {
+///         this.write("hello\r\n");
+///     }
+///
+///     fn message_received(&mut self, _this: &Handle<Self>, data: &[u8]) {
+///         self.bytes += data.len();
+///     }
+///
+///     fn connection_lost(&mut self, _this: &Handle<Self>, reason: &Failure) {
+///         println!("{} bytes, then: {reason}", self.bytes);
+///     }
+/// }
+/// ```
+#[doc(alias = "IProtocol")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a protocol",
+    label = "put `#[protocol]` on its `impl` block, or write `impl Protocol for {Self}`"
+)]
+pub trait Protocol: Sized + 'static {
+    /// Where its messages end: [`Raw`](super::Raw), [`Lines`](crate::basic::Lines), or one of your own.
+    type Framing: Framing;
+
+    /// The framing of one connection.
+    fn framing(&self) -> Self::Framing {
+        Self::Framing::default()
+    }
+
+    /// Is given the transport, once, before `connection_made`: the place to keep it.
+    fn attach(&mut self, transport: &Transport) {
+        let _ = transport;
+    }
+
+    /// The connection is there.
+    #[doc(alias = "connectionMade")]
+    fn connection_made(&mut self, this: &Handle<Self>) {
+        let _ = this;
+    }
+
+    /// A message has arrived.
+    #[doc(alias = "dataReceived")]
+    fn message_received(&mut self, this: &Handle<Self>, message: Message<'_, Self>) {
+        let _ = (this, message);
+    }
+
+    /// The connection is over, and why: [`ConnectionDone`](crate::error::ConnectionDone),
+    /// [`ConnectionLost`](crate::error::ConnectionLost), [`ConnectionAborted`](crate::error::ConnectionAborted), or what
+    /// [`Transport::fail`] was given. The transport is dead by now.
+    #[doc(alias = "connectionLost")]
+    fn connection_lost(&mut self, this: &Handle<Self>, reason: &Failure) {
+        let _ = (this, reason);
+    }
+
+    /// A factory that makes a fresh protocol for each connection.
+    #[doc(alias = "forProtocol")]
+    fn factory() -> Fresh<Self>
+    where
+        Self: BuildFrom<()>,
+    {
+        Fresh::new()
+    }
+
+    // What the connection really calls. A handler that is a coroutine starts with the protocol free, so `#[protocol]` writes these instead.
+
+    #[doc(hidden)]
+    fn __connection_made(this: &Handle<Self>) {
+        this.enter(|protocol| protocol.connection_made(this));
+    }
+
+    #[doc(hidden)]
+    fn __message_received(this: &Handle<Self>, message: Message<'_, Self>) {
+        this.enter(|protocol| protocol.message_received(this, message));
+    }
+
+    #[doc(hidden)]
+    fn __connection_lost(this: &Handle<Self>, reason: &Failure) {
+        this.enter(|protocol| protocol.connection_lost(this, reason));
+    }
+}
+
+/// What a protocol's `message_received` is given.
+pub type Message<'a, P> = <<P as Protocol>::Framing as Framing>::Message<'a>;

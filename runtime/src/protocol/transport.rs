@@ -1,0 +1,251 @@
+//! Transport: the writing side of a connection.
+use super::desk::Desk;
+use crate::{
+    address::Address,
+    error::{ConnectionDone, FramingError},
+    failure::Failure,
+    reactor::source::Readiness,
+    report::report,
+};
+use std::{fmt, panic::Location, rc::Rc};
+
+/// The writing side of a connection, whatever carries it and however it is framed. A cheap handle; clones are the same connection.
+///
+/// No method of it enters a handler, so it may be used anywhere, in the middle of your own borrows too. The loss that closing or aborting
+/// brings is told in a later turn. After the end, `write` and the other methods do nothing; [`peer`](Self::peer) and
+/// [`host`](Self::host) still answer. `Transport::default()` is one that never was connected.
+///
+/// ```
+/// use twistor::protocol::Transport;
+///
+/// let transport = Transport::default();
+/// transport.write(b"nobody reads this");
+/// assert!(!transport.is_connected());
+/// ```
+#[derive(Clone, Default)]
+#[doc(alias = "ITransport")]
+pub struct Transport(pub(crate) Option<Rc<dyn Stream>>);
+
+/// What carries the bytes of a transport.
+pub(crate) trait Stream {
+    fn write(&self, data: &[u8]);
+    fn write_sequence(&self, data: &[&[u8]]);
+    /// Flush, then close, then tell `reason`.
+    fn close(&self, reason: Option<Failure>);
+    fn abort(&self, reason: Option<Failure>);
+    fn pause(&self);
+    /// A coroutine handler holds back the next message, or lets it go. Holds count.
+    fn hold(&self, yes: bool);
+    fn resume(&self);
+    fn is_open(&self) -> bool;
+    fn is_reading(&self) -> bool;
+    fn peer(&self) -> Address;
+    fn host(&self) -> Address;
+    fn set_no_delay(&self, yes: bool) -> std::io::Result<()>;
+    fn set_keep_alive(&self, yes: bool) -> std::io::Result<()>;
+    fn desk(&self) -> Option<&Rc<Desk>>;
+    /// The protocol is framed: it gets a desk, with this encoder.
+    fn furnish(&self, encoder: Option<Box<dyn super::framing::Encoder>>);
+
+    /// What a first read gives, if reading is all there is to do.
+    fn read_first(&self, readiness: Readiness, buffer: &mut [u8]) -> Option<std::io::Result<usize>>;
+    /// The reading side: something is ready, and `first` is what a first read gave. What arrives goes to `receiver`. Whether it is over and `connection_lost` is due.
+    fn pump(&self, first: Option<std::io::Result<usize>>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> bool;
+    /// Why it is over, once it is.
+    fn ended(&self) -> Option<Failure>;
+    /// Closes the socket: the transport is dead from now on.
+    fn die(&self);
+}
+
+/// Who gets what a stream reads.
+pub(crate) trait Receiver {
+    fn data(&self, data: &[u8]);
+}
+
+impl Transport {
+    /// Sends `data`: at once if nothing is queued, else behind what is.
+    pub fn write(&self, data: impl AsRef<[u8]>) {
+        if let Some(stream) = &self.0 {
+            stream.write(data.as_ref());
+        }
+    }
+
+    /// Sends several pieces, one behind the other.
+    #[doc(alias = "writeSequence")]
+    pub fn write_sequence<D: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = D>) {
+        if let Some(stream) = &self.0 {
+            let pieces: Vec<D> = pieces.into_iter().collect();
+            stream.write_sequence(&pieces.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        }
+    }
+
+    /// Sends one message, framed as the connection's protocol frames it; without a framing, as it is.
+    ///
+    /// A message that cannot be framed is reported and not sent.
+    #[track_caller]
+    pub fn send(&self, message: impl AsRef<[u8]>) {
+        let Some(stream) = &self.0 else { return };
+        match stream.desk() {
+            None => stream.write(message.as_ref()),
+            Some(desk) => {
+                if let Err(failure) = desk.encode(message.as_ref(), |framed| stream.write(framed)) {
+                    report(failure, format!("a message to {}, sent at {}", stream.peer(), Location::caller()));
+                }
+            }
+        }
+    }
+
+    /// Sends a line: `line` and the delimiter that the protocol reads.
+    ///
+    /// On a connection with another framing it is framed as that one does, and the misuse is reported once.
+    #[doc(alias = "sendLine")]
+    #[track_caller]
+    pub fn send_line(&self, line: impl AsRef<[u8]>) {
+        self.expect_framing("Lines", "send_line");
+        self.send(line);
+    }
+
+    /// Reports, once a connection, that a call is one of another framing.
+    #[track_caller]
+    fn expect_framing(&self, wanted: &'static str, call: &'static str) {
+        let Some(stream) = &self.0 else { return };
+        let found = stream.desk().map_or("Raw", |desk| desk.name());
+        if found != wanted && stream.desk().is_none_or(|desk| desk.first_misuse()) {
+            let text = format!("`{call}` is for {wanted}, and the connection to {} is framed as {found}", stream.peer());
+            report(FramingError::with_text(text).into(), format!("called at {}", Location::caller()));
+        }
+    }
+
+    /// Closes the connection when everything has been sent: flush, end of writing, the peer's end, close. Nothing more is delivered.
+    #[doc(alias = "loseConnection")]
+    pub fn lose_connection(&self) {
+        if let Some(stream) = &self.0 {
+            stream.close(None);
+        }
+    }
+
+    /// Cuts the connection off: what is queued is dropped, the peer sees a reset, and the reason is
+    /// [`ConnectionAborted`](crate::error::ConnectionAborted).
+    #[doc(alias = "abortConnection")]
+    pub fn abort_connection(&self) {
+        if let Some(stream) = &self.0 {
+            stream.abort(None);
+        }
+    }
+
+    /// Closes the connection as [`lose_connection`](Self::lose_connection) does, and makes `reason` the reason of the loss.
+    #[track_caller]
+    pub fn fail(&self, reason: impl Into<Failure>) {
+        let reason = reason.into();
+        if let Some(stream) = &self.0 {
+            stream.close(Some(reason));
+        }
+    }
+
+    /// Delivers nothing more until [`resume_producing`](Self::resume_producing); what the peer sends waits in the operating system.
+    #[doc(alias = "pauseProducing")]
+    pub fn pause_producing(&self) {
+        if let Some(stream) = &self.0 {
+            stream.pause();
+        }
+    }
+
+    /// Delivers again: what is buffered right after the current handler or call, then what arrives.
+    #[doc(alias = "resumeProducing")]
+    pub fn resume_producing(&self) {
+        if let Some(stream) = &self.0 {
+            stream.resume();
+        }
+    }
+
+    /// From now on a line protocol gets what arrives as raw data.
+    #[doc(alias = "setRawMode")]
+    pub fn set_raw_mode(&self) {
+        if let Some(desk) = self.desk() {
+            desk.set_raw(true);
+        }
+    }
+
+    /// From now on a line protocol gets lines again; `rest`, what raw mode has taken too much, is parsed first.
+    #[doc(alias = "setLineMode")]
+    pub fn set_line_mode(&self, rest: impl AsRef<[u8]>) {
+        if let Some(desk) = self.desk() {
+            desk.set_raw(false);
+            desk.push_front(rest.as_ref());
+        }
+    }
+
+    /// What has arrived and is not parsed yet: inside a handler, what comes behind its message.
+    #[doc(alias = "recvd")]
+    pub fn unparsed(&self) -> Vec<u8> {
+        self.desk().map(|desk| desk.unparsed()).unwrap_or_default()
+    }
+
+    /// Removes what is not parsed yet and returns it.
+    #[doc(alias = "clearLineBuffer")]
+    pub fn clear_line_buffer(&self) -> Vec<u8> {
+        let taken = self.unparsed();
+        self.replace_unparsed(Vec::new());
+        taken
+    }
+
+    /// Puts `rest` in the place of what is not parsed yet.
+    pub fn replace_unparsed(&self, rest: impl Into<Vec<u8>>) {
+        if let Some(desk) = self.desk() {
+            desk.replace_unparsed(rest.into());
+        }
+    }
+
+    fn desk(&self) -> Option<&Rc<Desk>> {
+        self.0.as_ref().and_then(|stream| stream.desk())
+    }
+
+    /// Whether it is connected and nobody on this side has asked for the end.
+    pub fn is_connected(&self) -> bool {
+        self.0.as_ref().is_some_and(|stream| stream.is_open())
+    }
+
+    /// The address of the other side.
+    #[doc(alias = "getPeer")]
+    pub fn peer(&self) -> Address {
+        self.0.as_ref().map_or(Address::Unix(None), |stream| stream.peer())
+    }
+
+    /// The address of this side.
+    #[doc(alias = "getHost")]
+    pub fn host(&self) -> Address {
+        self.0.as_ref().map_or(Address::Unix(None), |stream| stream.host())
+    }
+
+    /// Whether small writes go out at once (`TCP_NODELAY`); they do from the start.
+    ///
+    /// # Errors
+    /// What the operating system says; [`ConnectionDone`] after the end.
+    #[doc(alias = "setTcpNoDelay")]
+    pub fn set_tcp_no_delay(&self, yes: bool) -> Result<(), Failure> {
+        let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
+        Ok(stream.set_no_delay(yes)?)
+    }
+
+    /// Whether the system probes an idle connection (`SO_KEEPALIVE`).
+    ///
+    /// # Errors
+    /// As for [`set_tcp_no_delay`](Self::set_tcp_no_delay).
+    #[doc(alias = "setTcpKeepAlive")]
+    pub fn set_tcp_keep_alive(&self, yes: bool) -> Result<(), Failure> {
+        let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
+        Ok(stream.set_keep_alive(yes)?)
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(stream) => {
+                let end = if stream.is_open() { "" } else { ", ended" };
+                write!(f, "<Transport {} to {}{end}>", stream.host(), stream.peer())
+            }
+            None => f.write_str("<Transport, unconnected>"),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The reactor: waits for events, timers and other threads, and runs what is due, one turn after the other.
+//!
+//! A [`Reactor`] is a value and a cheap handle; a program may have several, one a thread. Its back end is a seam: `Reactor::new()` is the
+//! operating system through mio, and [`testing::MemoryReactor`](crate::testing::MemoryReactor) is the same reactor over virtual time and
+//! memory.
+//!
+//! ```
+//! use std::time::Duration;
+//! use twistor::reactor::Reactor;
+//!
+//! let reactor = Reactor::new()?;
+//! let stop = reactor.clone();
+//! reactor.call_later(Duration::from_millis(1), move || stop.stop().unwrap());
+//! reactor.run()?;
+//! # Ok::<(), twistor::failure::Failure>(())
+//! ```
+pub(crate) mod backend;
+mod handle;
+mod poll;
+mod signals;
+pub(crate) mod source;
+mod threads;
+
+pub use handle::Reactor;
+pub(crate) use handle::Core;
+pub use threads::Remote;

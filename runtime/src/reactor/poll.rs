@@ -1,0 +1,89 @@
+//! One turn of the reactor.
+//!
+//! The order of a turn:
+//! 1. calls from other threads, those that were there when the turn began;
+//! 2. delayed calls that are due and were made before the turn, in the order of their time, then of their making;
+//! 3. what an earlier turn put off: connections to look at again, ends to tell;
+//! 4. the wait: without limit if nothing is to be done, until the next delayed call, or not at all if something was put off;
+//! 5. the events, in the order in which the system gives them.
+//!
+//! Whatever runs in a turn and puts something off puts it off to the next one.
+use super::{backend::Event, handle::Core, source::Readiness};
+use crate::{
+    failure::Frame,
+    report::{guarded, report},
+};
+use std::{panic::Location, rc::Rc, time::Duration};
+
+/// The length of the read buffer: one a reactor.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// The longest wait: beyond it a timer is looked at again.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a turn works with, kept from one to the next.
+pub(crate) struct Desk {
+    buffer: Box<[u8]>,
+    again: Vec<Event>,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        Self { buffer: vec![0; READ_BUFFER].into_boxed_slice(), again: Vec::new() }
+    }
+}
+
+impl Core {
+    /// Runs one turn that waits for at most `limit`.
+    pub(crate) fn turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
+        self.calls_from_threads();
+        self.timers.set_now(self.backend.now());
+        let mark = self.timers.mark();
+        while self.timers.run_due(mark) {}
+        self.put_off(desk);
+        let timeout = self.timeout(limit);
+        let buffer = &mut *desk.buffer;
+        self.backend.wait(timeout, &mut |event| self.dispatch(event, buffer))
+    }
+
+    fn calls_from_threads(&self) {
+        for call in self.inbox.take() {
+            // user code
+            if let Err(failure) = guarded(|| Frame::new("call_from_thread", Location::caller()), call) {
+                report(failure, "a call from another thread");
+            }
+        }
+    }
+
+    fn put_off(&self, desk: &mut Desk) {
+        std::mem::swap(&mut *self.again.borrow_mut(), &mut desk.again);
+        for event in &desk.again {
+            self.dispatch(*event, &mut desk.buffer);
+        }
+        desk.again.clear();
+    }
+
+    fn timeout(&self, limit: Option<Duration>) -> Option<Duration> {
+        if self.stopping.get() || self.inbox.is_waiting() || !self.again.borrow().is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.timers.next_due().map(|due| due.saturating_sub(self.backend.now()).min(LONGEST_WAIT));
+        match (timer, limit) {
+            (Some(timer), Some(limit)) => Some(timer.min(limit)),
+            (timer, limit) => timer.or(limit),
+        }
+    }
+
+    #[inline]
+    fn dispatch(&self, event: Event, buffer: &mut [u8]) {
+        let source = self.sources.borrow().get(event.slot).map(Rc::clone);
+        if let Some(source) = source {
+            source.ready(event.readiness, buffer);
+        }
+    }
+
+    /// Has the source in `slot` looked at in the next turn.
+    pub(crate) fn look_again(&self, slot: usize, readiness: Readiness) {
+        self.again.borrow_mut().push(Event { slot, readiness });
+    }
+}

@@ -1,0 +1,54 @@
+//! What the poll loop knows of the things it serves: a trait, never a socket.
+use std::rc::Rc;
+
+/// What a source has become ready for: one flag a bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Readiness(u8);
+
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+/// The other side has ended, or there is an error: read on to the end.
+const CLOSED: u8 = 4;
+
+impl Readiness {
+    /// Look again: there may be more to read, or something has changed on this side.
+    pub(crate) const AGAIN: Self = Self(READABLE);
+
+    /// Read on to the end.
+    pub(crate) const TO_THE_END: Self = Self(READABLE | CLOSED);
+
+    #[inline]
+    pub(crate) fn new(readable: bool, writable: bool, closed: bool) -> Self {
+        Self(u8::from(readable) * READABLE | u8::from(writable) * WRITABLE | u8::from(closed) * CLOSED)
+    }
+
+    #[inline]
+    pub(crate) fn is_readable(self) -> bool {
+        self.0 & READABLE != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_writable(self) -> bool {
+        self.0 & WRITABLE != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    /// Whether there is input and no end of it.
+    #[inline]
+    pub(crate) fn is_plain_input(self) -> bool {
+        self.0 & (READABLE | CLOSED) == READABLE
+    }
+}
+
+/// A thing in a slot of the reactor: a connection, a port, a pipe of signals.
+pub(crate) trait Source {
+    /// It has become ready. `buffer` is the reactor's one read buffer, lent for this call.
+    fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]);
+
+    /// The reactor is being closed: lets go of what it has, and calls no handler.
+    fn closed(self: Rc<Self>) {}
+}

@@ -1,0 +1,322 @@
+//! A network in memory: the other implementation of `Backend` and `Wire`.
+use crate::{
+    address::Address,
+    reactor::{
+        backend::{Accept, Alarm, Backend, Bind, Dial, DialError, Event, Signals, Wire, WireOption},
+        source::Readiness,
+    },
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    io::{self, ErrorKind, IoSlice},
+    net::{Ipv4Addr, SocketAddr},
+    rc::{Rc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// How many bytes one direction of a connection holds.
+const CAPACITY: usize = 64 * 1024;
+
+/// Ports and connections in memory, and the time.
+pub(super) struct Net {
+    now: Cell<Duration>,
+    events: RefCell<VecDeque<Event>>,
+    ports: RefCell<BTreeMap<SocketAddr, Rc<Port>>>,
+    next_port: Cell<u16>,
+    rung: Arc<AtomicBool>,
+    me: Weak<Self>,
+}
+
+/// A listening port: its slot, and the connections nobody has accepted.
+struct Port {
+    at: SocketAddr,
+    slot: Cell<Option<usize>>,
+    waiting: RefCell<VecDeque<(MemoryWire, Address)>>,
+}
+
+/// One direction of a connection.
+#[derive(Default)]
+struct Pipe {
+    bytes: RefCell<VecDeque<u8>>,
+    /// The writer has ended it.
+    ended: Cell<bool>,
+    /// It was cut off.
+    reset: Cell<bool>,
+    reader: Cell<Option<usize>>,
+    writer: Cell<Option<usize>>,
+}
+
+impl Net {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            now: Cell::new(Duration::ZERO),
+            events: RefCell::default(),
+            ports: RefCell::default(),
+            next_port: Cell::new(1024),
+            rung: Arc::default(),
+            me: me.clone(),
+        })
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        self.now.set(self.now.get().saturating_add(by));
+    }
+
+    /// Whether something waits to be looked at.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.events.borrow().is_empty() || self.rung.load(Ordering::Acquire)
+    }
+
+    fn tell(&self, slot: Option<usize>, readiness: Readiness) {
+        if let Some(slot) = slot {
+            self.events.borrow_mut().push_back(Event { slot, readiness });
+        }
+    }
+
+    fn free_port(&self) -> u16 {
+        let port = self.next_port.get();
+        self.next_port.set(port.checked_add(1).unwrap_or(1024));
+        port
+    }
+
+    fn port_at(&self, to: SocketAddr) -> Option<Rc<Port>> {
+        let ports = self.ports.borrow();
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, to.port()));
+        ports.get(&to).or_else(|| ports.get(&any)).cloned()
+    }
+}
+
+impl Backend for Net {
+    fn now(&self) -> Duration {
+        self.now.get()
+    }
+
+    fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
+        let rung = self.rung.swap(false, Ordering::AcqRel);
+        // what an event brings about waits for the next turn
+        let events = self.events.take();
+        if events.is_empty() && !rung {
+            match timeout {
+                Some(timeout) => self.advance(timeout),
+                None => {
+                    let text = "no event, no timer and no call is left: nothing can ever happen in this memory reactor";
+                    return Err(io::Error::other(text));
+                }
+            }
+        }
+        for event in events {
+            sink(event);
+        }
+        Ok(())
+    }
+
+    fn alarm(&self) -> Alarm {
+        let rung = self.rung.clone();
+        Arc::new(move || rung.store(true, Ordering::Release))
+    }
+
+    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>> {
+        let mut at = bind.at;
+        if at.port() == 0 {
+            at.set_port(self.free_port());
+        }
+        if self.ports.borrow().contains_key(&at) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let port = Rc::new(Port { at, slot: Cell::new(None), waiting: RefCell::default() });
+        self.ports.borrow_mut().insert(at, port.clone());
+        Ok(Box::new(MemoryPort { port, net: self.me.clone() }))
+    }
+
+    fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError> {
+        let mut from = dial.from.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        if from.port() == 0 {
+            from.set_port(self.free_port());
+        }
+        let (there, back) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());
+        let port = self.port_at(dial.to);
+        let wire = MemoryWire {
+            incoming: back.clone(),
+            outgoing: there.clone(),
+            host: from.into(),
+            refused: port.is_none(),
+            cut: Cell::new(false),
+            net: self.me.clone(),
+        };
+        if let Some(port) = port {
+            let other = MemoryWire {
+                incoming: there,
+                outgoing: back,
+                host: dial.to.into(),
+                refused: false,
+                cut: Cell::new(false),
+                net: self.me.clone(),
+            };
+            port.waiting.borrow_mut().push_back((other, from.into()));
+            self.tell(port.slot.get(), Readiness::AGAIN);
+        }
+        Ok(Box::new(wire))
+    }
+
+    fn signals(&self, _slot: usize) -> io::Result<Option<Box<dyn Signals>>> {
+        Ok(None)
+    }
+}
+
+struct MemoryPort {
+    port: Rc<Port>,
+    net: Weak<Net>,
+}
+
+impl Accept for MemoryPort {
+    fn register(&mut self, slot: usize) -> io::Result<()> {
+        self.port.slot.set(Some(slot));
+        Ok(())
+    }
+
+    fn accept(&self) -> io::Result<(Box<dyn Wire>, Address)> {
+        let next = self.port.waiting.borrow_mut().pop_front();
+        let (wire, peer) = next.ok_or(ErrorKind::WouldBlock)?;
+        Ok((Box::new(wire), peer))
+    }
+
+    fn host(&self) -> io::Result<Address> {
+        Ok(self.port.at.into())
+    }
+}
+
+impl Drop for MemoryPort {
+    fn drop(&mut self) {
+        if let Some(net) = self.net.upgrade() {
+            net.ports.borrow_mut().remove(&self.port.at);
+        }
+        // connections that nobody accepted are reset
+        for (wire, _) in self.port.waiting.take() {
+            wire.cut.set(true);
+        }
+    }
+}
+
+/// One end of a connection.
+struct MemoryWire {
+    incoming: Rc<Pipe>,
+    outgoing: Rc<Pipe>,
+    host: Address,
+    refused: bool,
+    /// Dropping it resets the connection.
+    cut: Cell<bool>,
+    net: Weak<Net>,
+}
+
+impl MemoryWire {
+    fn tell(&self, slot: Option<usize>, readiness: Readiness) {
+        if let Some(net) = self.net.upgrade() {
+            net.tell(slot, readiness);
+        }
+    }
+}
+
+impl Wire for MemoryWire {
+    fn register(&mut self, slot: usize) -> io::Result<()> {
+        self.incoming.reader.set(Some(slot));
+        self.outgoing.writer.set(Some(slot));
+        self.tell(Some(slot), Readiness::new(true, true, self.refused));
+        Ok(())
+    }
+
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let pipe = &self.incoming;
+        if pipe.reset.get() {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let mut bytes = pipe.bytes.borrow_mut();
+        let was_full = bytes.len() >= CAPACITY;
+        let count = into.len().min(bytes.len());
+        for (to, byte) in into.iter_mut().zip(bytes.drain(..count)) {
+            *to = byte;
+        }
+        drop(bytes);
+        if count > 0 {
+            if was_full {
+                self.tell(pipe.writer.get(), Readiness::new(false, true, false));
+            }
+            Ok(count)
+        } else if pipe.ended.get() {
+            Ok(0)
+        } else {
+            Err(ErrorKind::WouldBlock.into())
+        }
+    }
+
+    fn write(&self, data: &[u8]) -> io::Result<usize> {
+        let pipe = &self.outgoing;
+        if pipe.reset.get() {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if pipe.ended.get() {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let mut bytes = pipe.bytes.borrow_mut();
+        let count = data.len().min(CAPACITY - bytes.len().min(CAPACITY));
+        if count == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        bytes.extend(data.iter().take(count));
+        drop(bytes);
+        self.tell(pipe.reader.get(), Readiness::AGAIN);
+        Ok(count)
+    }
+
+    fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        match data.iter().find(|slice| !slice.is_empty()) {
+            Some(first) => self.write(first),
+            None => Ok(0),
+        }
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        if !self.outgoing.ended.replace(true) {
+            self.tell(self.outgoing.reader.get(), Readiness::TO_THE_END);
+        }
+        Ok(())
+    }
+
+    fn reset_on_drop(&self) -> io::Result<()> {
+        self.cut.set(true);
+        Ok(())
+    }
+
+    fn connected(&self) -> io::Result<bool> {
+        if self.refused { Err(ErrorKind::ConnectionRefused.into()) } else { Ok(true) }
+    }
+
+    fn host(&self) -> io::Result<Address> {
+        Ok(self.host.clone())
+    }
+
+    fn set_option(&self, _option: WireOption) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for MemoryWire {
+    fn drop(&mut self) {
+        // as the system does: a close with unread input resets the connection
+        let reset = self.cut.get() || !self.incoming.bytes.borrow().is_empty();
+        self.incoming.reader.set(None);
+        self.outgoing.writer.set(None);
+        if reset {
+            self.incoming.reset.set(true);
+            self.outgoing.reset.set(true);
+        }
+        // nobody reads what the other side sends from now on
+        self.incoming.ended.set(true);
+        self.outgoing.ended.set(true);
+        self.tell(self.outgoing.reader.get(), Readiness::TO_THE_END);
+    }
+}

@@ -1,0 +1,69 @@
+//! A reactor over virtual time and memory.
+use super::memory_net::Net;
+use crate::reactor::Reactor;
+use std::{fmt, rc::Rc, time::Duration};
+
+/// The same [`Reactor`] over virtual time and connections in memory: deterministic, and an hour takes no time.
+///
+/// `listen_tcp` and `connect_tcp` work among themselves; a port is in use, a connection refused or reset as on a real network. Time moves
+/// when [`advance`](Self::advance) moves it, or inside [`Reactor::run`], which jumps to the next timer when nothing else is left to do. A
+/// `run` in which nothing can ever happen any more returns an error that says so.
+#[doc(alias = "MemoryReactorClock")]
+pub struct MemoryReactor {
+    net: Rc<Net>,
+    reactor: Reactor,
+}
+
+impl MemoryReactor {
+    /// A reactor at 0 seconds.
+    pub fn new() -> Self {
+        let net = Net::new();
+        Self { reactor: Reactor::over(net.clone()), net }
+    }
+
+    /// The reactor.
+    pub fn reactor(&self) -> Reactor {
+        self.reactor.clone()
+    }
+
+    /// Runs turns until nothing is left to do now; timers that are due now run.
+    ///
+    /// # Panics
+    /// Inside a turn of the same reactor.
+    pub fn settle(&self) {
+        loop {
+            if let Err(failure) = self.reactor.iterate(Duration::ZERO) {
+                panic!("{failure}");
+            }
+            if !self.net.is_busy() && !self.reactor.has_work() {
+                break;
+            }
+        }
+    }
+
+    /// Moves the time by `by` and runs what is due, in the order of due times, with everything that comes of it.
+    ///
+    /// # Panics
+    /// As [`settle`](Self::settle).
+    pub fn advance(&self, by: Duration) {
+        let end = self.reactor.seconds().saturating_add(by);
+        self.settle();
+        while let Some(due) = self.reactor.delayed_calls().first().map(crate::time::DelayedCall::time).filter(|due| *due <= end) {
+            self.net.advance(due.saturating_sub(self.reactor.seconds()));
+            self.settle();
+        }
+        self.net.advance(end.saturating_sub(self.reactor.seconds()));
+    }
+}
+
+impl Default for MemoryReactor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryReactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<MemoryReactor at {:?}: {:?}>", self.reactor.seconds(), self.reactor)
+    }
+}

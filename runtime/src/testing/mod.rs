@@ -1,0 +1,17 @@
+//! Fakes for tests, used by twistor's own tests first: time and connections without an operating system.
+//!
+//! ```
+//! use std::time::Duration;
+//! use twistor::testing::MemoryReactor;
+//!
+//! let memory = MemoryReactor::new();
+//! let reactor = memory.reactor();
+//! reactor.call_later(Duration::from_secs(60), || println!("an hour is nothing"));
+//! memory.advance(Duration::from_secs(3600));
+//! assert!(reactor.delayed_calls().is_empty());
+//! ```
+mod memory_net;
+mod memory_reactor;
+
+pub use crate::task::Clock;
+pub use memory_reactor::MemoryReactor;

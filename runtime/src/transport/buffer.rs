@@ -1,0 +1,97 @@
+//! Outgoing bytes that could not be sent at once.
+use std::{collections::VecDeque, io::IoSlice};
+
+/// Small pieces are gathered into chunks of this size.
+const CHUNK: usize = 16 * 1024;
+
+/// A queue of bytes, in chunks, that is sent with vectored writes.
+#[derive(Default)]
+pub(super) struct Buffer {
+    chunks: VecDeque<Vec<u8>>,
+    /// How much of the first chunk has been sent.
+    sent: usize,
+    len: usize,
+}
+
+/// How many chunks one vectored write takes.
+pub(super) const SLICES: usize = 64;
+
+impl Buffer {
+    pub(super) fn push(&mut self, data: &[u8]) {
+        self.len += data.len();
+        if let Some(last) = self.chunks.back_mut().filter(|last| last.len() + data.len() <= CHUNK) {
+            last.extend_from_slice(data);
+        } else if !data.is_empty() {
+            self.chunks.push_back(data.to_vec());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Lends the next bytes to send.
+    pub(super) fn peek<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut count = 0;
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            let from = if count == 0 { self.sent } else { 0 };
+            *slice = IoSlice::new(chunk.get(from..).unwrap_or_default());
+            count += 1;
+        }
+        count
+    }
+
+    /// The first `sent` bytes have been sent.
+    pub(super) fn consume(&mut self, mut sent: usize) {
+        self.len = self.len.saturating_sub(sent);
+        while let Some(first) = self.chunks.front() {
+            let left = first.len() - self.sent;
+            if sent < left {
+                self.sent += sent;
+                return;
+            }
+            sent -= left;
+            self.sent = 0;
+            self.chunks.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Buffer, SLICES};
+    use std::io::IoSlice;
+
+    fn peeked(buffer: &Buffer) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = buffer.peek(&mut slices);
+        slices[..count].concat()
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_whatever_the_cuts() {
+        for step in [1, 7, 1000, 16384, 40000] {
+            let mut buffer = Buffer::default();
+            let mut expected = Vec::new();
+            for n in 0..50u32 {
+                let piece = vec![n.to_le_bytes()[0]; (n as usize * 977) % 5000];
+                buffer.push(&piece);
+                expected.extend_from_slice(&piece);
+            }
+            let mut out = Vec::new();
+            while !buffer.is_empty() {
+                let mut next = peeked(&buffer);
+                next.truncate(step);
+                buffer.consume(next.len());
+                out.extend(next);
+                assert_eq!(buffer.len(), expected.len() - out.len());
+            }
+            assert_eq!(out, expected);
+        }
+    }
+}

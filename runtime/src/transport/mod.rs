@@ -1,0 +1,25 @@
+//! Transports: connections and ports.
+//!
+//! ```
+//! use twistor::{protocol::Raw, reactor::Reactor, transport::DEFAULT_BACKLOG};
+//! # use twistor::protocol::{Handle, Protocol};
+//! # struct Echo;
+//! # impl Protocol for Echo { type Framing = Raw; fn message_received(&mut self, this: &Handle<Self>, data: &[u8]) { this.write(data); } }
+//! # use twistor::address::Address;
+//!
+//! let reactor = Reactor::new()?;
+//! let port = reactor.listen_tcp(([127, 0, 0, 1], 0), |_: &Address| Echo, DEFAULT_BACKLOG)?;
+//! println!("listening on {}", port.host());
+//! port.stop_listening().detach();
+//! # Ok::<(), twistor::failure::Failure>(())
+//! ```
+mod buffer;
+mod listener;
+mod os;
+mod stream;
+mod tcp;
+
+pub use listener::Port;
+pub use tcp::{ConnectOptions, DEFAULT_BACKLOG};
+
+pub(crate) use tcp::{connect, listen};

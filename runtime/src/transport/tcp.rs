@@ -1,0 +1,270 @@
+//! TCP: `listen_tcp` and `connect_tcp`.
+use super::{
+    listener::{self, Port},
+    stream::WireStream,
+};
+use crate::{
+    address::Address,
+    defer::{Deferred, Resolver},
+    error::{
+        CannotListenError, ConnectBindError, ConnectingCancelledError, NoProtocol, ReactorClosed, TimeoutError, connect_error,
+    },
+    failure::Failure,
+    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
+    reactor::{
+        Core, Reactor,
+        backend::{Bind, Dial, DialError, Wire, WireOption},
+        source::{Readiness, Source},
+    },
+    report::report,
+    time::DelayedCall,
+};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+/// How many connections wait to be accepted unless you say otherwise.
+pub const DEFAULT_BACKLOG: u32 = 50;
+
+/// How an attempt to connect is made.
+///
+/// ```
+/// use std::time::Duration;
+/// use twistor::transport::ConnectOptions;
+///
+/// let options = ConnectOptions::default().timeout(Duration::from_secs(5));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// The time limit: 30 seconds by default.
+    pub timeout: Duration,
+    /// The local address to connect from; any by default. A port of 0 is any port.
+    pub bind_address: Option<SocketAddr>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), bind_address: None }
+    }
+}
+
+impl ConnectOptions {
+    /// The same with another time limit.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same, connecting from `from`.
+    #[must_use]
+    pub fn bind_address(self, from: SocketAddr) -> Self {
+        Self { bind_address: Some(from), ..self }
+    }
+}
+
+impl Reactor {
+    /// Listens on a TCP address and builds a protocol with `factory` for each connection. Port 0 is any free port; ask
+    /// [`Port::host`].
+    ///
+    /// # Errors
+    /// [`CannotListenError`] with the address and what the operating system said.
+    #[doc(alias = "listenTCP")]
+    pub fn listen_tcp(&self, at: impl Into<SocketAddr>, factory: impl IntoFactory, backlog: u32) -> Result<Port, Failure> {
+        let acceptor = Rc::new(Accepting { factory: factory.into_factory(), keep: |_: &_| () });
+        listen(self, &Bind { at: at.into(), backlog }, acceptor)
+    }
+
+    /// Connects to a TCP address and gives the protocol's handle, right after its `connection_made` has returned.
+    ///
+    /// # Errors
+    /// Always in a later turn: [`ConnectionRefusedError`](crate::error::ConnectionRefusedError) and the other kinds of
+    /// [`ConnectError`](crate::error::ConnectError), [`TimeoutError`] when the limit has passed, [`ConnectBindError`] for the local address,
+    /// [`NoProtocol`] if the factory refuses, and what a failing `connection_made` failed with.
+    ///
+    /// # Cancellation
+    /// Ends the attempt and fails with [`ConnectingCancelledError`], which has the address.
+    #[doc(alias = "connectTCP")]
+    #[track_caller]
+    pub fn connect_tcp<F: IntoFactory>(
+        &self,
+        to: impl Into<SocketAddr>,
+        factory: F,
+        options: &ConnectOptions,
+    ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let acceptor = Rc::new(Accepting {
+            factory: factory.into_factory(),
+            keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
+        });
+        connect(self, to.into(), acceptor, options).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
+    }
+}
+
+/// [`Reactor::listen_tcp`] without the factory's type.
+pub(crate) fn listen(reactor: &Reactor, bind: &Bind, acceptor: Rc<dyn Acceptor>) -> Result<Port, Failure> {
+    let core = &reactor.0;
+    if core.is_closed() {
+        return Err(ReactorClosed::new().into());
+    }
+    core.backend
+        .listen(bind)
+        .and_then(|accept| listener::open(core, accept, acceptor))
+        .map_err(|error| CannotListenError::new(bind.at.ip().to_string(), bind.at.port(), error).into())
+}
+
+/// An attempt to connect.
+struct Connecting {
+    core: Weak<Core>,
+    slot: Cell<Option<usize>>,
+    wire: Cell<Option<Box<dyn Wire>>>,
+    acceptor: Rc<dyn Acceptor>,
+    to: Address,
+    resolver: Cell<Option<Resolver<()>>>,
+    timer: Cell<Option<DelayedCall>>,
+}
+
+/// [`Reactor::connect_tcp`] without the factory's type.
+#[track_caller]
+pub(crate) fn connect(reactor: &Reactor, to: SocketAddr, acceptor: Rc<dyn Acceptor>, options: &ConnectOptions) -> Deferred<()> {
+    let core = &reactor.0;
+    if core.is_closed() {
+        return Deferred::fail(ReactorClosed::new());
+    }
+    acceptor.start();
+    let attempt: Rc<RefCell<Weak<Connecting>>> = Rc::default();
+    let cancelled = attempt.clone();
+    let (deferred, resolver) = Deferred::with_canceller(move |cancelling| {
+        if let Some(attempt) = cancelled.borrow().upgrade() {
+            attempt.give_up();
+            cancelling.errback(ConnectingCancelledError::new(attempt.to.clone()));
+        }
+    });
+    let connecting = Rc::new(Connecting {
+        core: Rc::downgrade(core),
+        slot: Cell::new(None),
+        wire: Cell::new(None),
+        acceptor,
+        to: to.into(),
+        resolver: Cell::new(Some(resolver)),
+        timer: Cell::new(None),
+    });
+    *attempt.borrow_mut() = Rc::downgrade(&connecting);
+    connecting.begin(core, &Dial { to, from: options.bind_address }, options.timeout);
+    deferred
+}
+
+impl Connecting {
+    fn begin(self: Rc<Self>, core: &Rc<Core>, dial: &Dial, timeout: Duration) {
+        let slot = core.sources.borrow_mut().insert(self.clone());
+        self.slot.set(Some(slot));
+        let begun = core.backend.connect(dial).and_then(|mut wire| match wire.register(slot) {
+            Ok(()) => Ok(wire),
+            Err(error) => Err(DialError::Connect(error)),
+        });
+        let later = Rc::downgrade(&self);
+        let (wait, failure) = match begun {
+            Ok(wire) => {
+                self.wire.set(Some(wire));
+                (timeout, Failure::new(TimeoutError::with_text(format!("connecting to {} took longer than {timeout:?}", self.to))))
+            }
+            // also what fails at once is told in a later turn
+            Err(DialError::Bind(error)) => (Duration::ZERO, ConnectBindError::from_io(&error).into()),
+            Err(DialError::Connect(error)) => (Duration::ZERO, connect_error(&error)),
+        };
+        let timer = core.timer(wait, move || {
+            if let Some(connecting) = later.upgrade() {
+                connecting.fail(failure);
+            }
+        });
+        self.timer.set(Some(timer));
+    }
+
+    /// Ends the attempt: closes the socket, leaves the slot, tells the factory.
+    fn give_up(&self) {
+        let wire = self.wire.take();
+        drop(wire);
+        if let Some(timer) = self.timer.take() {
+            // it may be the one that struck
+            let _ = timer.cancel();
+        }
+        if let (Some(slot), Some(core)) = (self.slot.take(), self.core.upgrade()) {
+            core.remove(slot);
+            self.stop_factory();
+        }
+    }
+
+    fn stop_factory(&self) {
+        if let Err(failure) = self.acceptor.stop() {
+            report(failure, format!("the factory of the connection to {}", self.to));
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.give_up();
+        if let Some(resolver) = self.resolver.take() {
+            // user code
+            resolver.errback(failure);
+        }
+    }
+
+    fn made(&self, core: &Rc<Core>) {
+        let (Some(wire), Some(slot)) = (self.wire.take(), self.slot.take()) else { return };
+        if let Some(timer) = self.timer.take() {
+            // it has not struck: that would have taken the wire
+            let _ = timer.cancel();
+        }
+        let _ = wire.set_option(WireOption::NoDelay(true));
+        let stream = WireStream::new(wire, slot, core, self.to.clone(), None);
+        let acceptor = self.acceptor.clone();
+        let to = self.to.clone();
+        let lost = Box::new(move |_: &Failure| {
+            if let Err(failure) = acceptor.stop() {
+                report(failure, format!("the factory of the connection to {to}"));
+            }
+        });
+        let result = match self.acceptor.accept(stream.clone(), &self.to, Some(lost)) {
+            Ok(live) => {
+                core.sources.borrow_mut()[slot] = live.clone();
+                live.made();
+                stream.failure().map_or(Ok(()), Err)
+            }
+            Err(failure) => {
+                stream.die();
+                self.stop_factory();
+                Err(failure)
+            }
+        };
+        if let Some(resolver) = self.resolver.take() {
+            // user code
+            resolver.resolve(result);
+        }
+    }
+}
+
+impl Source for Connecting {
+    fn ready(self: Rc<Self>, readiness: Readiness, _buffer: &mut [u8]) {
+        if !(readiness.is_writable() || readiness.is_closed()) {
+            return;
+        }
+        let Some(core) = self.core.upgrade() else { return };
+        let Some(wire) = self.wire.take() else { return };
+        let connected = wire.connected();
+        self.wire.set(Some(wire));
+        match connected {
+            Ok(false) => {}
+            Ok(true) => self.made(&core),
+            Err(error) => self.fail(connect_error(&error)),
+        }
+    }
+
+    fn closed(self: Rc<Self>) {
+        self.give_up();
+        let resolver = self.resolver.take();
+        drop(resolver);
+    }
+}
