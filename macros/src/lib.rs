@@ -1,9 +1,11 @@
 //! The macros of twistor; use them through the `twistor` crate, where each is documented.
 mod attr;
 mod diag;
+mod factory;
 mod inline_callbacks;
 mod names;
 mod paths;
+mod protocol;
 mod rewrite;
 mod signature;
 mod spans;
@@ -14,4 +16,16 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn inline_callbacks(options: TokenStream, item: TokenStream) -> TokenStream {
     inline_callbacks::expand(options.into(), item.into()).into()
+}
+
+#[expect(missing_docs, reason = "documented at the re-export, where examples can run")]
+#[proc_macro_attribute]
+pub fn protocol(options: TokenStream, item: TokenStream) -> TokenStream {
+    protocol::expand(options.into(), item.into()).into()
+}
+
+#[expect(missing_docs, reason = "documented at the re-export, where examples can run")]
+#[proc_macro_derive(Factory, attributes(factory))]
+pub fn factory(item: TokenStream) -> TokenStream {
+    factory::expand(item.into()).into()
 }

@@ -1,5 +1,6 @@
 //! twistor: Twisted's asynchronous core for Rust.
 pub mod address;
+pub mod basic;
 pub mod defer;
 pub mod error;
 pub mod failure;
@@ -92,3 +93,105 @@ macro_rules! return_value {
 /// [`CancelledError`](error::CancelledError).
 #[doc(alias = "inlineCallbacks")]
 pub use twistor_macros::inline_callbacks;
+
+/// Makes a protocol of a struct and of its `impl` block: handlers by name instead of a trait.
+///
+/// On the **struct** it says where messages end and where fields come from:
+///
+/// - `#[protocol]`: no framing, handler `data_received`.
+/// - `#[protocol(lines(delimiter = b"\n", max_length = 1024))]`: lines, handlers `line_received`, `line_length_exceeded`, `raw_data_received`;
+///   both options may be left out.
+/// - `#[protocol(framing = Quads)]`: a [`Framing`](protocol::Framing) of your own, handler `message_received`.
+/// - `#[transport]` on a field: it is given the [`Transport`](protocol::Transport) before `connection_made`.
+/// - `#[factory]` on a field: it is given the `Rc` of the factory that built it.
+/// - `#[init(expr)]` on a field: its first value; otherwise `Default`.
+///
+/// On the **impl** it finds the handlers: those above, `connection_made` and `connection_lost`. A handler leaves out what it does not use,
+/// takes the rest in any order by type, and may take `transport: &Transport` and `this: &Handle<Self>`. It returns `()`, `Result<(), E>` or
+/// `Deferred<()>`; an error is reported and closes the connection with that reason.
+///
+/// ```
+/// use twistor::prelude::*;
+///
+/// #[protocol(lines)]
+/// struct Greeter {
+///     #[transport]
+///     transport: Transport,
+///     #[init(3)]
+///     lives: u32,
+/// }
+///
+/// #[protocol]
+/// impl Greeter {
+///     fn connection_made(&mut self) {
+///         self.transport.send_line("What is your name?");
+///     }
+///
+///     fn line_received(&mut self, line: &[u8]) -> Result<(), Failure> {
+///         let name = std::str::from_utf8(line)?;
+///         self.transport.send_line(format!("hello {name}, {} lives", self.lives));
+///         Ok(())
+///     }
+/// }
+///
+/// let factory = Greeter::factory();
+/// # let _ = factory;
+/// ```
+///
+/// A **coroutine** handler takes `this: Handle<Self>` instead of `self`, and its message owned. It starts with the protocol free, reaches it
+/// with `this.call(|greeter| ..)`, and holds back the next message until it is done (`connection_made` excepted). `#[concurrent]` lifts that;
+/// `#[cancel_on_loss]` cancels it when the connection is lost.
+///
+/// ```
+/// # use twistor::prelude::*;
+/// # fn look_up(name: Vec<u8>) -> Deferred<String> { Deferred::succeed(String::from_utf8_lossy(&name).into_owned()) }
+/// #[protocol(lines)]
+/// struct Finger;
+///
+/// #[protocol]
+/// impl Finger {
+///     #[inline_callbacks]
+///     fn line_received(this: Handle<Self>, name: Vec<u8>) -> Deferred<()> {
+///         let answer = yield_!(look_up(name))?;
+///         this.send_line(answer);
+///         return_value!(())
+///     }
+/// }
+/// ```
+///
+/// Any other function in the block is left as it is. A private one whose name is close to a handler's is taken for a misspelt handler; a
+/// helper of such a name goes into a plain `impl`, or is marked `#[helper]`.
+///
+/// Everything it writes can be written by hand: see [`Protocol`](protocol::Protocol).
+pub use twistor_macros::protocol;
+
+/// Makes a struct the factory of a protocol: `#[factory(protocol = Person)]` names what it builds for each connection.
+///
+/// The protocol's `#[factory]` field is given the factory's `Rc`, so what the struct holds is shared by its connections.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use twistor::prelude::*;
+///
+/// #[derive(Factory, Default)]
+/// #[factory(protocol = Visitor)]
+/// struct Counter {
+///     visits: Cell<u32>,
+/// }
+///
+/// #[protocol]
+/// struct Visitor {
+///     #[factory]
+///     counter: Rc<Counter>,
+/// }
+///
+/// #[protocol]
+/// impl Visitor {
+///     fn connection_made(&mut self, transport: &Transport) {
+///         self.counter.visits.set(self.counter.visits.get() + 1);
+///         transport.write(format!("you are number {}\r\n", self.counter.visits.get()));
+///         transport.lose_connection();
+///     }
+/// }
+/// ```
+pub use twistor_macros::Factory;

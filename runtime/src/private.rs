@@ -1,8 +1,9 @@
 //! What generated code may call. Not for other use: it changes without notice.
 use crate::{
     defer::{Deferred, Outcome},
-    failure::Failure,
+    error::{FramingError, MessageLengthError},
     inline::start,
+    protocol,
 };
 use std::{future::Future, panic::Location};
 
@@ -72,3 +73,106 @@ pub fn never<R: IsDeferred>() -> Outcome<R::Value> {
 pub fn never_result<R: IsResult>() -> R {
     unreachable!("a coroutine's typed return is dead code")
 }
+
+/// What the struct half of `#[protocol]` says: the framing, and where the transport is kept.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has `#[protocol]` on its impl, but not on its struct",
+    label = "put `#[protocol]` on the struct too"
+)]
+pub trait Declared {
+    /// The framing.
+    type Framing: Framing;
+
+    /// The framing of one connection.
+    fn framing(&self) -> Self::Framing;
+
+    /// Keeps the transport.
+    fn attach(&mut self, transport: &Transport);
+}
+
+/// A framing that gives lines.
+#[diagnostic::on_unimplemented(
+    message = "this handler is for a `#[protocol(lines)]`, but the struct is framed as `{Self}`",
+    label = "never called",
+    note = "put `#[protocol(lines)]` on the struct, or handle what its framing gives: `data_received` without a framing, `message_received` for one of your own"
+)]
+pub trait LineFraming: for<'a> Framing<Message<'a> = Line<'a>> {}
+
+impl LineFraming for Lines {}
+
+/// No framing.
+#[diagnostic::on_unimplemented(
+    message = "`data_received` handles a `#[protocol]` without framing, but the struct is framed as `{Self}`",
+    label = "never called",
+    note = "handle what the framing gives: `line_received` for `Lines`, `message_received` for one of your own"
+)]
+pub trait DataFraming: for<'a> Framing<Message<'a> = &'a [u8]> {}
+
+impl DataFraming for Raw {}
+
+/// A framing whose messages may be left alone.
+#[diagnostic::on_unimplemented(
+    message = "the struct is framed as `{Self}`, but nothing handles its messages",
+    label = "write `fn line_received(&mut self, line: &[u8])` for `Lines`, or `message_received` for a framing of your own"
+)]
+pub trait MayIgnore {}
+
+impl MayIgnore for Raw {}
+
+/// A line protocol's message.
+pub fn line<'a, F: LineFraming>(message: F::Message<'a>) -> Line<'a> {
+    message
+}
+
+/// An unframed protocol's message.
+#[inline]
+pub fn data<'a, F: DataFraming>(message: F::Message<'a>) -> &'a [u8] {
+    message
+}
+
+/// Nothing is to be handled.
+pub fn ignore<F: Framing + MayIgnore>() {}
+
+/// Nothing handles a line over the limit: the connection is closed, with the limit and the peer in its reason.
+pub fn line_too_long(transport: &Transport, data: &[u8], max_length: usize) {
+    let text = format!("a line of {} bytes or more from {}, the limit is {max_length}", data.len(), transport.peer());
+    transport.fail(MessageLengthError::with_text(text));
+}
+
+/// Nothing handles raw data.
+pub fn no_raw_handler(transport: &Transport, data: &[u8]) {
+    let text = format!("{} bytes from {} in raw mode, and no `raw_data_received` to handle them", data.len(), transport.peer());
+    transport.fail(FramingError::with_text(text));
+}
+
+/// Takes what a handler returned.
+#[inline]
+pub fn handled<H: Handled>(value: H, transport: &Transport, handler: &'static str) {
+    value.handled(transport, handler);
+}
+
+/// Takes what a coroutine handler has begun; `HOLD` holds back the next message, `CANCEL` ends it with the connection.
+pub fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(deferred: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+    protocol::begun::<P, HOLD, CANCEL>(deferred, this, handler);
+}
+
+/// Takes what a coroutine for `connection_lost` has begun.
+pub fn lingering<P: Protocol>(deferred: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+    protocol::lingering(deferred, this, handler);
+}
+
+/// Lends the protocol to a plain handler.
+#[inline]
+pub fn enter<P: Protocol>(this: &Handle<P>, run: impl FnOnce(&mut P)) {
+    this.enter(run);
+}
+
+/// For the struct half: says that the impl half is missing.
+pub const fn is_protocol<P: Protocol>() {}
+
+pub use crate::{
+    address::Address,
+    failure::Failure,
+    basic::{Line, Lines},
+    protocol::{BuildFrom, Factory, Framing, Handle, Handled, Message, Protocol, Raw, Transport},
+};

@@ -9,7 +9,7 @@ use super::{
     transport::{Receiver, Transport},
 };
 use crate::{
-    defer::Resolver,
+    defer::{CancelHandle, Resolver},
     error::MessageError,
     failure::{Failure, Frame, current_function},
     reactor::source::{Readiness, Source},
@@ -40,6 +40,8 @@ pub(crate) struct Connection<P: Protocol> {
     /// Whether `connection_lost` is a coroutine that has not finished.
     lingering: Cell<bool>,
     hooks: Cell<Hooks>,
+    /// What is cancelled when the connection is lost.
+    on_loss: RefCell<Vec<CancelHandle>>,
 }
 
 /// What is called at the end, with the reason: the factory's side of it.
@@ -72,6 +74,7 @@ impl<P: Protocol> Connection<P> {
             ending: Cell::new(false),
             lingering: Cell::new(false),
             hooks: Cell::new(hooks),
+            on_loss: RefCell::default(),
         })
     }
 }
@@ -205,7 +208,7 @@ impl<P: Protocol> Handle<P> {
 
     /// The protocol, for one handler. Nothing happens if it is gone.
     #[inline]
-    pub(super) fn enter(&self, run: impl FnOnce(&mut P)) {
+    pub(crate) fn enter(&self, run: impl FnOnce(&mut P)) {
         if let Ok(mut life) = self.0.life.try_borrow_mut()
             && let Life::Live(protocol) = &mut *life
         {
@@ -253,9 +256,18 @@ impl<P: Protocol> Handle<P> {
             report(failure, format!("connection_lost of {}", type_name::<P>()));
         }
         self.drain();
+        for handler in self.0.on_loss.take() {
+            // user code
+            handler.cancel();
+        }
         if !self.0.lingering.get() {
             self.bury(reason);
         }
+    }
+
+    /// Cancels `handler` when the connection is lost.
+    pub(super) fn cancel_on_loss(&self, handler: CancelHandle) {
+        self.0.on_loss.borrow_mut().push(handler);
     }
 
     /// Keeps the protocol until the coroutine of `connection_lost` has finished.

@@ -49,9 +49,17 @@ fn ended(transport: &Transport, failure: Failure, handler: &'static str) {
     }
 }
 
-/// What a coroutine handler has begun: the next message waits until it is done.
-pub(crate) fn held<P: Protocol>(begun: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+/// What a coroutine handler has begun.
+///
+/// `HOLD`: the next message waits until it is done. `CANCEL`: the loss of the connection cancels it.
+pub(crate) fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(begun: Deferred<()>, this: &Handle<P>, handler: &'static str) {
     let Some(stream) = &this.transport().0 else { return };
+    if CANCEL {
+        this.cancel_on_loss(begun.canceller());
+    }
+    if !HOLD {
+        return begun.handled(this.transport(), handler);
+    }
     stream.hold(true);
     let handle = this.clone();
     let done = begun.add_both(move |result| {

@@ -38,8 +38,7 @@ pub use handled::Handled;
 pub use protocol::{Message, Protocol};
 pub use transport::Transport;
 
-pub(crate) use connection::{Connection, Hooks, Live};
 pub(crate) use desk::Desk;
 pub(crate) use factory::{Acceptor, Accepting};
-pub(crate) use handled::{held, lingering};
+pub(crate) use handled::{begun, lingering};
 pub(crate) use transport::{Receiver, Stream};

@@ -1,0 +1,252 @@
+//! The impl half as Rust.
+use super::{
+    check::handling,
+    handlers::Family,
+    model::{Given, Handlers, Item, Method},
+};
+use crate::spans::{local, ours};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+
+/// ```text
+/// Input:   impl Chat { fn line_received(&mut self, line: &[u8]) { .. }  fn greet(&self) { .. } }
+/// Output:  impl Chat { fn line_received(&mut self, line: &[u8]) { .. }  fn greet(&self) { .. } }
+///          impl Protocol for Chat {
+///              type Framing = <Self as Declared>::Framing;
+///              fn message_received(&mut self, this: &Handle<Self>, message: Message<'_, Self>) { match line::<..>(message) { .. } }
+///          }
+/// ```
+/// After an error (`healthy` is false) nothing is said about messages that nobody handles.
+pub(super) fn expand(input: &Handlers, healthy: bool) -> TokenStream {
+    let (attrs, generics, self_ty) = (&input.attrs, &input.generics, &input.self_ty);
+    let (params, _, clause) = generics.split_for_impl();
+    let items = input.items.iter().map(item);
+    let at = self_ty.span();
+    let private = input.root.private(at);
+    let methods = methods(input, healthy);
+    let protocol = quote_spanned! {ours(at)=>
+        #[automatically_derived]
+        impl #params #private::Protocol for #self_ty #clause {
+            type Framing = <Self as #private::Declared>::Framing;
+            fn framing(&self) -> <Self as #private::Declared>::Framing { #private::Declared::framing(self) }
+            fn attach(&mut self, transport: &#private::Transport) { #private::Declared::attach(self, transport); }
+            #methods
+        }
+    };
+    quote! {
+        #(#attrs)*
+        impl #params #self_ty #clause { #(#items)* }
+        #protocol
+    }
+}
+
+/// An item of the user's block; a handler's signature is not of the user's choice, so lints about it are allowed.
+fn item(item: &Item) -> TokenStream {
+    let method = match item {
+        Item::Other(tokens) => return tokens.clone(),
+        Item::Function(method) => method,
+    };
+    let function = &method.function;
+    let (attrs, vis, sig, body) = (&function.attrs, &function.vis, &function.sig, &function.body);
+    let span = ours(sig.ident.span());
+    let allows = method.handler.map(|_| {
+        quote_spanned!(span=>
+            #[allow(
+                clippy::needless_pass_by_ref_mut,
+                clippy::unused_self,
+                clippy::unnecessary_wraps,
+                clippy::needless_pass_by_value,
+                clippy::missing_const_for_fn,
+            )]
+        )
+    });
+    let end = body.is_none().then(|| quote!(;));
+    quote!(#(#attrs)* #allows #vis #sig #body #end)
+}
+
+/// What the generated code calls its own arguments.
+struct Names {
+    this: Ident,
+    message: Ident,
+    reason: Ident,
+}
+
+impl Names {
+    fn at(at: Span) -> Self {
+        Self { this: local("__this", at), message: local("__message", at), reason: local("__reason", at) }
+    }
+}
+
+fn methods(input: &Handlers, healthy: bool) -> TokenStream {
+    let mut out = TokenStream::new();
+    for method in handling(input) {
+        match method.handler.map(|handler| handler.name) {
+            Some("connection_made") => out.extend(connection_made(input, method)),
+            Some("connection_lost") => out.extend(connection_lost(input, method)),
+            _ => {}
+        }
+    }
+    out.extend(message_received(input, healthy));
+    out
+}
+
+fn connection_made(input: &Handlers, method: &Method) -> TokenStream {
+    let at = method.function.sig.ident.span();
+    let names = Names::at(at);
+    let (private, this) = (input.root.private(at), &names.this);
+    let call = call(input, method, &names, &names.message);
+    if method.is_coroutine() {
+        quote_spanned!(ours(at)=> fn __connection_made(#this: &#private::Handle<Self>) { #call })
+    } else {
+        quote_spanned!(ours(at)=> fn connection_made(&mut self, #this: &#private::Handle<Self>) { #call })
+    }
+}
+
+fn connection_lost(input: &Handlers, method: &Method) -> TokenStream {
+    let at = method.function.sig.ident.span();
+    let names = Names::at(at);
+    let (private, this, reason) = (input.root.private(at), &names.this, &names.reason);
+    let failure = quote_spanned!(ours(at)=> #private::Failure);
+    let call = call(input, method, &names, &names.message);
+    if method.is_coroutine() {
+        quote_spanned!(ours(at)=> fn __connection_lost(#this: &#private::Handle<Self>, #reason: &#failure) { #call })
+    } else {
+        quote_spanned!(ours(at)=> fn connection_lost(&mut self, #this: &#private::Handle<Self>, #reason: &#failure) { #call })
+    }
+}
+
+/// The one message method: a bounded conversion for the framing that the handlers are for, and a call of each.
+///
+/// If one of them is a coroutine, it is the method that starts with the protocol free, and the plain ones borrow it there.
+fn message_received(input: &Handlers, healthy: bool) -> TokenStream {
+    let handlers: Vec<&Method> = handling(input).filter(|method| family(method) != Family::Connection).collect();
+    let Some(first) = handlers.first() else {
+        return if healthy { ignored(input) } else { TokenStream::new() };
+    };
+    let at = first.function.sig.ident.span();
+    let names = Names::at(at);
+    let (private, this, message) = (input.root.private(at), &names.this, &names.message);
+    let free = handlers.iter().any(|method| method.is_coroutine());
+    let body = match family(first) {
+        Family::Lines => lines(input, &handlers, &names, free),
+        family => {
+            let value = local("__value", at);
+            let convert = if family == Family::Data {
+                quote_spanned!(ours(at)=> #private::data::<<Self as #private::Protocol>::Framing>(#message))
+            } else {
+                quote!(#message)
+            };
+            let call = arm(input, first, &names, &value, free);
+            quote_spanned!(ours(at)=> let #value = #convert; #call)
+        }
+    };
+    let ty = quote_spanned!(ours(at)=> #private::Message<'_, Self>);
+    if free {
+        quote_spanned!(ours(at)=> fn __message_received(#this: &#private::Handle<Self>, #message: #ty) { #body })
+    } else {
+        quote_spanned!(ours(at)=> fn message_received(&mut self, #this: &#private::Handle<Self>, #message: #ty) { #body })
+    }
+}
+
+fn family(method: &Method) -> Family {
+    method.handler.map_or(Family::Connection, |handler| handler.family)
+}
+
+/// Nothing handles messages: right without a framing, an error at the type otherwise.
+fn ignored(input: &Handlers) -> TokenStream {
+    let at = input.self_ty.span();
+    let private = input.root.private(at);
+    quote_spanned! {ours(at)=>
+        fn message_received(&mut self, _: &#private::Handle<Self>, _: #private::Message<'_, Self>) {
+            #private::ignore::<<Self as #private::Declared>::Framing>();
+        }
+    }
+}
+
+/// ```text
+/// match line::<Self::Framing>(message) {
+///     Line::Line(line) => .., Line::TooLong { data, max_length } => .., Line::Raw(data) => .., _ => {}
+/// }
+/// ```
+fn lines(input: &Handlers, handlers: &[&Method], names: &Names, free: bool) -> TokenStream {
+    let first = handlers.first().map_or_else(Span::call_site, |method| method.function.sig.ident.span());
+    let (private, this, message) = (input.root.private(first), &names.this, &names.message);
+    let data = local("__data", first);
+    let limit = local("__max_length", first);
+    let find = |name: &str| handlers.iter().find(|method| method.handler.is_some_and(|handler| handler.name == name));
+    let of = |name: &str, otherwise: TokenStream| find(name).map_or(otherwise, |method| arm(input, method, names, &data, free));
+    let line = of("line_received", TokenStream::new());
+    let too_long = of("line_length_exceeded", quote_spanned!(ours(first)=> #private::line_too_long(#this, #data, #limit);));
+    let raw = of("raw_data_received", quote_spanned!(ours(first)=> #private::no_raw_handler(#this, #data);));
+    quote_spanned! {ours(first)=>
+        match #private::line::<<Self as #private::Protocol>::Framing>(#message) {
+            #private::Line::Line(#data) => { #line }
+            #private::Line::TooLong { data: #data, max_length: #limit } => { let _ = #limit; #too_long }
+            #private::Line::Raw(#data) => { #raw }
+            _ => {}
+        }
+    }
+}
+
+/// A call of a message handler, with the protocol borrowed if the method around it has it not.
+fn arm(input: &Handlers, method: &Method, names: &Names, value: &Ident, free: bool) -> TokenStream {
+    let call = call(input, method, names, value);
+    if !free || method.is_coroutine() {
+        return call;
+    }
+    let at = method.function.sig.ident.span();
+    let (private, this, protocol) = (input.root.private(at), &names.this, local("__protocol", at));
+    let call = call_on(input, method, names, value, &quote!(#protocol));
+    quote_spanned!(ours(at)=> #private::enter(#this, |#protocol| { #call });)
+}
+
+fn call(input: &Handlers, method: &Method, names: &Names, value: &Ident) -> TokenStream {
+    let at = method.function.sig.ident.span();
+    call_on(input, method, names, value, &quote_spanned!(ours(at)=> self))
+}
+
+/// ```text
+/// handled(Self::line_received(self, line, this.transport()), this, "path::line_received of Chat");
+/// begun::<Self, true, false>(Self::line_received(Clone::clone(this), Into::into(line)), this, "..");
+/// ```
+fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, receiver: &TokenStream) -> TokenStream {
+    let name = &method.function.sig.ident;
+    let at = name.span();
+    let span = ours(at);
+    let (private, this, reason) = (input.root.private(at), &names.this, &names.reason);
+    let owned = method.is_coroutine();
+    let arguments = method.given.iter().map(|given| match (given, owned) {
+        (Given::This, false) => quote!(#this),
+        (Given::This, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#this)),
+        (Given::Transport, false) => quote_spanned!(span=> #private::Handle::transport(#this)),
+        (Given::Transport, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#private::Handle::transport(#this))),
+        (Given::Message, false) => quote!(#value),
+        (Given::Message, true) => quote_spanned!(span=> ::core::convert::Into::into(#value)),
+        (Given::Reason, false) => quote!(#reason),
+        (Given::Reason, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#reason)),
+    });
+    let self_ty = &input.self_ty;
+    let unused = (!method.given.contains(&Given::Message) && family(method) != Family::Connection).then(|| quote_spanned!(span=> let _ = #value;));
+    let unused_reason = (!method.given.contains(&Given::Reason) && method.handler.is_some_and(|handler| handler.name == "connection_lost"))
+        .then(|| quote_spanned!(span=> let _ = #reason;));
+    let what = format!("{} of {}", name, quote!(#self_ty));
+    let unused_this = quote_spanned!(span=> let _ = #this;);
+    let run = if owned {
+        let begin = quote_spanned!(span=> Self::#name(#(#arguments),*));
+        let (hold, cancel) = (holds(method), method.marks.cancel_on_loss);
+        if method.handler.is_some_and(|handler| handler.name == "connection_lost") {
+            quote_spanned!(span=> #private::lingering(#begin, #this, #what);)
+        } else {
+            quote_spanned!(span=> #private::begun::<Self, #hold, #cancel>(#begin, #this, #what);)
+        }
+    } else {
+        quote_spanned!(span=> #private::handled(Self::#name(#receiver, #(#arguments),*), #private::Handle::transport(#this), #what);)
+    };
+    quote!(#unused #unused_reason #unused_this #run)
+}
+
+/// Whether a coroutine holds back the next message: one for messages does, unless it is concurrent.
+fn holds(method: &Method) -> bool {
+    family(method) != Family::Connection && !method.marks.concurrent
+}

@@ -1,0 +1,54 @@
+//! The handlers there are.
+
+/// A handler: its name, its family, and what it is lent.
+pub(crate) struct Handler {
+    pub(crate) name: &'static str,
+    pub(crate) family: Family,
+    /// How its own argument is written, lent and owned.
+    pub(crate) lent: &'static str,
+    pub(crate) owned: &'static str,
+}
+
+/// Which framing gives what a handler handles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// The beginning and the end: every framing.
+    Connection,
+    /// No framing.
+    Data,
+    /// `lines`
+    Lines,
+    /// A framing of the user's own.
+    Message,
+}
+
+const fn handler(name: &'static str, family: Family, lent: &'static str, owned: &'static str) -> Handler {
+    Handler { name, family, lent, owned }
+}
+
+pub(crate) static HANDLERS: [Handler; 7] = [
+    handler("connection_made", Family::Connection, "", ""),
+    handler("connection_lost", Family::Connection, "reason: &Failure", "reason: Failure"),
+    handler("data_received", Family::Data, "data: &[u8]", "data: Vec<u8>"),
+    handler("line_received", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
+    handler("line_length_exceeded", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
+    handler("raw_data_received", Family::Lines, "data: &[u8]", "data: Vec<u8>"),
+    handler("message_received", Family::Message, "message: <YourFraming as Framing>::Message<'_>", "message: an owned type"),
+];
+
+/// The handler of that name.
+pub(crate) fn named(name: &str) -> Option<&'static Handler> {
+    HANDLERS.iter().find(|handler| handler.name == name)
+}
+
+/// The handler that `camelCase` is in Rust.
+pub(crate) fn from_camel_case(name: &str) -> Option<&'static Handler> {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    if snake == name { None } else { named(&snake) }
+}

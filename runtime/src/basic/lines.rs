@@ -1,0 +1,122 @@
+//! Lines that end with a delimiter.
+use crate::{
+    failure::Failure,
+    protocol::{Encoder, Framing, Input},
+};
+use memchr::memchr;
+use std::borrow::Cow;
+
+/// Lines that end with a delimiter: `\r\n` unless you say otherwise, at most 16384 bytes long.
+///
+/// ```
+/// use twistor::basic::{Line, Lines};
+/// use twistor::protocol::{Framing, Input};
+///
+/// let mut lines = Lines::default().delimiter(b"\n").max_length(80);
+/// let (line, used) = lines.decode(Input::new(b"hello\nwor", false)).unwrap().unwrap();
+/// assert_eq!((line, used), (Line::Line(b"hello"), 6));
+/// assert!(lines.decode(Input::new(b"wor", false)).unwrap().is_none());
+/// ```
+///
+/// A line that is too long is given as [`Line::TooLong`] in one piece, together with everything that has arrived behind it. Raw mode
+/// ([`Transport::set_raw_mode`](crate::protocol::Transport::set_raw_mode)) gives what arrives as it is.
+#[doc(alias = "LineReceiver")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines {
+    delimiter: Cow<'static, [u8]>,
+    max_length: usize,
+}
+
+/// What a line protocol is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Line<'a> {
+    /// A line without its delimiter.
+    Line(&'a [u8]),
+    /// A line over the limit, with everything that has arrived behind it.
+    TooLong {
+        /// The bytes from the start of the line on.
+        data: &'a [u8],
+        /// The limit.
+        max_length: usize,
+    },
+    /// What arrives in raw mode.
+    Raw(&'a [u8]),
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { delimiter: Cow::Borrowed(b"\r\n"), max_length: 16384 }
+    }
+}
+
+impl Lines {
+    /// The same with another delimiter. An empty one stands for `\n`.
+    #[must_use]
+    pub fn delimiter(self, delimiter: impl AsRef<[u8]>) -> Self {
+        let delimiter = match delimiter.as_ref() {
+            [] => Cow::Borrowed(&b"\n"[..]),
+            b"\r\n" => Cow::Borrowed(&b"\r\n"[..]),
+            other => Cow::Owned(other.to_vec()),
+        };
+        Self { delimiter, ..self }
+    }
+
+    /// The same with another limit, in bytes without the delimiter.
+    #[must_use]
+    pub fn max_length(self, max_length: usize) -> Self {
+        Self { max_length, ..self }
+    }
+
+    /// Where the first delimiter begins.
+    fn find(&self, data: &[u8]) -> Option<usize> {
+        let first = *self.delimiter.first()?;
+        let mut from = 0;
+        loop {
+            let at = from + memchr(first, data.get(from..)?)?;
+            if data.get(at..)?.starts_with(&self.delimiter) {
+                return Some(at);
+            }
+            from = at + 1;
+        }
+    }
+}
+
+impl Framing for Lines {
+    type Message<'a> = Line<'a>;
+    const NAME: &'static str = "Lines";
+
+    fn decode<'a>(&mut self, input: Input<'a>) -> Result<Option<(Line<'a>, usize)>, Failure> {
+        let data = input.data;
+        let all = data.len();
+        if input.raw {
+            return Ok(Some((Line::Raw(data), all)));
+        }
+        let too_long = Line::TooLong { data, max_length: self.max_length };
+        Ok(match self.find(data) {
+            Some(end) if end > self.max_length => Some((too_long, all)),
+            Some(end) => data.get(..end).map(|line| (Line::Line(line), end + self.delimiter.len())),
+            // so much cannot become a line of allowed length, whatever part of the delimiter it ends with
+            None if all >= self.max_length.saturating_add(self.delimiter.len()) => Some((too_long, all)),
+            None => None,
+        })
+    }
+
+    fn encoder(&self) -> Option<Box<dyn Encoder>> {
+        Some(Box::new(LineEncoder(self.delimiter.clone())))
+    }
+}
+
+struct LineEncoder(Cow<'static, [u8]>);
+
+impl Encoder for LineEncoder {
+    fn encode(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        out.extend_from_slice(message);
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        Lines::NAME
+    }
+}

@@ -1,0 +1,4 @@
+//! Framings that many protocols share.
+mod lines;
+
+pub use lines::{Line, Lines};
