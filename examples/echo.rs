@@ -1,17 +1,25 @@
-//! tmp
-use twistor::{address::Address, protocol::{Handle, Protocol, Raw}, reactor::Reactor, failure::Failure};
+//! An echo server.
+//!
+//!     cargo run --release --example echo -- tcp:8007:interface=127.0.0.1
+//!
+//! The argument is an endpoint description; that one is the default. It prints `listening on 127.0.0.1:8007`, sends back what it receives,
+//! and stops on SIGINT or SIGTERM.
+use twistor::prelude::*;
+
+#[protocol]
 struct Echo;
-impl Protocol for Echo {
-    type Framing = Raw;
-    fn message_received(&mut self, this: &Handle<Self>, data: &[u8]) {
-        this.write(data);
+
+#[protocol]
+impl Echo {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        transport.write(data);
     }
 }
-fn main() -> Result<(), Failure> {
-    let arg = std::env::args().nth(1).unwrap_or("8007".into());
-    let port: u16 = arg.parse().unwrap();
-    let reactor = Reactor::new()?;
-    let port = reactor.listen_tcp(([127, 0, 0, 1], port), |_: &Address| Echo, 4096)?;
+
+#[twistor::main]
+fn main(reactor: Reactor, args: Args) -> Deferred<()> {
+    let description = args.get(0).unwrap_or("tcp:8007:interface=127.0.0.1");
+    let port = yield_!(server_from_string(&reactor, description)?.listen(Echo::factory()))?;
     println!("listening on {}", port.host());
-    reactor.run()
+    yield_!(reactor.when_stopped())
 }

@@ -3,6 +3,7 @@ mod attr;
 mod diag;
 mod factory;
 mod inline_callbacks;
+mod main_fn;
 mod names;
 mod paths;
 mod protocol;
@@ -28,4 +29,10 @@ pub fn protocol(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_derive(Factory, attributes(factory))]
 pub fn factory(item: TokenStream) -> TokenStream {
     factory::expand(item.into()).into()
+}
+
+#[expect(missing_docs, reason = "documented at the re-export, where examples can run")]
+#[proc_macro_attribute]
+pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
+    main_fn::expand(options.into(), item.into()).into()
 }

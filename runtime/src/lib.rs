@@ -2,6 +2,7 @@
 pub mod address;
 pub mod basic;
 pub mod defer;
+pub mod endpoints;
 pub mod error;
 pub mod failure;
 pub mod inline;
@@ -195,3 +196,19 @@ pub use twistor_macros::protocol;
 /// }
 /// ```
 pub use twistor_macros::Factory;
+
+/// Makes a coroutine the program's `main`: it is given the reactor and the arguments, and the program ends with its Deferred.
+///
+/// Both arguments may be left out. The exit code is 0, or 1 with the traceback on standard error; SIGINT and SIGTERM stop the reactor. See
+/// [`task::react`].
+///
+/// ```no_run
+/// use twistor::prelude::*;
+///
+/// #[twistor::main]
+/// fn main(reactor: Reactor, args: Args) -> Deferred<()> {
+///     println!("hello {}", args.get(0).unwrap_or("world"));
+///     yield_!(reactor.when_stopped())
+/// }
+/// ```
+pub use twistor_macros::main;

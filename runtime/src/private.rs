@@ -174,5 +174,6 @@ pub use crate::{
     address::Address,
     failure::Failure,
     basic::{Line, Lines},
+    task::react,
     protocol::{BuildFrom, Factory, Framing, Handle, Handled, Message, Protocol, Raw, Transport},
 };

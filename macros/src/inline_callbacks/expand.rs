@@ -32,7 +32,7 @@ pub(super) fn expand(input: &Coroutine) -> TokenStream {
 }
 
 /// The signature and the body of the function that is made of a coroutine.
-pub(crate) fn coroutine(input: &Coroutine) -> (TokenStream, TokenStream) {
+fn coroutine(input: &Coroutine) -> (TokenStream, TokenStream) {
     let function = &input.function;
     let sig = &function.sig;
     let at = sig.ident.span();
@@ -117,7 +117,7 @@ fn value_of(ty: &Type, input: &Coroutine, at: Span) -> TokenStream {
 }
 
 /// Lints that our part of the function would set off, in one place.
-pub(crate) fn allows(at: Span) -> TokenStream {
+fn allows(at: Span) -> TokenStream {
     quote_spanned!(ours(at)=>
         #[allow(
             unreachable_code,

@@ -8,9 +8,6 @@ mod parse;
 use crate::diag::Diag;
 use proc_macro2::TokenStream;
 
-pub(crate) use expand::coroutine;
-pub(crate) use model::Coroutine;
-
 /// Parse, check, expand; or the item as far as it goes, and every error.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let diag = Diag::new();

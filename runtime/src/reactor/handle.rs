@@ -164,6 +164,11 @@ impl Reactor {
         Ok(result?)
     }
 
+    /// [`stop`](Self::stop) where it does not matter whether it runs.
+    pub(crate) fn request_stop(&self) {
+        self.0.request_stop();
+    }
+
     /// Whether a turn has something to do without waiting for anything.
     pub(crate) fn has_work(&self) -> bool {
         let core = &self.0;

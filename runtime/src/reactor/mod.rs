@@ -16,6 +16,7 @@
 //! ```
 pub(crate) mod backend;
 mod handle;
+mod names;
 mod poll;
 mod signals;
 pub(crate) mod source;

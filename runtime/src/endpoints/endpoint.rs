@@ -1,0 +1,98 @@
+//! Endpoints of any kind.
+use crate::{
+    address::Address,
+    defer::Deferred,
+    error::NoProtocol,
+    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Protocol},
+    transport::Port,
+};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+};
+
+/// A kind of place to listen.
+pub(crate) trait StreamServer: fmt::Debug {
+    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<Port>;
+}
+
+/// A kind of place to connect to.
+pub(crate) trait StreamClient: fmt::Debug {
+    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<()>;
+}
+
+/// Somewhere to listen, of any kind. A cheap clone.
+#[doc(alias = "IStreamServerEndpoint")]
+#[derive(Clone)]
+pub struct ServerEndpoint(pub(crate) Rc<dyn StreamServer>);
+
+/// Somewhere to connect to, of any kind. A cheap clone.
+#[doc(alias = "IStreamClientEndpoint")]
+#[derive(Clone)]
+pub struct ClientEndpoint(pub(crate) Rc<dyn StreamClient>);
+
+impl ServerEndpoint {
+    /// Listens, and builds a protocol with `factory` for each connection. The Deferred has fired already.
+    ///
+    /// # Errors
+    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
+    pub fn listen(&self, factory: impl IntoFactory) -> Deferred<Port> {
+        self.0.listen_erased(Rc::new(Accepting { factory: factory.into_factory(), keep: |_: &_| () }))
+    }
+}
+
+impl ClientEndpoint {
+    /// Connects once and gives the protocol's handle, right after its `connection_made` has returned.
+    ///
+    /// # Errors
+    /// Those of [`Reactor::connect_tcp`](crate::reactor::Reactor::connect_tcp), and
+    /// [`DnsLookupError`](crate::error::DnsLookupError) for a name that is not found.
+    ///
+    /// # Cancellation
+    /// Ends the attempt.
+    pub fn connect<F: IntoFactory>(&self, factory: F) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let acceptor = Rc::new(Accepting {
+            factory: factory.into_factory(),
+            keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
+        });
+        self.0.connect_erased(acceptor).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
+    }
+}
+
+/// Hands out one protocol, once.
+struct Once<P>(Cell<Option<P>>);
+
+impl<P: Protocol> Factory for Once<P> {
+    type Protocol = P;
+
+    fn build_protocol(self: &Rc<Self>, _peer: &Address) -> Option<P> {
+        self.0.take()
+    }
+}
+
+/// Connects `protocol` itself to `endpoint`.
+///
+/// # Errors
+/// Those of [`ClientEndpoint::connect`].
+///
+/// # Cancellation
+/// Ends the attempt.
+#[doc(alias = "connectProtocol")]
+pub fn connect_protocol<P: Protocol>(endpoint: &ClientEndpoint, protocol: P) -> Deferred<Handle<P>> {
+    endpoint.connect(Once(Cell::new(Some(protocol))))
+}
+
+impl fmt::Debug for ServerEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ClientEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,152 @@
+//! TCP endpoints.
+use super::endpoint::{ClientEndpoint, ServerEndpoint, StreamClient, StreamServer};
+use crate::{
+    address::Address,
+    defer::Deferred,
+    error::DnsLookupError,
+    protocol::Acceptor,
+    reactor::{Reactor, backend::Bind},
+    transport::{self, ConnectOptions, DEFAULT_BACKLOG, Port},
+};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
+
+/// Listens on a TCP port: every interface and a backlog of 50, unless you say otherwise.
+///
+/// ```
+/// use twistor::{endpoints::Tcp4ServerEndpoint, reactor::Reactor};
+///
+/// let reactor = Reactor::new()?;
+/// let endpoint = Tcp4ServerEndpoint::new(&reactor, 8007).interface([127, 0, 0, 1]).endpoint();
+/// # let _ = endpoint;
+/// # Ok::<(), twistor::failure::Failure>(())
+/// ```
+#[doc(alias = "TCP4ServerEndpoint")]
+#[derive(Clone)]
+pub struct Tcp4ServerEndpoint {
+    reactor: Reactor,
+    bind: Bind,
+}
+
+impl Tcp4ServerEndpoint {
+    /// Every interface's `port`; 0 is any free one.
+    pub fn new(reactor: &Reactor, port: u16) -> Self {
+        let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        Self { reactor: reactor.clone(), bind: Bind { at, backlog: DEFAULT_BACKLOG } }
+    }
+
+    /// The same on one interface.
+    #[must_use]
+    pub fn interface(mut self, interface: impl Into<IpAddr>) -> Self {
+        self.bind.at.set_ip(interface.into());
+        self
+    }
+
+    /// The same with another number of connections that may wait to be accepted.
+    #[must_use]
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.bind.backlog = backlog;
+        self
+    }
+
+    /// As an endpoint of any kind.
+    pub fn endpoint(self) -> ServerEndpoint {
+        ServerEndpoint(Rc::new(self))
+    }
+}
+
+impl StreamServer for Tcp4ServerEndpoint {
+    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
+        match transport::listen(&self.reactor, &self.bind, acceptor) {
+            Ok(port) => Deferred::succeed(port),
+            Err(failure) => Deferred::fail(failure),
+        }
+    }
+}
+
+impl fmt::Debug for Tcp4ServerEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Tcp4ServerEndpoint {}", self.bind.at)?;
+        if self.bind.backlog != DEFAULT_BACKLOG {
+            write!(f, " backlog={}", self.bind.backlog)?;
+        }
+        f.write_str(">")
+    }
+}
+
+/// Connects to a TCP host and port, with a limit of 30 seconds unless you say otherwise. A host that is no number is looked up, and the first
+/// address of the answer is taken.
+///
+/// ```
+/// use std::time::Duration;
+/// use twistor::{endpoints::Tcp4ClientEndpoint, reactor::Reactor};
+///
+/// let reactor = Reactor::new()?;
+/// let endpoint = Tcp4ClientEndpoint::new(&reactor, "127.0.0.1", 8007).timeout(Duration::from_secs(5)).endpoint();
+/// # let _ = endpoint;
+/// # Ok::<(), twistor::failure::Failure>(())
+/// ```
+#[doc(alias = "TCP4ClientEndpoint")]
+#[derive(Clone)]
+pub struct Tcp4ClientEndpoint {
+    reactor: Reactor,
+    host: String,
+    port: u16,
+    options: ConnectOptions,
+}
+
+impl Tcp4ClientEndpoint {
+    /// `host` and `port`.
+    pub fn new(reactor: &Reactor, host: impl Into<String>, port: u16) -> Self {
+        Self { reactor: reactor.clone(), host: host.into(), port, options: ConnectOptions::default() }
+    }
+
+    /// The same with another time limit.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// The same from a local address; a port of 0 is any.
+    #[must_use]
+    pub fn bind_address(mut self, from: SocketAddr) -> Self {
+        self.options.bind_address = Some(from);
+        self
+    }
+
+    /// As an endpoint of any kind.
+    pub fn endpoint(self) -> ClientEndpoint {
+        ClientEndpoint(Rc::new(self))
+    }
+}
+
+impl StreamClient for Tcp4ClientEndpoint {
+    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<()> {
+        if let Ok(ip) = self.host.parse::<IpAddr>() {
+            return transport::connect(&self.reactor, SocketAddr::new(ip, self.port), acceptor, &self.options);
+        }
+        let (reactor, options, host) = (self.reactor.clone(), self.options.clone(), self.host.clone());
+        self.reactor.look_up(&self.host, self.port).add_callback(move |found| match found.first() {
+            Some(to) => transport::connect(&reactor, *to, acceptor, &options),
+            None => Deferred::fail(DnsLookupError::with_text(host)),
+        })
+    }
+}
+
+impl fmt::Debug for Tcp4ClientEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Tcp4ClientEndpoint {}", Address::Hostname(self.host.clone(), self.port))?;
+        if self.options.timeout != ConnectOptions::default().timeout {
+            write!(f, " timeout={:?}", self.options.timeout)?;
+        }
+        if let Some(from) = self.options.bind_address {
+            write!(f, " bind_address={from}")?;
+        }
+        f.write_str(">")
+    }
+}
