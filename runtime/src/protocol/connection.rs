@@ -27,9 +27,9 @@ use std::{
 /// What the slot owns; a [`Handle`] is a pointer to it.
 pub(crate) struct Connection<P: Protocol> {
     pub(super) life: RefCell<Life<P>>,
-    /// The calls that found the protocol busy, in order. Each is let in by firing its gate.
-    pub(super) queue: RefCell<VecDeque<Resolver<()>>>,
-    /// Whether there is something in `queue`, for a quick look after each handler.
+    /// What most connections never need.
+    rare: RefCell<Option<Box<Rare>>>,
+    /// Whether calls are queued, for a quick look after each handler.
     pub(super) queued: Cell<bool>,
     pub(super) draining: Cell<bool>,
     framing: RefCell<P::Framing>,
@@ -39,9 +39,15 @@ pub(crate) struct Connection<P: Protocol> {
     ending: Cell<bool>,
     /// Whether `connection_lost` is a coroutine that has not finished.
     lingering: Cell<bool>,
-    hooks: Cell<Hooks>,
+}
+
+#[derive(Default)]
+struct Rare {
+    /// The calls that found the protocol busy, in order. Each is let in by firing its gate.
+    queue: VecDeque<Resolver<()>>,
     /// What is cancelled when the connection is lost.
-    on_loss: RefCell<Vec<CancelHandle>>,
+    on_loss: Vec<CancelHandle>,
+    hooks: Hooks,
 }
 
 /// What is called at the end, with the reason: the factory's side of it.
@@ -65,7 +71,7 @@ impl<P: Protocol> Connection<P> {
         protocol.attach(&transport);
         Rc::new(Self {
             life: RefCell::new(Life::Live(protocol)),
-            queue: RefCell::default(),
+            rare: RefCell::new(hooks.map(|hooks| Box::new(Rare { hooks: Some(hooks), ..Rare::default() }))),
             queued: Cell::new(false),
             draining: Cell::new(false),
             framing: RefCell::new(framing),
@@ -73,8 +79,6 @@ impl<P: Protocol> Connection<P> {
             parsing: Cell::new(false),
             ending: Cell::new(false),
             lingering: Cell::new(false),
-            hooks: Cell::new(hooks),
-            on_loss: RefCell::default(),
         })
     }
 }
@@ -230,7 +234,7 @@ impl<P: Protocol> Handle<P> {
             return;
         }
         loop {
-            let gate = self.0.queue.borrow_mut().pop_front();
+            let gate = self.rare(|rare| rare.queue.pop_front());
             let Some(gate) = gate else {
                 self.0.queued.set(false);
                 break;
@@ -256,7 +260,8 @@ impl<P: Protocol> Handle<P> {
             report(failure, format!("connection_lost of {}", type_name::<P>()));
         }
         self.drain();
-        for handler in self.0.on_loss.take() {
+        let on_loss = self.0.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.on_loss));
+        for handler in on_loss.unwrap_or_default() {
             // user code
             handler.cancel();
         }
@@ -267,7 +272,17 @@ impl<P: Protocol> Handle<P> {
 
     /// Cancels `handler` when the connection is lost.
     pub(super) fn cancel_on_loss(&self, handler: CancelHandle) {
-        self.0.on_loss.borrow_mut().push(handler);
+        self.rare(|rare| rare.on_loss.push(handler));
+    }
+
+    /// Queues a call: `gate` lets it in.
+    pub(super) fn enqueue(&self, gate: Resolver<()>) {
+        self.rare(|rare| rare.queue.push_back(gate));
+        self.0.queued.set(true);
+    }
+
+    fn rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> R {
+        work(self.0.rare.borrow_mut().get_or_insert_default())
     }
 
     /// Keeps the protocol until the coroutine of `connection_lost` has finished.
@@ -290,7 +305,8 @@ impl<P: Protocol> Handle<P> {
     }
 
     fn bury(&self, reason: Failure) {
-        if let Some(hooks) = self.0.hooks.take() {
+        let rare = self.0.rare.take().map(|rare| *rare).unwrap_or_default();
+        if let Some(hooks) = rare.hooks {
             // user code
             if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(&reason)) {
                 report(failure, format!("the factory of {}", type_name::<P>()));
@@ -303,8 +319,7 @@ impl<P: Protocol> Handle<P> {
         };
         // user code: the drop of the protocol
         drop_guarded(gone);
-        let queued = self.0.queue.take();
-        for gate in queued {
+        for gate in rare.queue {
             gate.errback(reason.clone());
         }
     }

@@ -70,8 +70,7 @@ impl<P: Protocol> Handle<P> {
             self.call_now(f, place)
         } else {
             let (gate, resolver) = Deferred::new();
-            self.0.queue.borrow_mut().push_back(resolver);
-            self.0.queued.set(true);
+            self.enqueue(resolver);
             let this = self.clone();
             gate.add_callback(move |()| this.call_now(f, place))
         }
