@@ -106,10 +106,12 @@ fn used_names(input: &Handlers) -> Vec<String> {
 }
 
 fn check_handler(method: &mut Method, handler: &Handler, diag: &Diag) {
+    let before = diag.count();
     receiver(method, handler, diag);
     no_async(method, handler, diag);
     marks_fit(method, diag);
     arguments(method, handler, diag);
+    method.broken = diag.count() > before;
 }
 
 /// ```text

@@ -62,7 +62,8 @@ fn item(item: &Item) -> TokenStream {
         )
     });
     let end = body.is_none().then(|| quote!(;));
-    quote!(#(#attrs)* #allows #vis #sig #body #end)
+    let unused = method.broken.then(|| quote_spanned!(span=> #[allow(unused)]));
+    quote!(#(#attrs)* #unused #allows #vis #sig #body #end)
 }
 
 /// What the generated code calls its own arguments.
@@ -80,7 +81,7 @@ impl Names {
 
 fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     let mut out = TokenStream::new();
-    for method in handling(input) {
+    for method in handling(input).filter(|method| !method.broken) {
         match method.handler.map(|handler| handler.name) {
             Some("connection_made") => out.extend(connection_made(input, method)),
             Some("connection_lost") => out.extend(connection_lost(input, method)),
@@ -120,7 +121,7 @@ fn connection_lost(input: &Handlers, method: &Method) -> TokenStream {
 ///
 /// If one of them is a coroutine, it is the method that starts with the protocol free, and the plain ones borrow it there.
 fn message_received(input: &Handlers, healthy: bool) -> TokenStream {
-    let handlers: Vec<&Method> = handling(input).filter(|method| family(method) != Family::Connection).collect();
+    let handlers: Vec<&Method> = handling(input).filter(|method| family(method) != Family::Connection && !method.broken).collect();
     let Some(first) = handlers.first() else {
         return if healthy { ignored(input) } else { TokenStream::new() };
     };

@@ -61,6 +61,8 @@ pub(crate) struct Method {
     /// What it handles, unless it is a helper.
     pub(crate) handler: Option<&'static Handler>,
     pub(crate) marks: Marks,
+    /// Whether an error was told about it: then nothing calls it, so that no other error follows.
+    pub(crate) broken: bool,
     /// How its arguments are given, in the order in which they are written; known after the check.
     pub(crate) given: Vec<Given>,
 }

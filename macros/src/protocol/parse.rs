@@ -191,7 +191,7 @@ fn item(input: ParseStream<'_>, diag: &Diag) -> syn::Result<Item> {
         let mut function = Function::parse(input)?;
         let marks = marks(&mut function.attrs, diag);
         let handler = if marks.helper { None } else { named(&function.sig.ident.to_string()) };
-        return Ok(Item::Function(Box::new(Method { function, handler, marks, given: Vec::new() })));
+        return Ok(Item::Function(Box::new(Method { function, handler, marks, broken: false, given: Vec::new() })));
     }
     Ok(Item::Other(ImplItem::parse(input)?.to_token_stream()))
 }

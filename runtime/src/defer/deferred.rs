@@ -325,6 +325,7 @@ impl<R> Output for fn() -> R {
 
 type Never = <fn() -> ! as Output>::Type;
 
+#[expect(private_interfaces, reason = "the type is `!`; the trait is only the way to write it")]
 #[diagnostic::do_not_recommend]
 impl IntoDeferred for Never {
     type Value = ();

@@ -159,14 +159,6 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Fails the Deferred with [`AbandonedError`] whose source is `reason`, the loss that made it impossible to answer.
-    pub(crate) fn abandon(mut self, reason: &Failure) {
-        if let Some(leaf) = self.leaf.take() {
-            let error = AbandonedError::new().caused_by(reason.shared_value());
-            fire(&*leaf, Err(error.into()), Location::caller());
-        }
-    }
-
     /// Whether anybody still wants the result: `false` once the Deferred has been cancelled. A producer that keeps Resolvers in a queue
     /// drops those that are not wanted.
     pub fn is_wanted(&self) -> bool {

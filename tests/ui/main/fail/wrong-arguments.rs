@@ -1,0 +1,4 @@
+use twistor::prelude::*;
+
+#[twistor::main]
+fn main(reactor: Reactor, count: u32) {}

@@ -1,0 +1,8 @@
+use twistor::prelude::*;
+
+#[protocol]
+struct Echo<'a> {
+    name: &'a str,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use twistor::prelude::*;
+
+#[protocol]
+enum State {
+    One,
+}
+
+#[protocol]
+fn function() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use twistor::prelude::*;
+
+#[protocol]
+struct Echo;
+
+fn main() {}

@@ -1,0 +1,23 @@
+use twistor::prelude::*;
+
+#[protocol(lines)]
+struct Echo;
+
+#[protocol]
+impl Echo {
+    fn data_received(&mut self, data: &[u8]) {
+        let _ = data;
+    }
+}
+
+#[protocol]
+struct Unframed;
+
+#[protocol]
+impl Unframed {
+    fn line_received(&mut self, line: &[u8]) {
+        let _ = line;
+    }
+}
+
+fn main() {}
