@@ -1,9 +1,15 @@
 //! Allocation budgets: what each thing costs, counted.
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
+    cell::{Cell, RefCell},
+    net::Ipv4Addr,
+    rc::Rc,
 };
-use twistor::defer::Deferred;
+use twistor::{
+    prelude::*,
+    testing::MemoryReactor,
+    transport::{ConnectOptions, DEFAULT_BACKLOG},
+};
 
 /// Counts this thread's allocations.
 struct Counting;
@@ -82,4 +88,102 @@ fn following_a_returned_deferred_makes_none_of_its_own() {
         chain
     });
     assert_eq!(made, 3, "two Deferreds and one callback");
+}
+
+#[inline_callbacks]
+fn three_yields(one: Deferred<u64>, two: Deferred<u64>, three: Deferred<u64>) -> Deferred<u64> {
+    return_value!(yield_!(one)? + yield_!(two)? + yield_!(three)?)
+}
+
+#[test]
+fn a_coroutine_with_ready_yields_makes_one() {
+    let ready = || three_yields(Deferred::succeed(1), Deferred::succeed(2), Deferred::succeed(3));
+    // the first call fills the pool of wakers
+    ready().detach();
+    assert_eq!(allocations(ready), 1);
+}
+
+#[test]
+fn a_coroutine_with_pending_yields_makes_one_besides_the_deferreds_own() {
+    let run = || {
+        let (one, fire_one) = Deferred::new();
+        let (two, fire_two) = Deferred::new();
+        let (three, fire_three) = Deferred::new();
+        let result = three_yields(one, two, three);
+        fire_one.callback(1);
+        fire_two.callback(2);
+        fire_three.callback(3);
+        result
+    };
+    run().detach();
+    assert_eq!(allocations(run), 3 + 1);
+}
+
+#[protocol]
+struct Counter {
+    count: u64,
+}
+
+#[protocol]
+impl Counter {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.count += 1;
+        transport.write(data);
+    }
+}
+
+/// A handle of a live `Counter`, in memory.
+fn counter() -> (MemoryReactor, Handle<Counter>) {
+    let memory = MemoryReactor::new();
+    let reactor = memory.reactor();
+    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
+    let kept: Rc<RefCell<Option<Handle<Counter>>>> = Rc::default();
+    let keep = kept.clone();
+    reactor
+        .connect_tcp(port.host().socket_addr().unwrap(), Counter::factory(), &ConnectOptions::default())
+        .map(move |handle| *keep.borrow_mut() = Some(handle))
+        .detach();
+    memory.settle();
+    let handle = kept.take().unwrap();
+    (memory, handle)
+}
+
+#[test]
+fn a_call_on_a_free_protocol_makes_none_and_a_queued_one_two() {
+    let (_memory, handle) = counter();
+    let made = allocations(|| handle.call(|counter| Ok(counter.count)));
+    assert_eq!(made, 0);
+    let inside = handle.clone();
+    let queued = Rc::new(Cell::new(usize::MAX));
+    let seen = queued.clone();
+    handle.tell(move |_| {
+        // the queue itself grows once
+        inside.with(|counter| counter.count).detach();
+        seen.set(allocations(|| inside.with(|counter| counter.count).detach()));
+    });
+    assert_eq!(queued.get(), 2);
+}
+
+#[test]
+fn an_echoed_message_makes_none_over_real_sockets() {
+    use std::io::{Read, Write};
+    let reactor = Reactor::new().unwrap();
+    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
+    let mut peer = std::net::TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let mut echo = |count: usize| {
+        for _ in 0..count {
+            peer.write_all(&[b'x'; 64]).unwrap();
+            let mut got = 0;
+            while got < 64 {
+                reactor.iterate(std::time::Duration::from_millis(10)).unwrap();
+                match peer.read(&mut [0; 64]) {
+                    Ok(read) => got += read,
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+                }
+            }
+        }
+    };
+    echo(10);
+    assert_eq!(allocations(|| echo(1000)), 0);
 }

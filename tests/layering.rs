@@ -1,2 +1,178 @@
-//! The layers of ARCHITECTURE.md, held to the `use` paths of the code.
-fn main() {}
+//! The layers of `ARCHITECTURE.md`, held to the `crate::` and `super::` paths of the code.
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A file's place: its layer, its row in the table, and what it may import inside its layer where that is said.
+#[derive(Debug, Clone)]
+struct Place {
+    layer: u32,
+    row: usize,
+    only: Option<Vec<String>>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// `defer/{chain,list}.rs` names two files.
+fn expand(pattern: &str) -> Vec<String> {
+    match (pattern.find('{'), pattern.find('}')) {
+        (Some(open), Some(close)) => {
+            pattern[open + 1..close].split(',').map(|name| format!("{}{name}{}", &pattern[..open], &pattern[close + 1..])).collect()
+        }
+        _ => vec![pattern.to_owned()],
+    }
+}
+
+fn table() -> BTreeMap<String, Place> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let block = text.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the table of layers");
+    let mut places = BTreeMap::new();
+    for (row, line) in block.lines().enumerate() {
+        let (layer, rest) = line.split_once(' ').expect("a layer and its files");
+        let only = rest.split_once('<').map(|(_, names)| names.split(',').map(|name| name.trim().to_owned()).collect());
+        let place = Place { layer: layer.parse().expect("the number of a layer"), row, only };
+        for file in expand(rest.split_whitespace().next().expect("a file")) {
+            places.insert(file, place.clone());
+        }
+    }
+    places
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// The `crate::..` and `super::..` paths in a file, with braces expanded: `crate::defer::{Slot, run}` gives two.
+fn paths(text: &str) -> Vec<String> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut found = Vec::new();
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            // `$crate::` and `pub(crate)` are no imports; `self::super::` does not occur
+            if !code[..at].ends_with(['$', ':', '_']) {
+                read(&code[at..], "", &mut found);
+            }
+        }
+    }
+    found
+}
+
+/// Reads one path, or a tree of them, and says how long it was.
+fn read(code: &str, prefix: &str, found: &mut Vec<String>) -> usize {
+    let word = code.find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == ':')).unwrap_or(code.len());
+    let path = format!("{prefix}{}", &code[..word]);
+    if !path.ends_with("::") || !code[word..].starts_with('{') {
+        found.push(path);
+        return word;
+    }
+    let mut at = word + 1;
+    while !code[at..].starts_with('}') {
+        let skipped = code[at..].find(|letter: char| !letter.is_whitespace() && letter != ',').expect("a closed brace");
+        at += skipped;
+        if code[at..].starts_with('}') {
+            break;
+        }
+        at += read(&code[at..], &path, found).max(1);
+    }
+    at + 1
+}
+
+/// The file that a path leads into, as far as files go; `None` for what only a `mod.rs` knows.
+fn file_of(path: &str, from: &str, places: &BTreeMap<String, Place>, reexports: &BTreeMap<String, String>) -> Option<String> {
+    let mut parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+    let folder = from.rsplit_once('/').map(|(folder, _)| folder);
+    if parts.first() == Some(&"super") {
+        parts[0] = "crate";
+        if let Some(folder) = folder {
+            parts.insert(1, folder);
+        }
+    }
+    let file = |parts: &[&str]| Some(format!("{}.rs", parts.join("/"))).filter(|file| places.contains_key(file));
+    let named = parts.get(1..3).and_then(file).or_else(|| parts.get(1..2).and_then(file));
+    named.or_else(|| reexports.get(&parts.get(1..3)?.join("::")).cloned())
+}
+
+/// What each `mod.rs` re-exports, and from where: `defer::Slot` is in `defer/chain.rs`.
+fn reexports(source: &Path) -> BTreeMap<String, String> {
+    let mut known = BTreeMap::new();
+    for entry in fs::read_dir(source).expect("the sources") {
+        let folder = entry.expect("an entry").path();
+        let Ok(text) = fs::read_to_string(folder.join("mod.rs")) else { continue };
+        let name = folder.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        for statement in text.split(';').filter_map(|part| part.split(" use ").nth(1)) {
+            let mut found = Vec::new();
+            read(statement.trim(), "", &mut found);
+            for path in found {
+                if let [module, item] = path.split("::").collect::<Vec<_>>()[..] {
+                    known.insert(format!("{name}::{item}"), format!("{name}/{module}.rs"));
+                }
+            }
+        }
+    }
+    known
+}
+
+#[test]
+fn every_file_imports_downwards_and_has_its_row() {
+    let (source, places) = (root().join("runtime/src"), table());
+    let reexports = reexports(&source);
+    let mut all = Vec::new();
+    files(&source, &mut all);
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for path in all {
+        let file = path.strip_prefix(&source).expect("below the sources").to_str().expect("a name").to_owned();
+        if file.ends_with("mod.rs") {
+            continue;
+        }
+        let Some(place) = places.get(&file) else {
+            wrong.push(format!("{file} has no row in ARCHITECTURE.md"));
+            continue;
+        };
+        for import in paths(&fs::read_to_string(&path).expect("a source")) {
+            let Some(to) = file_of(&import, &file, &places, &reexports) else { continue };
+            let Some(other) = places.get(&to) else { continue };
+            checked += 1;
+            let inside = other.layer == place.layer;
+            let stem = to.rsplit('/').next().unwrap_or(&to).trim_end_matches(".rs").to_owned();
+            let allowed = other.layer < place.layer
+                || inside && other.row <= place.row && place.only.as_ref().is_none_or(|only| to == file || only.contains(&stem));
+            if !allowed {
+                wrong.push(format!("{file} (layer {}) imports {to} (layer {}) as `{import}`", place.layer, other.layer));
+            }
+        }
+    }
+    assert!(checked > 100, "the paths are found: {checked}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_row_has_its_file() {
+    let source = root().join("runtime/src");
+    let gone: Vec<_> = table().into_keys().filter(|file| !source.join(file).exists()).collect();
+    assert_eq!(gone, [""; 0]);
+}
+
+#[test]
+fn unsafe_code_stands_in_one_file() {
+    let source = root().join("runtime/src");
+    let mut all = Vec::new();
+    files(&source, &mut all);
+    let with: Vec<_> = all
+        .into_iter()
+        .filter(|path| fs::read_to_string(path).expect("a source").contains("unsafe {"))
+        .map(|path| path.strip_prefix(&source).expect("below").to_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(with, ["inline/cell.rs"]);
+}

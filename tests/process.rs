@@ -1,1 +1,191 @@
 //! What is process-wide: exit codes, signals, limits. Each test runs a program and looks at it from outside.
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// An example, built by the same `cargo test` that built this test, or now.
+fn example(name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("a test binary");
+    let folder = here.parent().and_then(|deps| deps.parent()).expect("the target folder").to_owned();
+    let program = folder.join("examples").join(name);
+    if !program.exists() {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let status = Command::new(cargo).args(["build", "-p", "twistor-examples", "--example", name]).status().expect("cargo");
+        assert!(status.success());
+    }
+    program
+}
+
+/// A program that is ended with the test.
+struct Running(Child);
+
+impl Running {
+    fn start(name: &str, args: &[&str]) -> Self {
+        let child = Command::new(example(name)).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self(child.expect("the example starts"))
+    }
+
+    /// The next line of its standard output.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let out = self.0.stdout.as_mut().expect("a pipe");
+        // byte by byte, so that nothing is read ahead
+        for byte in out.bytes() {
+            let byte = byte.expect("a readable pipe");
+            if byte == b'\n' {
+                break;
+            }
+            line.push(byte as char);
+        }
+        line
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.0.id().to_string()]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Its exit code and what it wrote to standard error.
+    fn end(mut self) -> (Option<i32>, String) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().expect("a child") {
+                let mut text = String::new();
+                self.0.stderr.take().expect("a pipe").read_to_string(&mut text).expect("text");
+                return (status.code(), text);
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "it does not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn quickstart_prints_each_step_and_exits_0() {
+    let start = Instant::now();
+    let output = Command::new(example("quickstart")).output().expect("it runs");
+    assert!(output.status.success());
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("listening on 127.0.0.1:"));
+    assert_eq!(lines[1], r#"answers: [["derrefed", "rotcaer"], ["locotorp", "yrotcaf"]]"#);
+    assert_eq!(lines[2], "no answer to `sleep`: User timeout caused connection failure: no result within 50ms.");
+}
+
+#[test]
+fn echo_serves_and_stops_on_either_signal_with_exit_code_0() {
+    for signal in ["-TERM", "-INT"] {
+        let mut echo = Running::start("echo", &["tcp:0:interface=127.0.0.1"]);
+        let line = echo.line();
+        let address = line.strip_prefix("listening on ").expect(&line);
+        let mut peer = TcpStream::connect(address).expect("it listens");
+        peer.write_all(b"hello").expect("a connection");
+        let mut answer = [0; 5];
+        peer.read_exact(&mut answer).expect("an echo");
+        assert_eq!(&answer, b"hello");
+        echo.signal(signal);
+        let (code, error) = echo.end();
+        assert_eq!((code, error.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn a_malformed_description_is_exit_code_1_with_the_position_on_standard_error() {
+    let echo = Running::start("echo", &["tcp:80a"]);
+    let (code, error) = echo.end();
+    assert_eq!(code, Some(1));
+    assert!(error.starts_with("Traceback (most recent call last):\n"), "{error}");
+    assert!(error.contains("at position 4: expected a port number") && error.contains("\n    tcp:80a\n        ^"), "{error}");
+}
+
+#[test]
+fn a_port_in_use_is_exit_code_1_with_the_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let echo = Running::start("echo", &[&format!("tcp:{}:interface=127.0.0.1", address.port())]);
+    let (code, error) = echo.end();
+    assert_eq!(code, Some(1));
+    assert!(error.contains(&format!("Couldn't listen on {address}")), "{error}");
+}
+
+#[test]
+fn chat_tells_the_others_what_one_says() {
+    let mut chat = Running::start("chat", &["tcp:0:interface=127.0.0.1"]);
+    let line = chat.line();
+    let address = line.strip_prefix("chat on ").expect(&line).to_owned();
+    let join = |name: &str| {
+        let mut person = BufReader::new(TcpStream::connect(&address).expect("it listens"));
+        assert_eq!(read(&mut person), "What is your name?");
+        person.get_mut().write_all(format!("{name}\r\n").as_bytes()).expect("a connection");
+        person
+    };
+    let mut ada = join("ada");
+    let mut bob = join("bob");
+    assert_eq!(read(&mut ada), "<bob> joined");
+    bob.get_mut().write_all(b"hel").expect("a connection");
+    bob.get_mut().write_all(b"lo\r\n").expect("a connection");
+    assert_eq!(read(&mut ada), "<bob> hello");
+    // a taken name is asked again, and a line over the limit costs its own connection alone
+    let mut other = join("ada");
+    assert_eq!(read(&mut other), "Taken. Another?");
+    other.get_mut().write_all(&[b'x'; 2000]).expect("a connection");
+    assert_eq!(read(&mut other), "");
+    drop(bob);
+    assert_eq!(read(&mut ada), "<bob> left");
+    chat.signal("-TERM");
+    assert_eq!(chat.end().0, Some(0));
+}
+
+fn read(person: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    // the connection that broke a rule may end with a reset
+    let _ = person.read_line(&mut line);
+    line.trim_end().to_owned()
+}
+
+/// A server that has run out of descriptors backs off, does not spin, and serves again when there are some.
+#[test]
+fn running_out_of_descriptors_neither_stops_nor_spins_the_listener() {
+    let program = example("echo");
+    let script = format!("ulimit -n 24; exec {} tcp:0:interface=127.0.0.1", program.display());
+    let child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut echo = Running(child.expect("a shell"));
+    let line = echo.line();
+    let address = line.strip_prefix("listening on ").expect(&line).to_owned();
+    let connect = || TcpStream::connect(&address).expect("the kernel accepts");
+    let mut many: Vec<_> = (0..40).map(|_| connect()).collect();
+    // the first ones are served, the last ones wait
+    let mut answer = [0; 4];
+    many[0].write_all(b"ping").expect("a connection");
+    many[0].read_exact(&mut answer).expect("an echo");
+    let last = many.pop().expect("a connection");
+    last.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket");
+    (&last).write_all(b"late").expect("a connection");
+    assert!((&last).read(&mut [0; 4]).is_err(), "there is no descriptor for it yet");
+    assert!(cpu_ticks(echo.0.id()) < 20, "it does not spin while it waits");
+    drop(many);
+    last.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+    (&last).read_exact(&mut answer).expect("it is served after all");
+    assert_eq!(&answer, b"late");
+    echo.signal("-TERM");
+    assert_eq!(echo.end().0, Some(0));
+}
+
+/// How many hundredths of a second of processor time a process has used.
+fn cpu_ticks(id: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a process");
+    let fields: Vec<_> = text.rsplit(") ").next().expect("fields").split(' ').collect();
+    fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
+}

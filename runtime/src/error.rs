@@ -136,16 +136,6 @@ errors! {
     MessageError: "Error";
 }
 
-/// What maps to [`ConnectionRefusedError`] and its like: the error that a failed attempt to connect gets.
-pub(crate) fn connect_error(error: &io::Error) -> crate::failure::Failure {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).into(),
-        io::ErrorKind::TimedOut => TcpTimedOutError::from_io(error).into(),
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => NoRouteError::from_io(error).into(),
-        _ => ConnectError::from_io(error).into(),
-    }
-}
-
 /// Whether an error of type `concrete` is of the kind `kind` besides being itself.
 pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
     macro_rules! kinds {

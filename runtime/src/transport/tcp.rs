@@ -7,7 +7,8 @@ use crate::{
     address::Address,
     defer::{Deferred, Resolver},
     error::{
-        CannotListenError, ConnectBindError, ConnectingCancelledError, NoProtocol, ReactorClosed, TimeoutError, connect_error,
+        CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionRefusedError, NoProtocol, NoRouteError,
+        ReactorClosed, TcpTimedOutError, TimeoutError,
     },
     failure::Failure,
     protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
@@ -21,6 +22,7 @@ use crate::{
 };
 use std::{
     cell::{Cell, RefCell},
+    io::{self, ErrorKind},
     net::SocketAddr,
     rc::{Rc, Weak},
     time::Duration,
@@ -115,6 +117,16 @@ pub(crate) fn listen(reactor: &Reactor, bind: &Bind, acceptor: Rc<dyn Acceptor>)
         .listen(bind)
         .and_then(|accept| listener::open(core, accept, acceptor))
         .map_err(|error| CannotListenError::new(bind.at.ip().to_string(), bind.at.port(), error).into())
+}
+
+/// The error that a failed attempt gets, named after what the operating system says.
+fn connect_error(error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).into(),
+        ErrorKind::TimedOut => TcpTimedOutError::from_io(error).into(),
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => NoRouteError::from_io(error).into(),
+        _ => ConnectError::from_io(error).into(),
+    }
 }
 
 /// An attempt to connect.
