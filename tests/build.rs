@@ -27,12 +27,11 @@ fn main() {
 fn expand(text: &str, guide: &Path) -> String {
     let mut out = String::new();
     for line in text.lines() {
-        match line.trim().strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}")) {
-            Some(include) => out.push_str(&included(include, guide)),
-            None => {
-                out.push_str(line);
-                out.push('\n');
-            }
+        if let Some(include) = line.trim().strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}")) {
+            out.push_str(&included(include, guide))
+        } else {
+            out.push_str(line);
+            out.push('\n');
         }
     }
     out

@@ -2,3 +2,6 @@
 //!
 //! The build script expands the includes of the chapters (rustdoc would take an include line for code) and writes one module a chapter.
 include!(concat!(env!("OUT_DIR"), "/guide.rs"));
+
+#[doc = include_str!("../README.md")]
+pub mod readme {}

@@ -34,12 +34,9 @@ impl Running {
         let mut line = String::new();
         let out = self.0.stdout.as_mut().expect("a pipe");
         // byte by byte, so that nothing is read ahead
-        for byte in out.bytes() {
-            let byte = byte.expect("a readable pipe");
-            if byte == b'\n' {
-                break;
-            }
-            line.push(byte as char);
+        let mut byte = [0];
+        while out.read(&mut byte).expect("a readable pipe") == 1 && byte != *b"\n" {
+            line.push(byte[0] as char);
         }
         line
     }

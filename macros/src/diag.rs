@@ -40,14 +40,13 @@ impl Diag {
 
     /// The errors as tokens, to be emitted beside the item.
     pub(crate) fn finish(self) -> TokenStream {
-        self.errors.take().into_iter().flatten().map(|error| error.into_compile_error()).collect()
+        self.errors.take().into_iter().flatten().map(syn::Error::into_compile_error).collect()
     }
 }
 
 impl Drop for Diag {
     fn drop(&mut self) {
-        if self.errors.get_mut().as_ref().is_some_and(|errors| !errors.is_empty()) && !std::thread::panicking() {
-            panic!("errors were collected and not told");
-        }
+        let told = self.errors.get_mut().as_ref().is_none_or(Vec::is_empty);
+        assert!(told || std::thread::panicking(), "errors were collected and not told");
     }
 }

@@ -16,9 +16,6 @@ impl Root {
 
     /// `::twistor`, with spans of ours at `at`.
     pub(crate) fn root(&self, at: Span) -> TokenStream {
-        match &self.0 {
-            Some(path) => path.to_token_stream(),
-            None => quote_spanned!(ours(at)=> ::twistor),
-        }
+        if let Some(path) = &self.0 { path.to_token_stream() } else { quote_spanned!(ours(at)=> ::twistor) }
     }
 }

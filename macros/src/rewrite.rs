@@ -47,9 +47,7 @@ fn inside(token: &TokenTree) -> TokenTree {
 /// Whether one of our calls stands somewhere in `tokens`.
 pub(crate) fn has_call(tokens: TokenStream) -> bool {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    (0..tokens.len()).any(|at| {
-        call(&tokens[at..]).is_some() || matches!(&tokens[at], TokenTree::Group(group) if has_call(group.stream()))
-    })
+    (0..tokens.len()).any(|at| call(&tokens[at..]).is_some() || matches!(&tokens[at], TokenTree::Group(group) if has_call(group.stream())))
 }
 
 /// `yield_ ! (..)` or `return_value ! (..)` at the start of `tokens`, with any brackets.

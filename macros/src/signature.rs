@@ -185,7 +185,13 @@ fn refuse_qualifiers(function: &Function, attribute: &str, diag: &Diag) {
         diag.at(word, format!("`{attribute}` cannot make an `unsafe fn`: its body runs later, out of sight of the caller who made the promise; put the `unsafe` block inside"));
     }
     if function.body.is_none() {
-        diag.at(&sig.ident, format!("`{attribute}` needs a body: a trait can declare `fn {}(..) -> Deferred<T>`, and the impl has the attribute", sig.ident));
+        diag.at(
+            &sig.ident,
+            format!(
+                "`{attribute}` needs a body: a trait can declare `fn {}(..) -> Deferred<T>`, and the impl has the attribute",
+                sig.ident
+            ),
+        );
     }
 }
 

@@ -221,10 +221,6 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() {
-            f.write_str(&self.traceback())
-        } else {
-            write!(f, "<Failure {}: {}>", self.0.type_name, self.0.error)
-        }
+        if f.alternate() { f.write_str(&self.traceback()) } else { write!(f, "<Failure {}: {}>", self.0.type_name, self.0.error) }
     }
 }

@@ -1,4 +1,55 @@
-//! twistor: Twisted's asynchronous core for Rust.
+//! twistor: Twisted's asynchronous core for Rust. Deferreds, inline callbacks, protocols and factories, endpoints and a reactor, written down as
+//! attribute macros and run by this crate.
+//!
+//! ```no_run
+//! use twistor::prelude::*;
+//!
+//! #[protocol]
+//! struct Echo;
+//!
+//! #[protocol]
+//! impl Echo {
+//!     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//!         transport.write(data);
+//!     }
+//! }
+//!
+//! #[twistor::main]
+//! fn main(reactor: Reactor) -> Deferred<()> {
+//!     let port = yield_!(server_from_string(&reactor, "tcp:8007:interface=127.0.0.1")?.listen(Echo::factory()))?;
+//!     println!("listening on {}", port.host());
+//!     yield_!(reactor.when_stopped())
+//! }
+//! ```
+//!
+//! # The modules, by Twisted's names
+//!
+//! | module | Twisted | what it is for |
+//! |---|---|---|
+//! | [`defer`] | `twisted.internet.defer` | results that come later |
+//! | [`failure`], [`error`], [`report`](mod@report) | `twisted.python.failure`, `twisted.internet.error`, `twisted.python.log` | errors, and where they go |
+//! | [`reactor`] | `twisted.internet.reactor` | the event loop |
+//! | [`protocol`](mod@protocol), [`basic`] | `twisted.internet.protocol`, `twisted.protocols.basic` | what happens on a connection |
+//! | [`transport`] | `twisted.internet.tcp` | connections and ports |
+//! | [`endpoints`], [`address`] | `twisted.internet.endpoints`, `twisted.internet.address` | where to listen and connect |
+//! | [`task`], [`time`] | `twisted.internet.task` | clocks and start-up |
+//! | [`testing`] | `twisted.internet.testing` | fakes |
+//!
+//! # The four paths
+//!
+//! ```text
+//! byte in     reactor/poll > transport/stream > protocol/connection (framing) > your handler
+//! byte out    Transport::write > transport/stream > transport/buffer > socket
+//! value       defer/resolver > defer/chain > defer/then > your callback (a Failure takes the errback side of the same loop)
+//! coroutine   defer/chain > inline/driver > your code up to its next unfired Deferred
+//! ```
+//!
+//! User code runs in the thread of the reactor, one piece after the other. A panic in a piece costs what it belongs to: a callback its chain, a
+//! handler its connection, a delayed call its report.
+//!
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 pub mod address;
 pub mod basic;
 pub mod defer;
@@ -9,9 +60,6 @@ pub mod inline;
 pub mod prelude;
 pub mod protocol;
 pub mod reactor;
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 pub mod report;
 pub mod task;
 pub mod testing;

@@ -120,13 +120,13 @@ pub trait MayIgnore {}
 impl MayIgnore for Raw {}
 
 /// A line protocol's message.
-pub fn line<'a, F: LineFraming>(message: F::Message<'a>) -> Line<'a> {
+pub fn line<F: LineFraming>(message: F::Message<'_>) -> Line<'_> {
     message
 }
 
 /// An unframed protocol's message.
 #[inline]
-pub fn data<'a, F: DataFraming>(message: F::Message<'a>) -> &'a [u8] {
+pub fn data<F: DataFraming>(message: F::Message<'_>) -> &[u8] {
     message
 }
 
@@ -172,8 +172,8 @@ pub const fn is_protocol<P: Protocol>() {}
 
 pub use crate::{
     address::Address,
-    failure::Failure,
     basic::{Line, Lines},
-    task::react,
+    failure::Failure,
     protocol::{BuildFrom, Factory, Framing, Handle, Handled, Message, Protocol, Raw, Transport},
+    task::react,
 };

@@ -74,14 +74,13 @@ pub fn push_sink(sink: impl Fn(&Report) + 'static) -> SinkGuard {
 pub(crate) fn report(failure: Failure, context: impl Into<String>) {
     let report = Report { failure, context: context.into() };
     let sink = SINKS.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten();
-    match sink {
-        Some(sink) => {
-            // user code: a sink that panics must not take the program with it
-            if catch_unwind(AssertUnwindSafe(|| sink(&report))).is_err() {
-                tracing::error!("{report}");
-            }
+    if let Some(sink) = sink {
+        // user code: a sink that panics must not take the program with it
+        if catch_unwind(AssertUnwindSafe(|| sink(&report))).is_err() {
+            tracing::error!("{report}");
         }
-        None => tracing::error!("{report}"),
+    } else {
+        tracing::error!("{report}")
     }
 }
 

@@ -144,7 +144,11 @@ fn clean_up_after_a_cancel_can_yield() {
 #[test]
 fn a_cancel_that_comes_while_it_runs_meets_the_next_wait() {
     #[inline_callbacks]
-    fn cancels_itself(handle: std::rc::Rc<std::cell::RefCell<Option<twistor::defer::CancelHandle>>>, start: Deferred<()>, c: Deferred<u32>) -> Deferred<u32> {
+    fn cancels_itself(
+        handle: std::rc::Rc<std::cell::RefCell<Option<twistor::defer::CancelHandle>>>,
+        start: Deferred<()>,
+        c: Deferred<u32>,
+    ) -> Deferred<u32> {
         yield_!(start)?;
         let handle = handle.take().unwrap();
         handle.cancel();

@@ -22,10 +22,7 @@ fn rows(file: &Path) -> BTreeMap<String, String> {
         .filter_map(|line| {
             let id = line.strip_prefix("| ")?.split(' ').next()?;
             let bytes = id.as_bytes();
-            let is_id = bytes.len() == 5
-                && bytes[0].is_ascii_uppercase()
-                && bytes[1] == b'-'
-                && bytes[2..].iter().all(u8::is_ascii_digit);
+            let is_id = bytes.len() == 5 && bytes[0].is_ascii_uppercase() && bytes[1] == b'-' && bytes[2..].iter().all(u8::is_ascii_digit);
             is_id.then(|| (id.to_owned(), line.to_owned()))
         })
         .collect()

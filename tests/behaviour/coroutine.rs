@@ -17,7 +17,7 @@ fn later(clock: &Clock, seconds: u64) -> Deferred<()> {
 fn i_002_d_109_d_114_async_functions_wait_for_deferreds_and_for_one_another() {
     #[inline_callbacks]
     async fn inner(value: Deferred<&'static str>) -> Result<&'static str, Failure> {
-        Ok(value.await?)
+        value.await
     }
     #[inline_callbacks]
     async fn outer(value: Deferred<&'static str>) -> Result<&'static str, Failure> {
@@ -431,7 +431,9 @@ fn arguments_by_pattern_generics_and_recursion() {
     }
     #[inline_callbacks]
     fn factorial(n: u64) -> Deferred<u64> {
-        if n == 0 { return_value!(1) }
+        if n == 0 {
+            return_value!(1)
+        }
         return_value!(n * yield_!(factorial(n - 1))?)
     }
     assert_eq!(now(patterns((1, 2), 3, String::new(), [4])).unwrap(), 10);

@@ -18,9 +18,7 @@ fn d_001_a_callback_gets_exactly_the_value() {
     let log = Log::new();
     let (noted, not) = (log.clone(), log.clone());
     let (deferred, resolver) = Deferred::new();
-    deferred
-        .add_callbacks(move |text: &str| noted.add(text), move |_| not.add("errback"))
-        .detach();
+    deferred.add_callbacks(move |text: &str| noted.add(text), move |_| not.add("errback")).detach();
     resolver.callback("hello");
     assert_eq!(log.take(), ["hello"]);
 }
@@ -384,7 +382,11 @@ fn d_074_d_075_cancel_after_firing_does_nothing() {
         let log = Log::new();
         let noted = log.clone();
         let (deferred, resolver) = Deferred::<u32>::with_canceller(move |_| noted.add("cancelled"));
-        if fails { resolver.errback(Bang("kept")) } else { resolver.callback(1) }
+        if fails {
+            resolver.errback(Bang("kept"));
+        } else {
+            resolver.callback(1);
+        }
         deferred.cancel();
         assert!(log.take().is_empty());
         let result = now(deferred);
@@ -422,7 +424,11 @@ fn d_079_d_080_firing_drops_the_canceller() {
         let kept = held.clone();
         let (deferred, resolver) = Deferred::<u32>::with_canceller(move |_| drop(kept));
         assert_eq!(Rc::strong_count(&held), 2);
-        if fails { resolver.errback(Bang("x")) } else { resolver.callback(1) }
+        if fails {
+            resolver.errback(Bang("x"));
+        } else {
+            resolver.callback(1);
+        }
         assert_eq!(Rc::strong_count(&held), 1);
         let _ = now(deferred);
     }

@@ -107,10 +107,8 @@ fn e_001_e_002_e_012_connect_gives_the_protocol_or_the_failure_of_the_attempt() 
 #[test]
 fn e_013_connect_protocol_connects_exactly_that_one() {
     let reactor = Reactor::new().unwrap();
-    let port = watch(
-        server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap().listen(Noting::factory(&Log::new(), Noting::echo)),
-    )
-    .value();
+    let port = watch(server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap().listen(Noting::factory(&Log::new(), Noting::echo)))
+        .value();
     let log = Log::new();
     let protocol = Noting { log: log.clone(), on_data: |this, _| this.lose_connection() };
     let endpoint = Tcp4ClientEndpoint::new(&reactor, "127.0.0.1", port.host().port()).timeout(Duration::from_secs(5)).endpoint();
@@ -128,10 +126,8 @@ fn e_013_connect_protocol_connects_exactly_that_one() {
 #[test]
 fn a_name_is_looked_up_and_one_that_is_not_found_is_dns_lookup_error() {
     let reactor = Reactor::new().unwrap();
-    let port = watch(
-        server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap().listen(Noting::factory(&Log::new(), Noting::echo)),
-    )
-    .value();
+    let port = watch(server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap().listen(Noting::factory(&Log::new(), Noting::echo)))
+        .value();
     let found = watch(
         client_from_string(&reactor, &format!("tcp:localhost:{}", port.host().port()))
             .unwrap()
@@ -140,9 +136,8 @@ fn a_name_is_looked_up_and_one_that_is_not_found_is_dns_lookup_error() {
     run_until(&reactor, || !found.is_pending());
     // the system may answer with ::1 first, where nobody listens: either way the name was found
     let _ = found;
-    let lost = watch(
-        client_from_string(&reactor, "tcp:no-such-host.invalid:80").unwrap().connect(Noting::factory(&Log::new(), Noting::nothing)),
-    );
+    let lost =
+        watch(client_from_string(&reactor, "tcp:no-such-host.invalid:80").unwrap().connect(Noting::factory(&Log::new(), Noting::nothing)));
     run_until(&reactor, || !lost.is_pending());
     let failure = lost.failure();
     assert!(failure.check::<DnsLookupError>() && failure.to_string().contains("no-such-host.invalid"), "{failure}");

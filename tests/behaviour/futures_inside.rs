@@ -1,13 +1,13 @@
 //! Foreign futures and combinators inside a coroutine, and Deferreds in a foreign executor.
 use crate::support::{Log, now, watch};
 use futures::{
+    FutureExt,
     channel::oneshot,
     executor::LocalPool,
-    future::{join_all, select, Either},
+    future::{Either, join_all, select},
     join, select_biased,
     stream::{FuturesUnordered, StreamExt},
     task::LocalSpawnExt,
-    FutureExt,
 };
 use std::{
     future::IntoFuture,

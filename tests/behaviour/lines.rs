@@ -69,9 +69,7 @@ fn fed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Log, MemoryReactor, R
     let reactor = memory.reactor();
     let server: Rc<RefCell<Option<Handle<Switching>>>> = Rc::default();
     let noted = log.clone();
-    let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Sender, DEFAULT_BACKLOG)
-        .unwrap();
+    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Sender, DEFAULT_BACKLOG).unwrap();
     let make = move |_: &Address| Switching { log: noted.clone(), transport: Transport::default(), raw: 0 };
     let connected = watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), make, &ConnectOptions::default()));
     memory.settle();
@@ -136,15 +134,10 @@ fn p_065_p_107_a_pause_takes_effect_at_once_and_a_resume_delivers_what_is_buffer
 
 #[test]
 fn p_068_p_101_the_unparsed_rest_can_be_seen_and_taken() {
-    assert_eq!(fed([&b"rest\na\nb"[..], b"\nclear\nc\nd", b"e\n"]).0.take(), [
-        "line rest",
-        "rest a\nb",
-        "line a",
-        "line b",
-        "line clear",
-        "cleared c\nd",
-        "line e"
-    ]);
+    assert_eq!(
+        fed([&b"rest\na\nb"[..], b"\nclear\nc\nd", b"e\n"]).0.take(),
+        ["line rest", "rest a\nb", "line a", "line b", "line clear", "cleared c\nd", "line e"]
+    );
 }
 
 #[test]

@@ -126,7 +126,10 @@ fn a_line_over_its_limit_closes_the_connection_with_the_limit_and_the_peer_in_th
     assert_eq!(pair.send(&"x".repeat(21)), ["lost ConnectionDone"]);
     let lost = club.log.take();
     let peer = pair.client.host();
-    assert_eq!(lost, [format!("nobody lost: Message is too long to send or to receive: a line of 21 bytes or more from {peer}, the limit is 20.")]);
+    assert_eq!(
+        lost,
+        [format!("nobody lost: Message is too long to send or to receive: a line of 21 bytes or more from {peer}, the limit is 20.")]
+    );
 }
 
 #[protocol(lines)]
@@ -162,9 +165,7 @@ fn asker() -> (MemoryReactor, Handle<Asker>, Log, Rc<RefCell<Option<Transport>>>
     let reactor = memory.reactor();
     let far: Rc<RefCell<Option<Transport>>> = Rc::default();
     let keep = far.clone();
-    let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Far { keep: keep.clone() }, DEFAULT_BACKLOG)
-        .unwrap();
+    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Far { keep: keep.clone() }, DEFAULT_BACKLOG).unwrap();
     let noted = log.clone();
     let make = move |_: &Address| Asker { transport: Transport::default(), waiting: VecDeque::new(), log: noted.clone() };
     let connected = watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), make, &ConnectOptions::default()));

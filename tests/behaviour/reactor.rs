@@ -91,7 +91,7 @@ fn r_013_iterate_with_zero_does_not_wait_for_a_timer() {
     let call = reactor.call_later(Duration::from_secs(5), || ());
     let before = reactor.seconds();
     reactor.iterate(Duration::ZERO).unwrap();
-    assert!(call.active() && reactor.seconds() - before < Duration::from_secs(4));
+    assert!(call.active() && reactor.seconds().checked_sub(before).unwrap() < Duration::from_secs(4));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn r_038_r_039_the_list_holds_the_pending_calls_and_active_ends_with_the_run() {
     assert_eq!(reactor.delayed_calls(), [one.clone(), two.clone()]);
     memory.advance(SECOND);
     assert!(!one.active() && two.active());
-    assert_eq!(reactor.delayed_calls(), [two.clone()]);
+    assert_eq!(reactor.delayed_calls(), std::slice::from_ref(&two));
     two.cancel().unwrap();
     assert!(reactor.delayed_calls().is_empty());
 }

@@ -9,8 +9,8 @@ use std::{
 use twistor::{
     address::Address,
     error::{
-        CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionRefusedError, NoProtocol,
-        NotListeningError, Panicked, TimeoutError,
+        CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionRefusedError, NoProtocol, NotListeningError,
+        Panicked, TimeoutError,
     },
     failure::Failure,
     protocol::{Factory, Handle, Protocol, Raw},
@@ -38,7 +38,7 @@ fn read_to_end(reactor: &Reactor, peer: &mut TcpStream) -> std::io::Result<Vec<u
     let mut all = Vec::new();
     let mut end = None;
     run_until(reactor, || {
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 65536];
         loop {
             match peer.read(&mut buffer) {
                 Ok(0) => end = Some(Ok(())),
@@ -59,14 +59,18 @@ fn read_to_end(reactor: &Reactor, peer: &mut TcpStream) -> std::io::Result<Vec<u
 fn echo_over(reactor: &Reactor, turn: impl Fn()) -> (Vec<String>, Vec<String>) {
     let (served, asked) = (Log::new(), Log::new());
     let port = reactor.listen_tcp(LOCAL, Noting::factory(&served, Noting::echo), DEFAULT_BACKLOG).unwrap();
-    let client = Noting::factory(&asked, |this, data| if data.ends_with(b"bye") { this.lose_connection() });
+    let client = Noting::factory(&asked, |this, data| {
+        if data.ends_with(b"bye") {
+            this.lose_connection();
+        }
+    });
     let connected = watch(reactor.connect_tcp(at(&port), client, &ConnectOptions::default()));
     while connected.is_pending() {
         turn();
     }
     connected.value().write("hello, bye");
     let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
-    while !(at_server.iter().chain(&at_client).filter(|line: &&String| line.starts_with("lost")).count() == 2) {
+    while at_server.iter().chain(&at_client).filter(|line: &&String| line.starts_with("lost")).count() != 2 {
         turn();
         at_server.extend(served.take());
         at_client.extend(asked.take());
@@ -157,8 +161,7 @@ impl Factory for Counted {
 fn t_011_p_009_a_factory_on_three_ports_starts_once_and_stops_with_the_last() {
     let (memory, log) = (MemoryReactor::new(), Log::new());
     let factory = Rc::new(Counted { log: log.clone() });
-    let ports: Vec<_> =
-        (0..3).map(|_| memory.reactor().listen_tcp(LOCAL, factory.clone(), DEFAULT_BACKLOG).unwrap()).collect();
+    let ports: Vec<_> = (0..3).map(|_| memory.reactor().listen_tcp(LOCAL, factory.clone(), DEFAULT_BACKLOG).unwrap()).collect();
     assert_eq!(log.take(), ["start"]);
     for port in &ports[..2] {
         watch(port.stop_listening()).value();
@@ -376,16 +379,18 @@ fn t_064_t_066_writes_after_the_end_and_in_connection_lost_do_nothing() {
 
 #[test]
 fn t_067_after_the_loss_the_protocol_is_dropped_whoever_holds_a_handle() {
-    struct Held(Rc<()>);
+    struct Held {
+        _counted: Rc<()>,
+    }
     impl Protocol for Held {
         type Framing = Raw;
     }
     let (memory, held) = (MemoryReactor::new(), Rc::new(()));
     let reactor = memory.reactor();
     let inside = held.clone();
-    let port = reactor.listen_tcp(LOCAL, move |_: &Address| Held(inside.clone()), DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, move |_: &Address| Held { _counted: inside.clone() }, DEFAULT_BACKLOG).unwrap();
     let own = held.clone();
-    let connected = watch(reactor.connect_tcp(at(&port), move |_: &Address| Held(own.clone()), &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(at(&port), move |_: &Address| Held { _counted: own.clone() }, &ConnectOptions::default()));
     memory.settle();
     let handle = connected.value();
     assert_eq!(Rc::strong_count(&held), 5, "each factory holds one, and each protocol");

@@ -51,11 +51,8 @@ fn d_085_d_086_an_early_failure_stays_and_ends_the_timer() {
         let (deferred, resolver) = Deferred::<u32>::new();
         let (inner, _inner_resolver) = Deferred::<u32>::new();
         let noted = log.clone();
-        let limited = if custom {
-            deferred.add_timeout_with(TEN, &clock, move |result, _| result)
-        } else {
-            deferred.add_timeout(TEN, &clock)
-        };
+        let limited =
+            if custom { deferred.add_timeout_with(TEN, &clock, move |result, _| result) } else { deferred.add_timeout(TEN, &clock) };
         let result = watch(limited.add_errback(move |failure| {
             noted.add(failure);
             inner
@@ -118,11 +115,7 @@ fn d_091_d_092_a_cancel_before_the_limit_stays_a_cancel() {
     for custom in [false, true] {
         let clock = Clock::new();
         let (deferred, _resolver) = Deferred::<u32>::new();
-        let limited = if custom {
-            deferred.add_timeout_with(TEN, &clock, |_, _| Ok(0))
-        } else {
-            deferred.add_timeout(TEN, &clock)
-        };
+        let limited = if custom { deferred.add_timeout_with(TEN, &clock, |_, _| Ok(0)) } else { deferred.add_timeout(TEN, &clock) };
         limited.cancel();
         assert!(clock.delayed_calls().is_empty());
         assert!(watch(limited).failure().check::<CancelledError>());
@@ -133,9 +126,8 @@ fn d_091_d_092_a_cancel_before_the_limit_stays_a_cancel() {
 fn d_093_d_099_a_custom_handler_wins_over_what_the_canceller_gave() {
     for fails in [true, false] {
         let clock = Clock::new();
-        let (deferred, _resolver) = Deferred::<u32>::with_canceller(move |cancelling| {
-            if fails { cancelling.errback(Bang("own")) } else { cancelling.callback(1) }
-        });
+        let (deferred, _resolver) =
+            Deferred::<u32>::with_canceller(move |cancelling| if fails { cancelling.errback(Bang("own")) } else { cancelling.callback(1) });
         let result = watch(deferred.add_timeout_with(TEN, &clock, |_, _| Ok(9)));
         clock.advance(FIFTEEN);
         assert_eq!(result.value(), 9);

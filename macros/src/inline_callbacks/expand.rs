@@ -42,15 +42,12 @@ fn coroutine(input: &Coroutine) -> (TokenStream, TokenStream) {
     let result = result(input);
     let head = quote!(#fn_token #name #generics(#(#outer),*) -> #result #clause);
     let private = input.root.private(at);
-    let run = match &input.output {
-        Output::Result(ty) => {
-            let ty = crate::spans::respan(ty.to_token_stream());
-            quote_spanned!(ours(at)=> #private::run_async::<#ty, _>)
-        }
-        _ => {
-            let result = crate::spans::respan(result);
-            quote_spanned!(ours(at)=> #private::run::<#result, _>)
-        }
+    let run = if let Output::Result(ty) = &input.output {
+        let ty = crate::spans::respan(ty.to_token_stream());
+        quote_spanned!(ours(at)=> #private::run_async::<#ty, _>)
+    } else {
+        let result = crate::spans::respan(result);
+        quote_spanned!(ours(at)=> #private::run::<#result, _>)
     };
     let text = format!("::{name}");
     let frame = frame(input, &arguments.inner);
@@ -63,15 +60,12 @@ fn frame(input: &Coroutine, arguments: &TokenStream) -> TokenStream {
     let Some(body) = &input.function.body else { return TokenStream::new() };
     let at = input.function.sig.ident.span();
     let private = input.root.private(at);
-    let pin = match &input.output {
-        Output::Result(ty) => {
-            let ty = crate::spans::respan(ty.to_token_stream());
-            quote_spanned!(ours(at)=> if false { return #private::never_result::<#ty>(); })
-        }
-        _ => {
-            let result = crate::spans::respan(result(input));
-            quote_spanned!(ours(at)=> if false { return #private::never::<#result>(); })
-        }
+    let pin = if let Output::Result(ty) = &input.output {
+        let ty = crate::spans::respan(ty.to_token_stream());
+        quote_spanned!(ours(at)=> if false { return #private::never_result::<#ty>(); })
+    } else {
+        let result = crate::spans::respan(result(input));
+        quote_spanned!(ours(at)=> if false { return #private::never::<#result>(); })
     };
     let user = rewrite::body(body.stream());
     let tokens = quote!(#pin #arguments #user);

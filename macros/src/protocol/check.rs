@@ -16,10 +16,9 @@ pub(super) fn declaration(input: &Declaration, diag: &Diag) {
 /// struct A { #[transport] one: Transport, #[transport] two: Transport }
 /// ```
 fn one_each(input: &Declaration, diag: &Diag) {
-    for (name, is) in [
-        ("transport", (|role| matches!(role, Role::Transport)) as fn(&Role) -> bool),
-        ("factory", |role| matches!(role, Role::Factory)),
-    ] {
+    for (name, is) in
+        [("transport", (|role| matches!(role, Role::Transport)) as fn(&Role) -> bool), ("factory", |role| matches!(role, Role::Factory))]
+    {
         for second in input.fields.iter().filter(|field| is(&field.role)).skip(1) {
             diag.at(&second.member, format!("a protocol has one `#[{name}]` field"));
         }
@@ -138,11 +137,15 @@ fn is_owned_handle(argument: &FnArg) -> bool {
 /// async fn line_received(&mut self, line: &[u8]) {}
 /// ```
 fn no_async(method: &Method, handler: &Handler, diag: &Diag) {
-    let is_coroutine = method.function.attrs.iter().any(|attr| attr.path().segments.last().is_some_and(|last| last.ident == "inline_callbacks"));
+    let is_coroutine =
+        method.function.attrs.iter().any(|attr| attr.path().segments.last().is_some_and(|last| last.ident == "inline_callbacks"));
     if let Some(word) = &method.function.sig.asyncness
         && !is_coroutine
     {
-        let text = format!("a handler that waits is a coroutine: put `#[inline_callbacks]` on it and write `fn {}(this: Handle<Self>, ..) -> Deferred<()>`", handler.name);
+        let text = format!(
+            "a handler that waits is a coroutine: put `#[inline_callbacks]` on it and write `fn {}(this: Handle<Self>, ..) -> Deferred<()>`",
+            handler.name
+        );
         diag.at(word, text);
     }
 }
@@ -152,7 +155,10 @@ fn no_async(method: &Method, handler: &Handler, diag: &Diag) {
 /// ```
 fn marks_fit(method: &Method, diag: &Diag) {
     if !method.is_coroutine() && (method.marks.concurrent || method.marks.cancel_on_loss) {
-        diag.at(&method.function.sig.ident, "`#[concurrent]` and `#[cancel_on_loss]` are for a coroutine handler, one that takes `this: Handle<Self>`");
+        diag.at(
+            &method.function.sig.ident,
+            "`#[concurrent]` and `#[cancel_on_loss]` are for a coroutine handler, one that takes `this: Handle<Self>`",
+        );
     }
 }
 
@@ -183,7 +189,10 @@ fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
             _ => own,
         };
         let Some(what) = what else {
-            diag.at(&typed.ty, format!("`{}` is given nothing of this type: it may take `transport: &Transport` and `this: &Handle<Self>`", handler.name));
+            diag.at(
+                &typed.ty,
+                format!("`{}` is given nothing of this type: it may take `transport: &Transport` and `this: &Handle<Self>`", handler.name),
+            );
             continue;
         };
         if given.contains(&what) {

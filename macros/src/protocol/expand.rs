@@ -228,7 +228,8 @@ fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, rece
         (Given::Reason, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#reason)),
     });
     let self_ty = &input.self_ty;
-    let unused = (!method.given.contains(&Given::Message) && family(method) != Family::Connection).then(|| quote_spanned!(span=> let _ = #value;));
+    let unused =
+        (!method.given.contains(&Given::Message) && family(method) != Family::Connection).then(|| quote_spanned!(span=> let _ = #value;));
     let unused_reason = (!method.given.contains(&Given::Reason) && method.handler.is_some_and(|handler| handler.name == "connection_lost"))
         .then(|| quote_spanned!(span=> let _ = #reason;));
     let what = format!("{} of {}", name, quote!(#self_ty));

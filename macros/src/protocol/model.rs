@@ -16,7 +16,7 @@ pub(crate) struct Declaration {
 /// How the struct is framed.
 pub(crate) enum Framing {
     Raw,
-    Lines { delimiter: Option<Expr>, max_length: Option<Expr> },
+    Lines { delimiter: Option<Box<Expr>>, max_length: Option<Box<Expr>> },
     Own(Path),
 }
 

@@ -103,8 +103,8 @@ fn lines(option: &Written, diag: &Diag) -> Option<Framing> {
         Value::List(tokens) => {
             for option in attr::options(tokens.clone(), diag) {
                 match option.name.to_string().as_str() {
-                    "delimiter" => delimiter = option.expression("delimiter = b\"\\n\"", diag),
-                    "max_length" => max_length = option.expression("max_length = 1024", diag),
+                    "delimiter" => delimiter = option.expression("delimiter = b\"\\n\"", diag).map(Box::new),
+                    "max_length" => max_length = option.expression("max_length = 1024", diag).map(Box::new),
                     _ => option.unknown("`lines`", &["delimiter", "max_length"], diag),
                 }
             }
@@ -124,12 +124,11 @@ fn field_of(index: usize, field: &mut syn::Field, diag: &Diag) -> Field {
         } else if attr.path().is_ident("factory") {
             Some(Role::Factory)
         } else if attr.path().is_ident("init") {
-            match attr.parse_args::<Expr>() {
-                Ok(value) => Some(Role::Init(value)),
-                Err(_) => {
-                    diag.at(attr, "write `#[init(the field's first value)]`");
-                    Some(Role::Default)
-                }
+            if let Ok(value) = attr.parse_args::<Expr>() {
+                Some(Role::Init(value))
+            } else {
+                diag.at(attr, "write `#[init(the field's first value)]`");
+                Some(Role::Default)
             }
         } else {
             None
@@ -199,13 +198,9 @@ fn item(input: ParseStream<'_>, diag: &Diag) -> syn::Result<Item> {
 fn marks(attrs: &mut Vec<Attribute>, diag: &Diag) -> Marks {
     let mut marks = Marks::default();
     attrs.retain(|attr| {
-        let mark = [
-            ("helper", &mut marks.helper),
-            ("concurrent", &mut marks.concurrent),
-            ("cancel_on_loss", &mut marks.cancel_on_loss),
-        ]
-        .into_iter()
-        .find(|(name, _)| attr.path().is_ident(name));
+        let mark = [("helper", &mut marks.helper), ("concurrent", &mut marks.concurrent), ("cancel_on_loss", &mut marks.cancel_on_loss)]
+            .into_iter()
+            .find(|(name, _)| attr.path().is_ident(name));
         let Some((name, mark)) = mark else { return true };
         if attr.meta.require_path_only().is_err() {
             diag.at(attr, format!("`#[{name}]` takes nothing"));

@@ -202,12 +202,7 @@ impl<T: 'static, const N: usize> Gather for [Deferred<T>; N] {
 
     fn gather(self, made: &'static Location<'static>) -> Deferred<[T; N]> {
         let empty: Vec<Option<T>> = self.iter().map(|_| None).collect();
-        let list = Gathering::new(
-            empty,
-            N,
-            |all| all.into_iter().collect::<Option<Vec<T>>>().and_then(|all| all.try_into().ok()),
-            made,
-        );
+        let list = Gathering::new(empty, N, |all| all.into_iter().collect::<Option<Vec<T>>>().and_then(|all| all.try_into().ok()), made);
         for (index, member) in self.into_iter().enumerate() {
             list.member(index, member, move |store, value| store[index] = Some(value));
         }

@@ -125,11 +125,7 @@ pub(super) fn leaf<T: 'static, C>(canceller: Option<C>, made: &'static Location<
 where
     C: FnOnce(Cancelling<T>) + 'static,
 {
-    let leaf = Rc::new(Leaf {
-        slot: Slot::new(made),
-        canceller: Cell::new(canceller),
-        phase: Cell::new(Phase::Open),
-    });
+    let leaf = Rc::new(Leaf { slot: Slot::new(made), canceller: Cell::new(canceller), phase: Cell::new(Phase::Open) });
     (leaf.clone(), Resolver { leaf: Some(leaf) })
 }
 
@@ -296,7 +292,6 @@ impl<T: 'static> Deferred<T> {
     /// resolver.callback("twistor");
     /// ```
     #[track_caller]
-    #[expect(clippy::new_ret_no_self, reason = "a Deferred comes into being together with its Resolver")]
     pub fn new() -> (Self, Resolver<T>) {
         let (source, resolver) = leaf::<T, NoCanceller<T>>(None, Location::caller());
         (Self::pending(source), resolver)

@@ -132,11 +132,7 @@ where
 {
     /// Puts `f` behind `upstream`.
     pub(crate) fn attach(upstream: Rc<dyn Source<T>>, f: F, made: &'static Location<'static>) -> Rc<dyn Source<U>> {
-        let node = Rc::new(Self {
-            stage: Cell::new(Stage::Running),
-            slot: Slot::new(made),
-            kept: Cell::new(None),
-        });
+        let node = Rc::new(Self { stage: Cell::new(Stage::Running), slot: Slot::new(made), kept: Cell::new(None) });
         upstream.slot().wait(node.clone());
         node.stage.set(Stage::Call(f, upstream));
         node

@@ -151,13 +151,7 @@ where
     T: 'static,
     F: Future<Output = Outcome<T>> + 'static,
 {
-    let task = Task {
-        function,
-        phase: Cell::new(Phase::Idle),
-        waits: RefCell::default(),
-        kept: Cell::new(None),
-        bell: RefCell::new(None),
-    };
+    let task = Task { function, phase: Cell::new(Phase::Idle), waits: RefCell::default(), kept: Cell::new(None), bell: RefCell::new(None) };
     let coroutine = Pinned::new(frame, Beside { task, slot: Slot::new(made) });
     // nobody waits for the result yet, so there is nobody to step next
     let next = coroutine.clone().step();
@@ -204,13 +198,12 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
                 lent.unbind(key);
                 lent.give_back();
             }
-            (Polled::Done(_), None) => lent.give_back(),
             (Polled::Pending, Some(key)) => *task.bell.borrow_mut() = Some((lent, key)),
             (Polled::Pending, None) if lent.is_held() => {
                 let key = lent.bind(self.clone());
                 *task.bell.borrow_mut() = Some((lent, key));
             }
-            (Polled::Pending, None) => lent.give_back(),
+            (_, None) => lent.give_back(),
         }
         polled
     }

@@ -62,15 +62,12 @@ impl<T: 'static> Future for Wait<T> {
                     // an executor outside may have brought it along while it offered its waker
                     source.slot().take()
                 });
-                match outcome {
-                    Some(outcome) => {
-                        unregister(&source, &registered);
-                        Poll::Ready(passing(outcome, this.place))
-                    }
-                    None => {
-                        this.state = Stage::Pending(source, registered);
-                        Poll::Pending
-                    }
+                if let Some(outcome) = outcome {
+                    unregister(&source, &registered);
+                    Poll::Ready(passing(outcome, this.place))
+                } else {
+                    this.state = Stage::Pending(source, registered);
+                    Poll::Pending
                 }
             }
             Stage::Over => panic!("the await of a Deferred was polled after it was ready"),
@@ -85,8 +82,8 @@ fn passing<T>(outcome: Outcome<T>, place: &'static Location<'static>) -> Outcome
 
 /// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker.
 fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: Registered, waker: &Waker) -> Registered {
-    with_current(|current| match current {
-        Some(current) => {
+    with_current(|current| {
+        if let Some(current) = current {
             if current.owns(waker) {
                 source.slot().wait(current.coroutine.clone());
             } else {
@@ -99,8 +96,7 @@ fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: Registered, wake
             unregister(source, &registered);
             current.coroutine.task().add_wait(source.clone());
             Some(here)
-        }
-        None => {
+        } else {
             unregister(source, &registered);
             source.slot().wait_waker(waker);
             None

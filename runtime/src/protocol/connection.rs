@@ -115,7 +115,7 @@ impl<P: Protocol> Source for Connection<P> {
             stream.die();
         }
         let reason = crate::error::ConnectionAborted::with_text("the reactor was closed").into();
-        this.bury(reason);
+        this.bury(&reason);
     }
 }
 
@@ -145,7 +145,7 @@ impl<P: Protocol> Handle<P> {
         if stream.pump(first, readiness, buffer, self)
             && let Some(reason) = stream.ended()
         {
-            self.end(reason);
+            self.end(&reason);
         }
     }
 
@@ -247,7 +247,7 @@ impl<P: Protocol> Handle<P> {
 
     /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the queued calls; the factory; the protocol
     /// is dropped, whoever holds a handle.
-    fn end(&self, reason: Failure) {
+    fn end(&self, reason: &Failure) {
         if self.0.ending.replace(true) {
             return;
         }
@@ -256,7 +256,7 @@ impl<P: Protocol> Handle<P> {
         }
         // user code; what it says about the connection comes too late to change it
         let frame = || Frame::new("", Location::caller());
-        if let Err(failure) = guarded(frame, || P::__connection_lost(self, &reason)) {
+        if let Err(failure) = guarded(frame, || P::__connection_lost(self, reason)) {
             report(failure, format!("connection_lost of {}", type_name::<P>()));
         }
         self.drain();
@@ -291,11 +291,11 @@ impl<P: Protocol> Handle<P> {
     }
 
     pub(super) fn lingered(&self) {
-        if self.0.lingering.replace(false) {
-            if let Some(reason) = self.reason() {
-                self.drain();
-                self.bury(reason);
-            }
+        if self.0.lingering.replace(false)
+            && let Some(reason) = self.reason()
+        {
+            self.drain();
+            self.bury(&reason);
         }
     }
 
@@ -304,11 +304,11 @@ impl<P: Protocol> Handle<P> {
         self.0.transport.0.as_ref().and_then(|stream| stream.ended())
     }
 
-    fn bury(&self, reason: Failure) {
+    fn bury(&self, reason: &Failure) {
         let rare = self.0.rare.take().map(|rare| *rare).unwrap_or_default();
         if let Some(hooks) = rare.hooks {
             // user code
-            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(&reason)) {
+            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(reason)) {
                 report(failure, format!("the factory of {}", type_name::<P>()));
             }
         }

@@ -39,13 +39,7 @@ fn nothing() -> Rc<Vec<u8>> {
 
 impl Desk {
     pub(crate) fn new(encoder: Option<Box<dyn Encoder>>) -> Self {
-        Self {
-            bytes: RefCell::new(nothing()),
-            start: Cell::new(0),
-            raw: Cell::new(false),
-            encoder,
-            misused: Cell::new(false),
-        }
+        Self { bytes: RefCell::new(nothing()), start: Cell::new(0), raw: Cell::new(false), encoder, misused: Cell::new(false) }
     }
 
     /// Adds what has arrived.

@@ -12,14 +12,7 @@ use crate::{
     failure::{Failure, Frame},
     report::{guarded, report},
 };
-use std::{
-    any::type_name,
-    cell::RefCell,
-    collections::HashMap,
-    fmt,
-    panic::Location,
-    rc::Rc,
-};
+use std::{any::type_name, cell::RefCell, collections::HashMap, fmt, panic::Location, rc::Rc};
 
 /// Builds a protocol for each connection, and holds what they share.
 ///

@@ -115,7 +115,11 @@ impl<P: Protocol> Handle<P> {
         !self.0.draining.get() && !self.0.queued.get() && self.0.life.try_borrow_mut().is_ok()
     }
 
-    fn call_now<R: IntoDeferred + 'static>(&self, f: impl FnOnce(&mut P) -> R + 'static, place: &'static Location<'static>) -> Deferred<R::Value> {
+    fn call_now<R: IntoDeferred + 'static>(
+        &self,
+        f: impl FnOnce(&mut P) -> R + 'static,
+        place: &'static Location<'static>,
+    ) -> Deferred<R::Value> {
         let given = match self.0.life.try_borrow_mut() {
             Ok(mut life) => match &mut *life {
                 // user code

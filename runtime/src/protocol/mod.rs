@@ -39,6 +39,6 @@ pub use protocol::{Message, Protocol};
 pub use transport::Transport;
 
 pub(crate) use desk::Desk;
-pub(crate) use factory::{Acceptor, Accepting};
+pub(crate) use factory::{Accepting, Acceptor};
 pub(crate) use handled::{begun, lingering};
 pub(crate) use transport::{Receiver, Stream};

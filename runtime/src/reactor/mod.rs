@@ -22,6 +22,6 @@ mod signals;
 pub(crate) mod source;
 mod threads;
 
-pub use handle::Reactor;
 pub(crate) use handle::Core;
+pub use handle::Reactor;
 pub use threads::Remote;

@@ -19,7 +19,7 @@ impl Readiness {
 
     #[inline]
     pub(crate) fn new(readable: bool, writable: bool, closed: bool) -> Self {
-        Self(u8::from(readable) * READABLE | u8::from(writable) * WRITABLE | u8::from(closed) * CLOSED)
+        Self((u8::from(readable) * READABLE) | (u8::from(writable) * WRITABLE) | (u8::from(closed) * CLOSED))
     }
 
     #[inline]

@@ -79,7 +79,8 @@ pub fn react_on(reactor: &Reactor, args: Args, main: impl FnOnce(Reactor, Args) 
     reactor.call_when_running(move || {
         let given = inside.clone();
         // user code
-        let begun = guarded(|| Frame::new("main", place), || main(given, args)).unwrap_or_else(|failure| Deferred::ready(Err(failure), place));
+        let begun =
+            guarded(|| Frame::new("main", place), || main(given, args)).unwrap_or_else(|failure| Deferred::ready(Err(failure), place));
         begun
             .add_both(move |ended| {
                 *into.borrow_mut() = Some(ended);

@@ -101,12 +101,11 @@ impl Backend for Net {
         // what an event brings about waits for the next turn
         let events = self.events.take();
         if events.is_empty() && !rung {
-            match timeout {
-                Some(timeout) => self.advance(timeout),
-                None => {
-                    let text = "no event, no timer and no call is left: nothing can ever happen in this memory reactor";
-                    return Err(io::Error::other(text));
-                }
+            if let Some(timeout) = timeout {
+                self.advance(timeout)
+            } else {
+                let text = "no event, no timer and no call is left: nothing can ever happen in this memory reactor";
+                return Err(io::Error::other(text));
             }
         }
         for event in events {

@@ -70,7 +70,7 @@ mod tests {
     fn peeked(buffer: &Buffer) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = buffer.peek(&mut slices);
-        slices[..count].concat()
+        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 
     #[test]

@@ -3,6 +3,7 @@ use super::stream::WireStream;
 use crate::{
     address::Address,
     defer::Deferred,
+    error::NoProtocol,
     error::NotListeningError,
     failure::{Failure, Frame},
     protocol::{Acceptor, Stream},
@@ -12,7 +13,6 @@ use crate::{
         source::{Readiness, Source},
     },
     report::{guarded, report},
-    error::NoProtocol,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -192,10 +192,6 @@ impl Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.accept.borrow().is_some() {
-            write!(f, "<Port on {}>", self.0.host)
-        } else {
-            f.write_str("<Port, not listening>")
-        }
+        if self.0.accept.borrow().is_some() { write!(f, "<Port on {}>", self.0.host) } else { f.write_str("<Port, not listening>") }
     }
 }
