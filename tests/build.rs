@@ -28,7 +28,7 @@ fn expand(text: &str, guide: &Path) -> String {
     let mut out = String::new();
     for line in text.lines() {
         if let Some(include) = line.trim().strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}")) {
-            out.push_str(&included(include, guide))
+            out.push_str(&included(include, guide));
         } else {
             out.push_str(line);
             out.push('\n');

@@ -80,7 +80,7 @@ pub(crate) fn report(failure: Failure, context: impl Into<String>) {
             tracing::error!("{report}");
         }
     } else {
-        tracing::error!("{report}")
+        tracing::error!("{report}");
     }
 }
 

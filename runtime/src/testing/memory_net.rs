@@ -102,7 +102,7 @@ impl Backend for Net {
         let events = self.events.take();
         if events.is_empty() && !rung {
             if let Some(timeout) = timeout {
-                self.advance(timeout)
+                self.advance(timeout);
             } else {
                 let text = "no event, no timer and no call is left: nothing can ever happen in this memory reactor";
                 return Err(io::Error::other(text));
