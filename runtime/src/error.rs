@@ -2,7 +2,7 @@
 //!
 //! Every error is a struct with the name it has in Twisted. Some are *of a kind*: a [`ConnectionDone`] and a
 //! [`ConnectionLost`] are both a [`ConnectionClosed`], and [`Failure::check`](crate::failure::Failure::check) answers for the
-//! kind as for the type itself. The table of kinds stands in [`is_kind`], in one place.
+//! kind as for the type itself. One table says which kinds there are.
 //!
 //! ```
 //! use twistor::error::{ConnectionClosed, ConnectionDone, ConnectionLost};
