@@ -9,6 +9,8 @@ mod paths;
 mod protocol;
 mod rewrite;
 mod signature;
+#[cfg(test)]
+mod snapshots;
 mod spans;
 
 use proc_macro::TokenStream;

@@ -50,7 +50,7 @@ impl Drop for SinkGuard {
 }
 
 /// Sends this thread's reports to `sink` until the guard is dropped; the one set last receives them. Without any, a report is an
-/// error event of `tracing`.
+/// error event of `tracing`, or a text on standard error where `tracing` has no subscriber.
 ///
 /// ```
 /// use std::{cell::RefCell, rc::Rc};
@@ -68,6 +68,15 @@ pub fn push_sink(sink: impl Fn(&Report) + 'static) -> SinkGuard {
         sinks.push(Rc::new(sink));
         SinkGuard { below: sinks.len() - 1 }
     })
+}
+
+/// The default sink. A program that has set up no subscriber of `tracing` sees it on standard error: a failure is never lost in silence.
+fn log(report: &Report) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!("{report}");
+    } else {
+        eprintln!("{report}");
+    }
 }
 
 /// Sends a failure that nobody consumed to the sink. While the thread's storage is being torn down it goes to `tracing`.

@@ -79,7 +79,7 @@ impl fmt::Debug for Tcp4ServerEndpoint {
 }
 
 /// Connects to a TCP host and port, with a limit of 30 seconds unless you say otherwise. A host that is no number is looked up, and the first
-/// address of the answer is taken.
+/// IPv4 address of the answer is taken, or the first of any kind if it has none.
 ///
 /// ```
 /// use std::time::Duration;
@@ -131,9 +131,11 @@ impl StreamClient for Tcp4ClientEndpoint {
             return transport::connect(&self.reactor, SocketAddr::new(ip, self.port), acceptor, &self.options);
         }
         let (reactor, options, host) = (self.reactor.clone(), self.options.clone(), self.host.clone());
-        self.reactor.look_up(&self.host, self.port).add_callback(move |found| match found.first() {
-            Some(to) => transport::connect(&reactor, *to, acceptor, &options),
-            None => Deferred::fail(DnsLookupError::with_text(host)),
+        self.reactor.look_up(&self.host, self.port).add_callback(move |found| {
+            match found.iter().find(|at| at.is_ipv4()).or(found.first()) {
+                Some(to) => transport::connect(&reactor, *to, acceptor, &options),
+                None => Deferred::fail(DnsLookupError::with_text(host)),
+            }
         })
     }
 }

@@ -47,7 +47,13 @@ fn main() {
     let mut ev = Events::with_capacity(1024);
     let mut h = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
     let rss0 = rss(pid);
-    let payload = vec![b'x'; size.max(65536)];
+    let mut payload = vec![b'x'; size.max(65536)];
+    if arg("lines", 0) == 1 {
+        // each message is a line
+        for end in (size..=payload.len()).step_by(size) {
+            payload[end - 2..end].copy_from_slice(b"\r\n");
+        }
+    }
     let mut conns = Vec::with_capacity(n);
     let connect = |i: usize, poll: &Poll| {
         // spread over loopback source addresses so that more than 28k ports are usable
