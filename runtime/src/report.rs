@@ -86,10 +86,10 @@ pub(crate) fn report(failure: Failure, context: impl Into<String>) {
     if let Some(sink) = sink {
         // user code: a sink that panics must not take the program with it
         if catch_unwind(AssertUnwindSafe(|| sink(&report))).is_err() {
-            tracing::error!("{report}");
+            log(&report);
         }
     } else {
-        tracing::error!("{report}");
+        log(&report);
     }
 }
 

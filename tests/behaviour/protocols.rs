@@ -406,7 +406,9 @@ fn send_line_on_another_framing_is_sent_as_that_one_does_and_reported_once() {
     let reports = Reports::new();
     let pair = pair(Unframed::factory());
     assert_eq!(pair.send("x"), ["a"]);
+    assert_eq!(pair.send("x"), ["a"]);
     let seen = reports.take();
+    assert_eq!(seen.len(), 1);
     assert!(seen[0].contains("`send_line` is for Lines") && seen[0].contains("framed as Raw"), "{seen:?}");
 }
 

@@ -74,7 +74,9 @@ impl Lines {
         let mut from = 0;
         loop {
             let at = from + memchr(first, data.get(from..)?)?;
-            if data.get(at..)?.starts_with(&self.delimiter) {
+            let rest = data.get(at..)?;
+            // a delimiter is short: comparing it here is cheaper than a call
+            if rest.len() >= self.delimiter.len() && self.delimiter.iter().zip(rest).all(|(wanted, found)| wanted == found) {
                 return Some(at);
             }
             from = at + 1;

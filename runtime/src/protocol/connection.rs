@@ -35,6 +35,8 @@ pub(crate) struct Connection<P: Protocol> {
     framing: RefCell<P::Framing>,
     pub(super) transport: Transport,
     parsing: Cell<bool>,
+    /// Whether something has arrived and is not parsed: it may be delivered without new input.
+    leftover: Cell<bool>,
     /// Whether `connection_lost` has been called.
     ending: Cell<bool>,
     /// Whether `connection_lost` is a coroutine that has not finished.
@@ -77,6 +79,7 @@ impl<P: Protocol> Connection<P> {
             framing: RefCell::new(framing),
             transport,
             parsing: Cell::new(false),
+            leftover: Cell::new(false),
             ending: Cell::new(false),
             lingering: Cell::new(false),
         })
@@ -96,7 +99,7 @@ impl<P: Protocol> Source for Connection<P> {
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
         let this = Handle(self);
         let Some(stream) = &this.0.transport.0 else { return };
-        if P::Framing::BUFFERS {
+        if this.0.leftover.get() {
             // what was left when a handler paused or held
             this.parse();
         }
@@ -149,11 +152,44 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
+    /// Takes what has arrived at a framed protocol.
+    ///
+    /// Mostly that is one message and nothing else, which is lent out of the read buffer. Only what it leaves behind is kept, before its handler
+    /// runs, because that may look at it.
     fn arrived(&self, data: &[u8]) {
-        if let Some(desk) = self.0.transport.0.as_ref().and_then(|stream| stream.desk()) {
+        let Some(desk) = self.0.transport.0.as_ref().and_then(|stream| stream.desk()) else { return };
+        if !desk.is_empty() {
             desk.arrived(data);
-            self.parse();
+            return self.parse();
         }
+        let decoded = self.0.framing.borrow_mut().decode(Input::new(data, desk.is_raw()));
+        match decoded {
+            Ok(Some((message, used))) if used > 0 => {
+                let rest = data.get(used..).unwrap_or_default();
+                if !rest.is_empty() {
+                    desk.arrived(rest);
+                }
+                // user code
+                self.guarded("message_received", || P::__message_received(self, message));
+                self.drain();
+                if !desk.is_empty() {
+                    self.parse();
+                }
+            }
+            Ok(None) => {
+                desk.arrived(data);
+                self.0.leftover.set(true);
+            }
+            Ok(Some(_)) => self.took_nothing(),
+            Err(failure) => self.broken(failure),
+        }
+    }
+
+    /// A framing gave a message of no bytes: asked again, it would give it again for ever.
+    #[cold]
+    fn took_nothing(&self) {
+        let text = format!("{} took no bytes for a message", P::Framing::NAME);
+        self.broken(MessageError::with_text(text).into());
     }
 
     /// Delivers the messages that are there.
@@ -170,8 +206,7 @@ impl<P: Protocol> Handle<P> {
             match decoded {
                 Ok(Some((message, used))) => {
                     if used == 0 {
-                        let text = format!("{} took no bytes for a message", P::Framing::NAME);
-                        self.broken(MessageError::with_text(text).into());
+                        self.took_nothing();
                         break;
                     }
                     desk.advance(used);
@@ -188,6 +223,7 @@ impl<P: Protocol> Handle<P> {
         }
         self.0.parsing.set(false);
         desk.tidy();
+        self.0.leftover.set(!desk.is_empty());
     }
 
     /// Runs a handler; a panic in it costs the connection.

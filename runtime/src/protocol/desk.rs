@@ -16,8 +16,8 @@ pub(crate) struct Desk {
     start: Cell<usize>,
     raw: Cell<bool>,
     encoder: Option<Box<dyn Encoder>>,
-    /// Whether a call of the wrong framing has been reported.
-    misused: Cell<bool>,
+    /// Where the name lies that [`is_called`](Self::is_called) has said yes to.
+    called: Cell<*const u8>,
 }
 
 thread_local! {
@@ -39,7 +39,7 @@ fn nothing() -> Rc<Vec<u8>> {
 
 impl Desk {
     pub(crate) fn new(encoder: Option<Box<dyn Encoder>>) -> Self {
-        Self { bytes: RefCell::new(nothing()), start: Cell::new(0), raw: Cell::new(false), encoder, misused: Cell::new(false) }
+        Self { bytes: RefCell::new(nothing()), start: Cell::new(0), raw: Cell::new(false), encoder, called: Cell::new(std::ptr::null()) }
     }
 
     /// Adds what has arrived.
@@ -141,8 +141,16 @@ impl Desk {
         self.encoder.as_ref().map_or("Raw", |encoder| encoder.name())
     }
 
-    /// Whether this is the first misuse.
-    pub(crate) fn first_misuse(&self) -> bool {
-        !self.misused.replace(true)
+    /// Whether the framing is called `name`; asked for each line sent, so the last answer is kept.
+    #[inline]
+    pub(crate) fn is_called(&self, name: &'static str) -> bool {
+        if self.called.get() == name.as_ptr() {
+            return true;
+        }
+        let is = self.name() == name;
+        if is {
+            self.called.set(name.as_ptr());
+        }
+        is
     }
 }

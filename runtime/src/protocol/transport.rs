@@ -44,6 +44,8 @@ pub(crate) trait Stream {
     fn set_no_delay(&self, yes: bool) -> std::io::Result<()>;
     fn set_keep_alive(&self, yes: bool) -> std::io::Result<()>;
     fn desk(&self) -> Option<&Rc<Desk>>;
+    /// Whether a call of the wrong framing is the first one.
+    fn first_misuse(&self) -> bool;
     /// The protocol is framed: it gets a desk, with this encoder.
     fn furnish(&self, encoder: Option<Box<dyn super::framing::Encoder>>);
 
@@ -84,14 +86,8 @@ impl Transport {
     /// A message that cannot be framed is reported and not sent.
     #[track_caller]
     pub fn send(&self, message: impl AsRef<[u8]>) {
-        let Some(stream) = &self.0 else { return };
-        match stream.desk() {
-            None => stream.write(message.as_ref()),
-            Some(desk) => {
-                if let Err(failure) = desk.encode(message.as_ref(), |framed| stream.write(framed)) {
-                    report(failure, format!("a message to {}, sent at {}", stream.peer(), Location::caller()));
-                }
-            }
+        if let Some(stream) = &self.0 {
+            frame(&**stream, stream.desk(), message.as_ref(), Location::caller());
         }
     }
 
@@ -101,19 +97,12 @@ impl Transport {
     #[doc(alias = "sendLine")]
     #[track_caller]
     pub fn send_line(&self, line: impl AsRef<[u8]>) {
-        self.expect_framing("Lines", "send_line");
-        self.send(line);
-    }
-
-    /// Reports, once a connection, that a call is one of another framing.
-    #[track_caller]
-    fn expect_framing(&self, wanted: &'static str, call: &'static str) {
         let Some(stream) = &self.0 else { return };
-        let found = stream.desk().map_or("Raw", |desk| desk.name());
-        if found != wanted && stream.desk().is_none_or(|desk| desk.first_misuse()) {
-            let text = format!("`{call}` is for {wanted}, and the connection to {} is framed as {found}", stream.peer());
-            report(FramingError::with_text(text).into(), format!("called at {}", Location::caller()));
+        let desk = stream.desk();
+        if !desk.is_some_and(|desk| desk.is_called("Lines")) {
+            misused(&**stream, "send_line", "Lines", Location::caller());
         }
+        frame(&**stream, desk, line.as_ref(), Location::caller());
     }
 
     /// Closes the connection when everything has been sent: flush, end of writing, the peer's end, close. Nothing more is delivered.
@@ -235,6 +224,29 @@ impl Transport {
     pub fn set_tcp_keep_alive(&self, yes: bool) -> Result<(), Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
         Ok(stream.set_keep_alive(yes)?)
+    }
+}
+
+/// Frames a message and sends it.
+#[inline]
+fn frame(stream: &dyn Stream, desk: Option<&Rc<Desk>>, message: &[u8], place: &'static Location<'static>) {
+    match desk {
+        None => stream.write(message),
+        Some(desk) => {
+            if let Err(failure) = desk.encode(message, |framed| stream.write(framed)) {
+                report(failure, format!("a message to {}, sent at {place}", stream.peer()));
+            }
+        }
+    }
+}
+
+/// Reports, once a connection, that a call is one of another framing.
+#[cold]
+fn misused(stream: &dyn Stream, call: &str, wanted: &str, place: &'static Location<'static>) {
+    if stream.first_misuse() {
+        let found = stream.desk().map_or("Raw", |desk| desk.name());
+        let text = format!("`{call}` is for {wanted}, and the connection to {} is framed as {found}", stream.peer());
+        report(FramingError::with_text(text).into(), format!("called at {place}"));
     }
 }
 

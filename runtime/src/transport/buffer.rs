@@ -79,7 +79,7 @@ mod tests {
             let mut buffer = Buffer::default();
             let mut expected = Vec::new();
             for n in 0..50u32 {
-                let piece = vec![n.to_le_bytes()[0]; (n as usize * 977) % 5000];
+                let piece = vec![n.to_le_bytes()[0]; (n as usize * 977) % 900];
                 buffer.push(&piece);
                 expected.extend_from_slice(&piece);
             }

@@ -55,6 +55,8 @@ const ENDED: u16 = 1 << 6;
 const TOLD: u16 = 1 << 7;
 /// A coroutine handler holds back the next message.
 const HELD: u16 = 1 << 8;
+/// A call of the wrong framing has been reported.
+const MISUSED: u16 = 1 << 9;
 /// What keeps a read from being the plain case.
 const UNUSUAL: u16 = QUEUED | PAUSED | CLOSING | DISCARDING | ENDED | HELD;
 
@@ -418,6 +420,12 @@ impl Stream for WireStream {
     #[inline]
     fn desk(&self) -> Option<&Rc<Desk>> {
         self.desk.get()
+    }
+
+    fn first_misuse(&self) -> bool {
+        let first = !self.has(MISUSED);
+        self.set(MISUSED);
+        first
     }
 
     fn furnish(&self, encoder: Option<Box<dyn Encoder>>) {
