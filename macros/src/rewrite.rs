@@ -1,7 +1,7 @@
 //! The walk over a coroutine's body: `yield_!(e)` and `return_value!(e)`, on token trees.
 //!
 //! Nothing is parsed, so half-typed code expands as far as it goes and rustc's own messages stay on the user's tokens.
-use crate::spans::ours;
+use crate::{paths::Root, spans::ours};
 use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::quote_spanned;
 
@@ -9,11 +9,11 @@ use quote::quote_spanned;
 ///
 /// ```text
 /// Input:   let n = yield_!(d)?;  return_value!(n)
-/// Output:  let n = (d).await?;   return ::core::result::Result::Ok(n)
+/// Output:  let n = (d).await?;   return ::twistor::__private::done(n)
 /// ```
 /// It enters every group, macro arguments too (`println!("{}", yield_!(d)?)`), and stops at `fn` and `impl` items, which are functions of
 /// their own.
-pub(crate) fn body(tokens: TokenStream) -> TokenStream {
+pub(crate) fn body(tokens: TokenStream, root: &Root) -> TokenStream {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut out = TokenStream::new();
     let mut at = 0;
@@ -22,10 +22,10 @@ pub(crate) fn body(tokens: TokenStream) -> TokenStream {
             out.extend(tokens[at..at + end].iter().cloned());
             at += end;
         } else if let Some((name, group)) = call(&tokens[at..]) {
-            out.extend(if name == "yield_" { awaited(&name, &group) } else { returned(&name, &group) });
+            out.extend(if name == "yield_" { awaited(&name, &group, root) } else { returned(&name, &group, root) });
             at += 3;
         } else {
-            out.extend([inside(&tokens[at])]);
+            out.extend([inside(&tokens[at], root)]);
             at += 1;
         }
     }
@@ -33,10 +33,10 @@ pub(crate) fn body(tokens: TokenStream) -> TokenStream {
 }
 
 /// A token with what is inside it rewritten. A group without one of our calls stays untouched: a rebuilt one has lost the spans of its ends.
-fn inside(token: &TokenTree) -> TokenTree {
+fn inside(token: &TokenTree, root: &Root) -> TokenTree {
     match token {
         TokenTree::Group(group) if has_call(group.stream()) => {
-            let mut rewritten = Group::new(group.delimiter(), body(group.stream()));
+            let mut rewritten = Group::new(group.delimiter(), body(group.stream(), root));
             rewritten.set_span(group.span());
             TokenTree::Group(rewritten)
         }
@@ -78,9 +78,9 @@ fn item_end(tokens: &[TokenTree]) -> Option<usize> {
 /// Output:  (e).await
 /// ```
 /// with the user's spans: an error underlines the user's expression, and a frame of a traceback names this line.
-fn awaited(name: &Ident, group: &Group) -> TokenStream {
+fn awaited(name: &Ident, group: &Group, root: &Root) -> TokenStream {
     let span = name.span();
-    let mut operand = Group::new(Delimiter::Parenthesis, body(group.stream()));
+    let mut operand = Group::new(Delimiter::Parenthesis, body(group.stream(), root));
     operand.set_span(group.span());
     let mut dot = Punct::new('.', Spacing::Alone);
     dot.set_span(span);
@@ -89,12 +89,14 @@ fn awaited(name: &Ident, group: &Group) -> TokenStream {
 
 /// ```text
 /// Input:   return_value!(e)
-/// Output:  return ::core::result::Result::Ok(e)
+/// Output:  return ::twistor::__private::done(e)
 /// ```
-fn returned(name: &Ident, group: &Group) -> TokenStream {
+/// A function of ours and not `Ok`, so that an error about `e` shows no source of the standard library.
+fn returned(name: &Ident, group: &Group, root: &Root) -> TokenStream {
     let span = ours(name.span());
-    let value = if group.stream().is_empty() { unit(group.span()) } else { body(group.stream()) };
-    quote_spanned!(span=> return ::core::result::Result::Ok(#value))
+    let value = if group.stream().is_empty() { unit(group.span()) } else { body(group.stream(), root) };
+    let private = root.private(name.span());
+    quote_spanned!(span=> return #private::done(#value))
 }
 
 fn unit(span: Span) -> TokenStream {
@@ -104,17 +106,18 @@ fn unit(span: Span) -> TokenStream {
 #[cfg(test)]
 mod tests {
     use super::body;
+    use crate::paths::Root;
 
     fn rewritten(text: &str) -> String {
-        body(text.parse().expect("tokens")).to_string().replace(' ', "")
+        body(text.parse().expect("tokens"), &Root(None)).to_string().replace(' ', "")
     }
 
     #[test]
     fn calls_become_awaits_at_any_depth() {
         assert_eq!(rewritten("let n = yield_!(d)?;"), "letn=(d).await?;");
         assert_eq!(rewritten("println!(\"{}\", yield_!(f(yield_!(d)?)));"), "println!(\"{}\",(f((d).await?)).await);");
-        assert_eq!(rewritten("return_value!(yield_!(d)?)"), "return::core::result::Result::Ok((d).await?)");
-        assert_eq!(rewritten("return_value!()"), "return::core::result::Result::Ok(())");
+        assert_eq!(rewritten("return_value!(yield_!(d)?)"), "return::twistor::__private::done((d).await?)");
+        assert_eq!(rewritten("return_value!()"), "return::twistor::__private::done(())");
     }
 
     #[test]

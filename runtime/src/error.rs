@@ -29,11 +29,12 @@ macro_rules! errors {
     ($($(#[$doc:meta])+ $name:ident: $text:literal;)*) => {$(
         $(#[$doc])+
         ///
-        /// Its display text is one sentence; an operating system's number and a text of its own come after a colon.
+        /// Its display text is one sentence; an operating system's number, a text of its own and an address come after colons.
         #[derive(Debug, Clone, Default)]
         pub struct $name {
             os_error: Option<i32>,
             text: Option<Box<str>>,
+            address: Option<Box<Address>>,
             cause: Option<Arc<dyn Error + Send + Sync>>,
         }
 
@@ -57,6 +58,17 @@ macro_rules! errors {
                 }
             }
 
+            /// The same error, with the address that it happened with.
+            #[must_use]
+            pub fn with_address(self, address: Address) -> Self {
+                Self { address: Some(Box::new(address)), ..self }
+            }
+
+            /// The address that it happened with, if it is known.
+            pub fn address(&self) -> Option<&Address> {
+                self.address.as_deref()
+            }
+
             /// The same error, with what caused it behind [`source`](Error::source).
             #[must_use]
             pub fn caused_by(self, cause: Arc<dyn Error + Send + Sync>) -> Self {
@@ -71,7 +83,7 @@ macro_rules! errors {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                sentence(f, $text, self.os_error, self.text.as_deref())
+                sentence(f, $text, self.os_error, self.text.as_deref(), self.address.as_deref())
             }
         }
 
@@ -160,7 +172,13 @@ pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
     false
 }
 
-fn sentence(f: &mut fmt::Formatter<'_>, sentence: &str, os_error: Option<i32>, text: Option<&str>) -> fmt::Result {
+fn sentence(
+    f: &mut fmt::Formatter<'_>,
+    sentence: &str,
+    os_error: Option<i32>,
+    text: Option<&str>,
+    address: Option<&Address>,
+) -> fmt::Result {
     f.write_str(sentence)?;
     if let Some(number) = os_error {
         let system = io::Error::from_raw_os_error(number).to_string();
@@ -168,6 +186,9 @@ fn sentence(f: &mut fmt::Formatter<'_>, sentence: &str, os_error: Option<i32>, t
     }
     if let Some(text) = text {
         write!(f, ": {}", text.trim_end_matches('.'))?;
+    }
+    if let Some(address) = address {
+        write!(f, ": {address}")?;
     }
     f.write_str(".")
 }

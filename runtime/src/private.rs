@@ -64,6 +64,12 @@ pub fn run_async<R: IsResult + 'static, F: Future<Output = R> + 'static>(functio
     start(function, async move { frame.await.into_outcome() }, Location::caller())
 }
 
+/// What `return_value!` returns.
+#[inline]
+pub fn done<T, E>(value: T) -> Result<T, E> {
+    Ok(value)
+}
+
 /// The type of a coroutine's body, for a `return` that is never reached: rustc then blames the expression that does not fit it.
 pub fn never<R: IsDeferred>() -> Outcome<R::Value> {
     unreachable!("a coroutine's typed return is dead code")

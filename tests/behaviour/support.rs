@@ -162,6 +162,9 @@ impl Protocol for Noting {
 
     fn connection_lost(&mut self, _this: &Handle<Self>, reason: &Failure) {
         self.log.add(format!("lost {}", short(reason)));
+        if let Some(lost) = reason.downcast_ref::<twistor::error::ConnectionLost>() {
+            assert!(lost.address().is_some() && reason.to_string().contains("127.0.0.1:"), "the reason names the peer: {reason}");
+        }
     }
 }
 

@@ -281,7 +281,7 @@ fn t_047_f_038_t_048_a_refused_connection_is_named_and_told_in_a_later_turn() {
     let failure = connected.failure();
     assert!(failure.check::<ConnectionRefusedError>() && failure.check::<ConnectError>());
     assert_eq!(failure.downcast_ref::<ConnectionRefusedError>().unwrap().os_error(), Some(111));
-    assert_eq!(failure.to_string(), "Connection was refused by other side: 111: Connection refused.");
+    assert_eq!(failure.to_string(), format!("Connection was refused by other side: 111: Connection refused: {free}."));
 }
 
 #[test]

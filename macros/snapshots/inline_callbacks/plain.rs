@@ -29,7 +29,7 @@ pub fn sum(__arg0: (u32, u32), n: Deferred<u32>) -> Deferred<u32> {
             let (a, b) = __arg0;
             let mut n = n;
             n = n.map(|n| n);
-            return ::core::result::Result::Ok((n).await? + a + b);
+            return ::twistor::__private::done((n).await? + a + b);
         },
     )
 }

@@ -7,6 +7,18 @@ pub(super) fn check(input: &Coroutine, diag: &Diag) {
     signature::check_coroutine(&input.function, "#[inline_callbacks]", diag);
     returns_something(input, diag);
     returns_no_impl(input, diag);
+    has_a_body(input, diag);
+}
+
+/// ```text
+/// #[inline_callbacks] fn f() -> Deferred<()> {}
+/// ```
+fn has_a_body(input: &Coroutine, diag: &Diag) {
+    if let (Some(body), false) = (&input.function.body, matches!(input.output, Output::Missing))
+        && body.stream().is_empty()
+    {
+        diag.span(body.span(), "a coroutine ends with a value: write `return_value!(())`, or `Ok(())`");
+    }
 }
 
 /// ```text

@@ -67,7 +67,7 @@ fn frame(input: &Coroutine, arguments: &TokenStream) -> TokenStream {
         let result = crate::spans::respan(result(input));
         quote_spanned!(ours(at)=> if false { return #private::never::<#result>(); })
     };
-    let user = rewrite::body(body.stream());
+    let user = rewrite::body(body.stream(), &input.root);
     let tokens = quote!(#pin #arguments #user);
     let mut group = Group::new(Delimiter::Brace, tokens);
     // where rustc puts the error of an unfinished body, once

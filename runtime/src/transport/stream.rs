@@ -157,6 +157,11 @@ impl WireStream {
         }
     }
 
+    #[cold]
+    fn lost(&self, error: &io::Error) -> Failure {
+        ConnectionLost::from_io(error).with_address(self.peer.clone()).into()
+    }
+
     /// Sends what is queued, as far as there is room.
     fn flush(&self) {
         loop {
@@ -179,7 +184,7 @@ impl WireStream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.end_later(|| ConnectionLost::from_io(&error).into());
+                    self.end_later(|| self.lost(&error));
                     return;
                 }
             }
@@ -198,7 +203,7 @@ impl WireStream {
             return;
         }
         if let Err(error) = self.with_wire(|wire| wire.shutdown()) {
-            self.end_later(|| ConnectionLost::from_io(&error).into());
+            self.end_later(|| self.lost(&error));
             return;
         }
         self.set(DISCARDING);
@@ -258,7 +263,7 @@ impl WireStream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.end(|| ConnectionLost::from_io(&error).into());
+                    self.end(|| self.lost(&error));
                     return self.set(TOLD);
                 }
             }
@@ -296,7 +301,7 @@ impl WireStream {
                 self.enqueue(data);
                 self.flush();
             }
-            Err(error) => self.end_later(|| ConnectionLost::from_io(&error).into()),
+            Err(error) => self.end_later(|| self.lost(&error)),
         }
     }
 

@@ -120,13 +120,19 @@ pub(crate) fn listen(reactor: &Reactor, bind: &Bind, acceptor: Rc<dyn Acceptor>)
 }
 
 /// The error that a failed attempt gets, named after what the operating system says.
-fn connect_error(error: &io::Error) -> Failure {
+fn connect_error(error: &io::Error, to: &Address) -> Failure {
+    let to = to.clone();
     match error.kind() {
-        ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).into(),
-        ErrorKind::TimedOut => TcpTimedOutError::from_io(error).into(),
-        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => NoRouteError::from_io(error).into(),
-        _ => ConnectError::from_io(error).into(),
+        ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).with_address(to).into(),
+        ErrorKind::TimedOut => TcpTimedOutError::from_io(error).with_address(to).into(),
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => NoRouteError::from_io(error).with_address(to).into(),
+        _ => ConnectError::from_io(error).with_address(to).into(),
     }
+}
+
+/// The local address of an attempt.
+fn bind_address(dial: &Dial) -> Address {
+    dial.from.map_or(Address::Unix(None), Address::from)
 }
 
 /// An attempt to connect.
@@ -185,8 +191,8 @@ impl Connecting {
                 (timeout, Failure::new(TimeoutError::with_text(format!("connecting to {} took longer than {timeout:?}", self.to))))
             }
             // also what fails at once is told in a later turn
-            Err(DialError::Bind(error)) => (Duration::ZERO, ConnectBindError::from_io(&error).into()),
-            Err(DialError::Connect(error)) => (Duration::ZERO, connect_error(&error)),
+            Err(DialError::Bind(error)) => (Duration::ZERO, ConnectBindError::from_io(&error).with_address(bind_address(dial)).into()),
+            Err(DialError::Connect(error)) => (Duration::ZERO, connect_error(&error, &self.to)),
         };
         let timer = core.timer(wait, move || {
             if let Some(connecting) = later.upgrade() {
@@ -270,7 +276,7 @@ impl Source for Connecting {
         match connected {
             Ok(false) => {}
             Ok(true) => self.made(&core),
-            Err(error) => self.fail(connect_error(&error)),
+            Err(error) => self.fail(connect_error(&error, &self.to)),
         }
     }
 
