@@ -6,7 +6,7 @@ use twistor::{
 };
 
 #[test]
-fn values_come_in_the_order_given_whatever_the_order_of_firing() {
+fn c_022_values_come_in_the_order_given_whatever_the_order_of_firing() {
     let (one, first) = Deferred::new();
     let (two, second) = Deferred::new();
     let result = watch(gather_results([one, two, Deferred::succeed(3)]));
@@ -58,7 +58,7 @@ fn a_failure_among_fired_members_leaves_the_others_running() {
 }
 
 #[test]
-fn cancel_goes_to_each_pending_member_and_not_to_the_list() {
+fn c_025_cancel_goes_to_each_pending_member_and_not_to_the_list() {
     let log = Log::new();
     let member = |name: &'static str| {
         let log = log.clone();
@@ -76,7 +76,7 @@ fn cancel_goes_to_each_pending_member_and_not_to_the_list() {
 }
 
 #[test]
-fn a_panicking_canceller_does_not_spare_the_others() {
+fn c_024_c_016_a_panicking_canceller_does_not_spare_the_others_and_first_error_wraps_the_cancel() {
     let (reports, log) = (Reports::new(), Log::new());
     let noted = log.clone();
     let (one, _one) = Deferred::<u32>::with_canceller(|_| panic!("canceller"));
@@ -89,4 +89,18 @@ fn a_panicking_canceller_does_not_spare_the_others() {
     assert!(first.index() == 0 && first.failure().check::<CancelledError>());
     let reports = reports.take();
     assert!(reports.len() == 1 && reports[0].contains("panicked: canceller"), "{reports:?}");
+}
+
+#[test]
+fn c_019_c_020_c_021_first_error_shows_its_index_and_failure_and_is_equal_to_itself_alone() {
+    let error = |index: usize| {
+        let members = (0..=index).map(|at| if at == index { Deferred::<u32>::fail(Bang("E")) } else { Deferred::succeed(0) });
+        watch(gather_results(members.collect::<Vec<_>>())).failure()
+    };
+    let (third, fifth) = (error(3), error(5));
+    let (third, fifth) = (third.downcast_ref::<FirstError>().unwrap(), fifth.downcast_ref::<FirstError>().unwrap());
+    assert_eq!(format!("{third:?}"), r#"FirstError[#3, Bang("E")]"#);
+    assert_eq!(fifth.to_string(), "FirstError[#5, E]");
+    assert_eq!(third, &third.clone());
+    assert_ne!(third, fifth);
 }

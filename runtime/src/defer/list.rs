@@ -14,7 +14,7 @@ use std::{
 };
 
 /// The first member of a list to fail: which one it was, and its failure.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FirstError {
     index: usize,
     failure: Failure,
@@ -35,9 +35,24 @@ impl FirstError {
 
 impl fmt::Display for FirstError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Deferred {} of the list failed: {}", self.index, self.failure)
+        write!(f, "FirstError[#{}, {}]", self.index, self.failure)
     }
 }
+
+impl fmt::Debug for FirstError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FirstError[#{}, {:?}]", self.index, self.failure.value())
+    }
+}
+
+impl PartialEq for FirstError {
+    /// Whether it is the same failure of the same member.
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && self.failure.is_same(&other.failure)
+    }
+}
+
+impl Eq for FirstError {}
 
 impl Error for FirstError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
