@@ -14,6 +14,7 @@
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```
 mod buffer;
+mod closing;
 mod listener;
 mod os;
 mod stream;

@@ -10,7 +10,10 @@
 //! `ENDED` becomes `TOLD` when the connection is to call `connection_lost`: at once if the end came from reading, in a later turn if it came
 //! from a method of the transport. A close with unread input would reset the connection and cost the peer our tail, so input is read and
 //! discarded after the end of writing.
-use super::buffer::{Buffer, SLICES};
+use super::{
+    buffer::{Buffer, SLICES},
+    closing::Lingering,
+};
 use crate::{
     address::Address,
     error::{ConnectionAborted, ConnectionDone, ConnectionLost},
@@ -21,21 +24,15 @@ use crate::{
         backend::{Wire, WireOption},
         source::Readiness,
     },
-    time::DelayedCall,
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
     io::{self, ErrorKind, IoSlice},
     rc::{Rc, Weak},
-    time::Duration,
 };
 
 /// How often a stream is read in one turn before the others have theirs.
 const READS_PER_TURN: u32 = 4;
-
-/// How much a closing stream discards, and for how long, before it stops waiting for the peer's end.
-const LINGER_BYTES: usize = 64 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Connected, and nobody on this side has asked for the end.
 const OPEN: u16 = 1;
@@ -46,13 +43,13 @@ const PAUSED: u16 = 1 << 2;
 /// The end was asked for; what is queued is being sent.
 const CLOSING: u16 = 1 << 3;
 /// The writing side is shut down; input is discarded.
-const DISCARDING: u16 = 1 << 4;
+pub(super) const DISCARDING: u16 = 1 << 4;
 /// The peer's end has been read.
-const PEER_ENDED: u16 = 1 << 5;
+pub(super) const PEER_ENDED: u16 = 1 << 5;
 /// It is over.
 const ENDED: u16 = 1 << 6;
 /// It is over, and `connection_lost` is due.
-const TOLD: u16 = 1 << 7;
+pub(super) const TOLD: u16 = 1 << 7;
 /// A coroutine handler holds back the next message.
 const HELD: u16 = 1 << 8;
 /// A call of the wrong framing has been reported.
@@ -67,20 +64,14 @@ pub(super) struct WireStream {
     flags: Cell<u16>,
     /// How many coroutine handlers hold back the next message.
     holds: Cell<u16>,
-    slot: Cell<usize>,
-    core: Weak<Core>,
+    pub(super) slot: Cell<usize>,
+    pub(super) core: Weak<Core>,
     peer: Address,
     host: OnceCell<Box<Address>>,
     reason: RefCell<Option<Failure>>,
     desk: OnceCell<Rc<Desk>>,
-    lingering: RefCell<Option<Box<Lingering>>>,
-    me: Weak<Self>,
-}
-
-/// What a closing stream waits for.
-struct Lingering {
-    left: usize,
-    timer: DelayedCall,
+    pub(super) lingering: RefCell<Option<Box<Lingering>>>,
+    pub(super) me: Weak<Self>,
 }
 
 impl WireStream {
@@ -108,11 +99,11 @@ impl WireStream {
     }
 
     #[inline]
-    fn has(&self, flags: u16) -> bool {
+    pub(super) fn has(&self, flags: u16) -> bool {
         self.flags.get() & flags != 0
     }
 
-    fn set(&self, flags: u16) {
+    pub(super) fn set(&self, flags: u16) {
         self.flags.set(self.flags.get() | flags);
     }
 
@@ -121,14 +112,14 @@ impl WireStream {
     }
 
     #[inline]
-    fn with_wire<R>(&self, work: impl FnOnce(&dyn Wire) -> io::Result<R>) -> io::Result<R> {
+    pub(super) fn with_wire<R>(&self, work: impl FnOnce(&dyn Wire) -> io::Result<R>) -> io::Result<R> {
         match &*self.wire.borrow() {
             Some(wire) => work(&**wire),
             None => Err(ErrorKind::NotConnected.into()),
         }
     }
 
-    fn look_again(&self, readiness: Readiness) {
+    pub(super) fn look_again(&self, readiness: Readiness) {
         if let Some(core) = self.core.upgrade() {
             core.look_again(self.slot.get(), readiness);
         }
@@ -140,7 +131,7 @@ impl WireStream {
     }
 
     /// It is over. `connection_lost` gets the first reason there was, or `reason`.
-    fn end(&self, reason: impl FnOnce() -> Failure) {
+    pub(super) fn end(&self, reason: impl FnOnce() -> Failure) {
         if !self.has(ENDED) {
             self.clear(OPEN | QUEUED);
             self.set(ENDED);
@@ -150,7 +141,7 @@ impl WireStream {
     }
 
     /// It is over, through a method of the transport or a write: told in a later turn.
-    fn end_later(&self, reason: impl FnOnce() -> Failure) {
+    pub(super) fn end_later(&self, reason: impl FnOnce() -> Failure) {
         if !self.has(ENDED) {
             self.end(reason);
             self.look_again(Readiness::AGAIN);
@@ -158,7 +149,7 @@ impl WireStream {
     }
 
     #[cold]
-    fn lost(&self, error: &io::Error) -> Failure {
+    pub(super) fn lost(&self, error: &io::Error) -> Failure {
         ConnectionLost::from_io(error).with_address(self.peer.clone()).into()
     }
 
@@ -196,54 +187,8 @@ impl WireStream {
         }
     }
 
-    /// The last byte is with the system: end of writing, then wait for the peer's.
-    fn all_sent(&self) {
-        if self.has(PEER_ENDED) {
-            self.end_later(|| ConnectionDone::new().into());
-            return;
-        }
-        if let Err(error) = self.with_wire(|wire| wire.shutdown()) {
-            self.end_later(|| self.lost(&error));
-            return;
-        }
-        self.set(DISCARDING);
-        let Some(core) = self.core.upgrade() else { return };
-        let me = self.me.clone();
-        let timer = core.timer(LINGER_TIME, move || {
-            if let Some(stream) = me.upgrade() {
-                stream.end_later(|| ConnectionDone::new().into());
-            }
-        });
-        self.lingering.replace(Some(Box::new(Lingering { left: LINGER_BYTES, timer })));
-        // there may be input that no new event will tell of
-        core.look_again(self.slot.get(), Readiness::TO_THE_END);
-    }
-
-    fn discard(&self, buffer: &mut [u8]) {
-        loop {
-            match self.read(buffer) {
-                Ok(read) => {
-                    let mut lingering = self.lingering.borrow_mut();
-                    let left = lingering.as_mut().map_or(0, |lingering| {
-                        lingering.left = lingering.left.saturating_sub(read);
-                        lingering.left
-                    });
-                    if read == 0 || left == 0 {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // everything was sent and the end was asked for: a reset now changes nothing
-                Err(_) => break,
-            }
-        }
-        self.end(|| ConnectionDone::new().into());
-        self.set(TOLD);
-    }
-
     #[inline]
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.with_wire(|wire| wire.read(buffer))
     }
 
