@@ -4,6 +4,7 @@
 mod cancelling;
 mod clock;
 mod conformance;
+mod consumers;
 mod coroutine;
 mod deferred;
 mod endpoints;

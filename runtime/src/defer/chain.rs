@@ -122,6 +122,15 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Takes an outcome that lies here back, as if it had not come.
+    pub(crate) fn take_back(&self) -> Option<Outcome<T>> {
+        let outcome = self.take();
+        if outcome.is_some() {
+            self.state.set(SlotState::Empty);
+        }
+        outcome
+    }
+
     /// Whether the source has had its outcome, taken or not.
     pub(crate) fn is_fired(&self) -> bool {
         self.peek(|state| matches!(state, SlotState::Done(_) | SlotState::Taken))

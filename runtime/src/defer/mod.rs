@@ -19,16 +19,22 @@
 //! | `d.addCallback(f)` and its like | [`Deferred::add_callback`] and its like; each gives the Deferred of the next value |
 //! | `d.cancel()` | [`Deferred::cancel`], and [`Deferred::canceller`] to do it from elsewhere |
 //! | `gatherResults([a, b])` | [`gather_results([a, b])`](gather_results()) |
+mod call;
 mod chain;
 mod deferred;
 mod list;
+mod pause;
 mod resolver;
+mod shared;
 mod then;
 mod timeout;
 
+pub use call::{execute, log_error, maybe_deferred};
 pub use deferred::{CancelHandle, Deferred, IntoDeferred};
 pub use list::{FirstError, Gather, gather_results};
+pub use pause::Pause;
 pub use resolver::{Cancelling, Resolver, SharedResolver};
+pub use shared::Shared;
 
 pub(crate) use chain::{Outcome, Slot, Source, Step, Up, Upstream, assist_from, cancel_from, ends_here, run};
 pub(crate) use deferred::State;

@@ -2,19 +2,37 @@
 use super::{
     chain::{Outcome, Slot, Source, Up, Upstream, run},
     deferred::Deferred,
+    then::OnBoth,
 };
 use crate::{
     error::{AbandonedError, AlreadyCalledError, CancelledError},
     failure::{Failure, Frame},
     report::{drop_guarded, guarded, report},
 };
-use std::{cell::Cell, fmt, panic::Location, rc::Rc};
+use std::{
+    cell::Cell,
+    fmt,
+    panic::Location,
+    rc::{Rc, Weak},
+};
 
 /// Where a chain begins: what [`Deferred::new`] makes.
 struct Leaf<T, C> {
     slot: Slot<T>,
     canceller: Cell<Option<C>>,
     phase: Cell<Phase>,
+    /// The Deferred whose result it will get, after [`Deferred::chain`].
+    chained: Cell<Option<Weak<dyn Upstream>>>,
+}
+
+impl<T, C> Leaf<T, C> {
+    /// The source that was chained to it, while that has not fired.
+    fn chained(&self) -> Option<Rc<dyn Upstream>> {
+        let chained = self.chained.take();
+        let up = chained.as_ref().and_then(Weak::upgrade);
+        self.chained.set(chained);
+        up
+    }
 }
 
 /// What has happened to a leaf, beyond what its slot knows.
@@ -34,6 +52,7 @@ trait Fire<T>: Source<T> {
     fn set_phase(&self, phase: Phase);
     /// Drops the canceller: firing ends its task, and with it any cycle through it.
     fn drop_canceller(&self);
+    fn chain_to(&self, source: Option<Weak<dyn Upstream>>);
 }
 
 impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
@@ -43,6 +62,10 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
 
     fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
+    }
+
+    fn chain_to(&self, source: Option<Weak<dyn Upstream>>) {
+        self.chained.set(source);
     }
 
     fn drop_canceller(&self) {
@@ -60,11 +83,18 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Source<T> for Leaf<T, C> {
 
 impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
     fn upstream(&self) -> Up {
-        if self.slot.is_fired() { Up::Over } else { Up::Here }
+        if self.slot.is_fired() {
+            return Up::Over;
+        }
+        self.chained().map_or(Up::Here, Up::One)
     }
 
     fn keep_cancel(&self, _why: &CancelledError) {
         // never asked: a leaf runs no code
+    }
+
+    fn following(&self) -> Option<*const ()> {
+        if self.slot.is_fired() { None } else { self.chained().map(|source| Rc::as_ptr(&source).cast()) }
     }
 
     fn force(self: Rc<Self>, why: &CancelledError) {
@@ -125,7 +155,8 @@ pub(super) fn leaf<T: 'static, C>(canceller: Option<C>, made: &'static Location<
 where
     C: FnOnce(Cancelling<T>) + 'static,
 {
-    let leaf = Rc::new(Leaf { slot: Slot::new(made), canceller: Cell::new(canceller), phase: Cell::new(Phase::Open) });
+    let leaf =
+        Rc::new(Leaf { slot: Slot::new(made), canceller: Cell::new(canceller), phase: Cell::new(Phase::Open), chained: Cell::new(None) });
     (leaf.clone(), Resolver { leaf: Some(leaf) })
 }
 
@@ -284,6 +315,29 @@ impl<T: 'static> fmt::Debug for SharedResolver<T> {
 }
 
 impl<T: 'static> Deferred<T> {
+    /// Fires `to` with the result of this Deferred.
+    ///
+    /// The Deferred of `to` waits for this one from now on: its debug text says so, and cancelling it reaches this one.
+    ///
+    /// ```
+    /// use twistor::defer::Deferred;
+    ///
+    /// let (waiting, resolver) = Deferred::new();
+    /// Deferred::succeed(7).chain(resolver);
+    /// waiting.map(|n| assert_eq!(n, 7)).detach();
+    /// ```
+    #[doc(alias = "chainDeferred")]
+    #[track_caller]
+    pub fn chain(self, to: Resolver<T>) {
+        let place = Location::caller();
+        let leaf = to.leaf.clone();
+        let waiting = self.link(OnBoth(move |outcome: Outcome<T>| to.resolve(outcome)), place);
+        if let (Some(leaf), Some(source)) = (leaf, waiting.source()) {
+            leaf.chain_to(Some(Rc::downgrade(&(source as Rc<dyn Upstream>))));
+        }
+        waiting.detach();
+    }
+
     /// A Deferred that has not fired, and the [`Resolver`] that will fire it. One allocation.
     ///
     /// ```

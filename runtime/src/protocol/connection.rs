@@ -99,7 +99,7 @@ impl<P: Protocol> Source for Connection<P> {
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
         let this = Handle(self);
         let Some(stream) = &this.0.transport.0 else { return };
-        if this.0.leftover.get() {
+        if P::Framing::BUFFERS && this.0.leftover.get() {
             // what was left when a handler paused or held
             this.parse();
         }

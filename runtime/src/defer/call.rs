@@ -1,0 +1,88 @@
+//! Functions whose result becomes a Deferred.
+use super::deferred::{Deferred, IntoDeferred};
+use crate::{
+    failure::{Failure, Frame},
+    report::{guarded, report},
+};
+use std::panic::Location;
+
+/// Calls `f` and makes a Deferred of whatever comes: a value, a failure, a panic, or the Deferred it returns.
+///
+/// ```
+/// use twistor::{defer::{Deferred, maybe_deferred}, failure::Failure};
+///
+/// maybe_deferred(|| Ok(1)).map(|n| assert_eq!(n, 1)).detach();
+/// maybe_deferred(|| Deferred::succeed(2)).map(|n| assert_eq!(n, 2)).detach();
+/// maybe_deferred(|| -> Result<u32, Failure> { panic!("three") })
+///     .add_errback(|failure| {
+///         assert_eq!(failure.to_string(), "panicked: three");
+///         Ok(3)
+///     })
+///     .detach();
+/// ```
+#[doc(alias = "maybeDeferred")]
+#[track_caller]
+pub fn maybe_deferred<R: IntoDeferred>(f: impl FnOnce() -> R) -> Deferred<R::Value> {
+    let place = Location::caller();
+    // user code
+    match guarded(|| Frame::new("maybe_deferred", place), f) {
+        Ok(given) => given.into_deferred(),
+        Err(failure) => Deferred::ready(Err(failure), place),
+    }
+}
+
+/// Calls `f` now and gives a Deferred that has fired with its result. A Deferred inside the result stays what it is.
+///
+/// ```
+/// use twistor::defer::execute;
+/// execute(|| "42".parse::<u32>()).map(|n| assert_eq!(n, 42)).detach();
+/// ```
+#[track_caller]
+pub fn execute<T: 'static, E: Into<Failure>>(f: impl FnOnce() -> Result<T, E>) -> Deferred<T> {
+    let place = Location::caller();
+    // user code
+    let result = guarded(|| Frame::new("execute", place), f).and_then(|result| result.map_err(Into::into));
+    Deferred::ready(result, place)
+}
+
+/// Reports `failure` and gives it back: an errback that looks and lets pass.
+///
+/// ```
+/// use twistor::{defer::{Deferred, log_error}, failure::Failure};
+/// # let _sink = twistor::report::push_sink(|_| ());
+/// let deferred = Deferred::<u32>::fail(Failure::message("seen")).add_errback(|failure| Err(log_error(failure)));
+/// # deferred.add_errback(|_| Ok(0)).detach();
+/// ```
+#[doc(alias = "logError")]
+#[track_caller]
+pub fn log_error(failure: Failure) -> Failure {
+    report(failure.clone(), format!("log_error at {}", Location::caller()));
+    failure
+}
+
+impl<T: 'static> Deferred<T> {
+    /// Looks at the result and lets it pass. A panic in `f` fails the chain.
+    ///
+    /// ```
+    /// # use twistor::defer::Deferred;
+    /// Deferred::succeed(5).tap(|result| println!("{result:?}")).map(|n| assert_eq!(n, 5)).detach();
+    /// ```
+    #[track_caller]
+    pub fn tap(self, f: impl FnOnce(Result<&T, &Failure>) + 'static) -> Self {
+        self.add_both(move |result| {
+            f(result.as_ref());
+            result
+        })
+    }
+
+    /// The result, if it is there by now; else the Deferred back.
+    ///
+    /// # Errors
+    /// The Deferred itself, while it is pending.
+    pub fn take_result(self) -> Result<Result<T, Failure>, Self> {
+        match self.settle() {
+            super::deferred::State::Ready(outcome) => Ok(outcome),
+            super::deferred::State::Pending(source) => Err(Self::pending(source)),
+        }
+    }
+}

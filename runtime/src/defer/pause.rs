@@ -1,0 +1,189 @@
+//! A gate in a chain: results wait in it while it is paused.
+use super::{
+    chain::{Outcome, Slot, Source, Step, Up, Upstream, run},
+    deferred::{Deferred, State},
+};
+use crate::error::CancelledError;
+use std::{
+    cell::Cell,
+    fmt,
+    panic::Location,
+    rc::{Rc, Weak},
+};
+
+/// Holds a chain back: what [`Deferred::pausable`] gives beside the Deferred. Pauses count.
+///
+/// Clones are the same gate. When the last of them is dropped, the gate opens for good.
+#[derive(Clone)]
+pub struct Pause(Rc<Opener>);
+
+/// The way from the pauses to their gate, without its type.
+struct Opener(Weak<dyn Hold>);
+
+trait Hold {
+    fn pause(&self);
+    /// One pause less, or none at all.
+    fn unpause(self: Rc<Self>, all: bool);
+}
+
+impl Pause {
+    /// Holds back what arrives, and what has arrived and was not taken.
+    pub fn pause(&self) {
+        if let Some(gate) = self.0.0.upgrade() {
+            gate.pause();
+        }
+    }
+
+    /// Takes one [`pause`](Self::pause) back. With the last one, what waits is delivered before this returns. Without any it does nothing.
+    pub fn unpause(&self) {
+        if let Some(gate) = self.0.0.upgrade() {
+            gate.unpause(false);
+        }
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        if let Some(gate) = self.0.upgrade() {
+            gate.unpause(true);
+        }
+    }
+}
+
+impl fmt::Debug for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<Pause>")
+    }
+}
+
+struct Gate<T> {
+    upstream: Cell<Option<Rc<dyn Source<T>>>>,
+    /// What came while the gate was closed.
+    held: Cell<Option<Outcome<T>>>,
+    pauses: Cell<u32>,
+    slot: Slot<T>,
+}
+
+impl<T: 'static> Gate<T> {
+    /// Lets the outcome through, or holds it.
+    fn came(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
+        if self.pauses.get() > 0 {
+            self.held.set(Some(outcome));
+            None
+        } else {
+            self.slot.fill(outcome)
+        }
+    }
+
+    fn waits(&self) -> Option<Rc<dyn Source<T>>> {
+        let upstream = self.upstream.take();
+        self.upstream.set(upstream.clone());
+        upstream
+    }
+}
+
+impl<T: 'static> Hold for Gate<T> {
+    fn pause(&self) {
+        self.pauses.set(self.pauses.get() + 1);
+        if let Some(outcome) = self.slot.take_back() {
+            self.held.set(Some(outcome));
+        }
+    }
+
+    fn unpause(self: Rc<Self>, all: bool) {
+        let pauses = if all { 0 } else { self.pauses.get().saturating_sub(1) };
+        self.pauses.set(pauses);
+        if pauses == 0
+            && let Some(outcome) = self.held.take()
+            && let Some(next) = self.slot.fill(outcome)
+        {
+            run(next);
+        }
+    }
+}
+
+impl<T: 'static> Step for Gate<T> {
+    fn step(self: Rc<Self>) -> Option<Rc<dyn Step>> {
+        let upstream = self.upstream.take()?;
+        match upstream.slot().take() {
+            Some(outcome) => self.came(outcome),
+            None => {
+                self.upstream.set(Some(upstream));
+                None
+            }
+        }
+    }
+
+    fn adopt(&self, source: &mut dyn std::any::Any) -> bool {
+        let new: Option<Rc<dyn Source<T>>> = source.downcast_mut().and_then(Option::take);
+        let adopted = new.is_some();
+        if adopted {
+            let old = self.upstream.replace(new);
+            drop(old);
+        }
+        adopted
+    }
+}
+
+impl<T: 'static> Upstream for Gate<T> {
+    fn upstream(&self) -> Up {
+        self.waits().map_or(Up::Over, |upstream| Up::One(upstream))
+    }
+
+    fn keep_cancel(&self, _why: &CancelledError) {
+        // never asked: a gate runs no code
+    }
+
+    fn force(self: Rc<Self>, _why: &CancelledError) {
+        // never asked: a gate passes a cancel on
+    }
+}
+
+impl<T: 'static> Source<T> for Gate<T> {
+    fn slot(&self) -> &Slot<T> {
+        &self.slot
+    }
+}
+
+impl<T> Drop for Gate<T> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.held.take() {
+            super::chain::ends_here(outcome, self.slot.made());
+        }
+    }
+}
+
+impl<T: 'static> Deferred<T> {
+    /// Puts a gate at this place of the chain: while it is paused, results wait in it.
+    ///
+    /// ```
+    /// use twistor::defer::Deferred;
+    ///
+    /// let (deferred, pause) = Deferred::succeed(1).pausable();
+    /// pause.pause();
+    /// deferred.map(|n| println!("{n}")).detach();       // nothing yet
+    /// pause.unpause();                                  // prints 1 before it returns
+    /// ```
+    ///
+    /// # Cancellation
+    /// Passes the gate, unless a result waits in it.
+    #[doc(alias = "pause")]
+    #[track_caller]
+    pub fn pausable(self) -> (Self, Pause) {
+        let gate =
+            Rc::new(Gate { upstream: Cell::new(None), held: Cell::new(None), pauses: Cell::new(0), slot: Slot::new(Location::caller()) });
+        match self.settle() {
+            State::Ready(outcome) => {
+                // nobody waits at a new gate
+                let next = gate.slot.fill(outcome);
+                debug_assert!(next.is_none(), "a new gate has no one waiting");
+            }
+            State::Pending(source) => {
+                source.slot().wait(gate.clone());
+                gate.upstream.set(Some(source));
+            }
+        }
+        let weak: Weak<dyn Hold> = Rc::downgrade(&(gate.clone() as Rc<dyn Hold>));
+        (Self::pending(gate), Pause(Rc::new(Opener(weak))))
+    }
+}
