@@ -142,6 +142,10 @@ errors! {
     AbandonedError: "The Resolver was dropped before it fired";
     /// A callback returned the very Deferred that it is making.
     CircularChainError: "A callback returned the Deferred it is making: the chain would wait for itself";
+    /// The first result of an empty list was asked for.
+    EmptyListError: "An empty list has no first result";
+    /// A value is not allowed.
+    ValueError: "The value is not allowed";
     /// A transport was used in a way its protocol's framing has no word for.
     FramingError: "The framing of this connection does not know that call";
     /// An error that is nothing but its text: what `Failure::message` makes.
@@ -270,6 +274,8 @@ pub enum CancelledBy {
     Caller,
     /// A time limit of this length.
     Timeout(Duration),
+    /// A race that another Deferred has won.
+    Race,
 }
 
 /// A Deferred was cancelled; it says by whom, and at which line.
@@ -299,6 +305,7 @@ impl fmt::Display for CancelledError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.by {
             CancelledBy::Caller => write!(f, "Cancelled at {}.", self.place),
+            CancelledBy::Race => write!(f, "Cancelled by the race at {}, which another has won.", self.place),
             CancelledBy::Timeout(after) => write!(f, "Cancelled by the time limit of {after:?} set at {}.", self.place),
         }
     }

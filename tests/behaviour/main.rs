@@ -12,6 +12,7 @@ mod failure;
 mod futures_inside;
 mod gather;
 mod lines;
+mod lists;
 mod protocols;
 mod reactor;
 mod support;

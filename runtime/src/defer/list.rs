@@ -1,17 +1,11 @@
 //! Waiting for many: `gather_results`.
 use super::{
-    chain::{Outcome, Slot, Source, Up, Upstream, cancel_from, run},
+    chain::Outcome,
     deferred::Deferred,
-    then::OnBoth,
+    gathering::{Decision, Gathering},
 };
-use crate::{error::CancelledError, failure::Failure, report::drop_guarded};
-use std::{
-    cell::{Cell, RefCell},
-    error::Error,
-    fmt,
-    panic::Location,
-    rc::Rc,
-};
+use crate::failure::Failure;
+use std::{error::Error, fmt, panic::Location};
 
 /// The first member of a list to fail: which one it was, and its failure.
 #[derive(Clone)]
@@ -60,109 +54,20 @@ impl Error for FirstError {
     }
 }
 
-/// The common part of a list: what has come so far in `Store`, and the result it will have.
-struct Gathering<Store, Out> {
-    store: RefCell<Store>,
-    missing: Cell<usize>,
-    finish: fn(Store) -> Option<Out>,
-    slot: Slot<Out>,
-    /// The members that have not fired, in order.
-    members: RefCell<Vec<(usize, Rc<dyn Upstream>)>>,
-    /// A cancel that came while the members were being put in.
-    kept: Cell<Option<Box<CancelledError>>>,
-    filling: Cell<bool>,
-}
-
-impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
-    fn new(store: Store, members: usize, finish: fn(Store) -> Option<Out>, made: &'static Location<'static>) -> Rc<Self> {
-        Rc::new(Self {
-            store: RefCell::new(store),
-            missing: Cell::new(members),
-            finish,
-            slot: Slot::new(made),
-            members: RefCell::new(Vec::new()),
-            kept: Cell::new(None),
-            filling: Cell::new(true),
-        })
-    }
-
-    /// Puts member `index` in; `keep` stores its value.
-    fn member<T: 'static>(self: &Rc<Self>, index: usize, member: Deferred<T>, keep: impl FnOnce(&mut Store, T) + 'static) {
-        let list = self.clone();
-        let made = self.slot.made();
-        let waiting = member.link(OnBoth(move |outcome: Outcome<T>| list.came(index, outcome, keep)), made);
-        if let Some(source) = waiting.source() {
-            self.members.borrow_mut().push((index, source));
+/// Stores a value; the first failure fires the list.
+pub(super) fn all_or_first<T, Out>(index: usize, outcome: Outcome<T>, keep: impl FnOnce(T)) -> Decision<Out> {
+    match outcome {
+        Ok(value) => {
+            keep(value);
+            Decision::Wait
         }
-        waiting.detach();
-    }
-
-    fn came<T>(&self, index: usize, outcome: Outcome<T>, keep: impl FnOnce(&mut Store, T)) -> Outcome<()> {
-        self.members.borrow_mut().retain(|(at, _)| *at != index);
-        match outcome {
-            Ok(value) if self.slot.is_fired() => drop_guarded(value),
-            Ok(value) => {
-                keep(&mut self.store.borrow_mut(), value);
-                self.missing.set(self.missing.get() - 1);
-                self.finish_if_complete();
-            }
-            // the list has failed already: this one goes on down the member's own chain, whose end reports it
-            Err(failure) if self.slot.is_fired() => return Err(failure),
-            Err(failure) => self.fire(Err(FirstError { index, failure }.into())),
-        }
-        Ok(())
-    }
-
-    fn finish_if_complete(&self) {
-        if self.missing.get() == 0 && !self.filling.get() && !self.slot.is_fired() {
-            let store = self.store.take();
-            if let Some(all) = (self.finish)(store) {
-                self.fire(Ok(all));
-            }
-        }
-    }
-
-    fn fire(&self, outcome: Outcome<Out>) {
-        if let Some(next) = self.slot.fill(outcome) {
-            run(next);
-        }
-    }
-
-    /// All members are in.
-    fn done(self: Rc<Self>) -> Deferred<Out> {
-        self.filling.set(false);
-        self.finish_if_complete();
-        if let Some(why) = self.kept.take() {
-            cancel_from(self.clone(), &why);
-        }
-        Deferred::pending(self)
+        Err(failure) => Decision::Fire(Err(FirstError { index, failure }.into())),
     }
 }
 
-impl<Store: 'static, Out: 'static> Upstream for Gathering<Store, Out> {
-    fn upstream(&self) -> Up {
-        if self.slot.is_fired() {
-            Up::Over
-        } else if self.filling.get() {
-            Up::Busy
-        } else {
-            Up::Many(self.members.borrow().iter().map(|(_, member)| member.clone()).collect())
-        }
-    }
-
-    fn keep_cancel(&self, why: &CancelledError) {
-        self.kept.set(Some(Box::new(why.clone())));
-    }
-
-    fn force(self: Rc<Self>, _why: &CancelledError) {
-        // never asked: a list passes a cancel on to its members
-    }
-}
-
-impl<Store: 'static, Out: 'static> Source<Out> for Gathering<Store, Out> {
-    fn slot(&self) -> &Slot<Out> {
-        &self.slot
-    }
+/// A list is finished when every member has come, so nothing can be missing then.
+fn incomplete() -> Failure {
+    Failure::message("a member of the list is missing")
 }
 
 /// What [`gather_results`] takes: an array, a vector, or a tuple of up to eight Deferreds of different types.
@@ -204,9 +109,9 @@ impl<T: 'static> Gather for Vec<Deferred<T>> {
 
     fn gather(self, made: &'static Location<'static>) -> Deferred<Vec<T>> {
         let empty: Vec<Option<T>> = self.iter().map(|_| None).collect();
-        let list = Gathering::new(empty, self.len(), |all| all.into_iter().collect::<Option<Vec<T>>>(), made);
+        let list = Gathering::new(empty, self.len(), |all| all.into_iter().collect::<Option<Vec<T>>>().ok_or_else(incomplete), made);
         for (index, member) in self.into_iter().enumerate() {
-            list.member(index, member, move |store, value| store[index] = Some(value));
+            list.member(index, member, move |store, outcome| all_or_first(index, outcome, |value| store[index] = Some(value)));
         }
         list.done()
     }
@@ -217,9 +122,14 @@ impl<T: 'static, const N: usize> Gather for [Deferred<T>; N] {
 
     fn gather(self, made: &'static Location<'static>) -> Deferred<[T; N]> {
         let empty: Vec<Option<T>> = self.iter().map(|_| None).collect();
-        let list = Gathering::new(empty, N, |all| all.into_iter().collect::<Option<Vec<T>>>().and_then(|all| all.try_into().ok()), made);
+        let list = Gathering::new(
+            empty,
+            N,
+            |all| all.into_iter().collect::<Option<Vec<T>>>().and_then(|all| all.try_into().ok()).ok_or_else(incomplete),
+            made,
+        );
         for (index, member) in self.into_iter().enumerate() {
-            list.member(index, member, move |store, value| store[index] = Some(value));
+            list.member(index, member, move |store, outcome| all_or_first(index, outcome, |value| store[index] = Some(value)));
         }
         list.done()
     }
@@ -234,10 +144,10 @@ macro_rules! gather_tuple {
                 let list = Gathering::new(
                     <($(Option<$name>,)+)>::default(),
                     $count,
-                    |all| Some(($(all.$index?,)+)),
+                    |all| (move || Some(($(all.$index?,)+)))().ok_or_else(incomplete),
                     made,
                 );
-                $(list.member($index, self.$index, |store, value| store.$index = Some(value));)+
+                $(list.member($index, self.$index, |store, outcome| all_or_first($index, outcome, |value| store.$index = Some(value)));)+
                 list.done()
             }
         }

@@ -22,8 +22,10 @@
 mod call;
 mod chain;
 mod deferred;
+mod gathering;
 mod list;
 mod pause;
+mod race;
 mod resolver;
 mod shared;
 mod then;
@@ -33,6 +35,7 @@ pub use call::{execute, log_error, maybe_deferred};
 pub use deferred::{CancelHandle, Deferred, IntoDeferred};
 pub use list::{FirstError, Gather, gather_results};
 pub use pause::Pause;
+pub use race::{DeferredList, FailureGroup, race};
 pub use resolver::{Cancelling, Resolver, SharedResolver};
 pub use shared::Shared;
 

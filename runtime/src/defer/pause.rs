@@ -105,13 +105,12 @@ impl<T: 'static> Hold for Gate<T> {
 impl<T: 'static> Step for Gate<T> {
     fn step(self: Rc<Self>) -> Option<Rc<dyn Step>> {
         let upstream = self.upstream.take()?;
-        match upstream.slot().take() {
-            Some(outcome) => self.came(outcome),
-            None => {
-                self.upstream.set(Some(upstream));
-                None
-            }
-        }
+        let Some(outcome) = upstream.slot().take() else {
+            self.upstream.set(Some(upstream));
+            return None;
+        };
+        drop(upstream);
+        self.came(outcome)
     }
 
     fn adopt(&self, source: &mut dyn std::any::Any) -> bool {

@@ -1,0 +1,156 @@
+//! Waiting for several Deferreds: what the lists have in common.
+use super::{
+    chain::{Outcome, Slot, Source, Up, Upstream, cancel_from, run},
+    deferred::Deferred,
+    then::OnBoth,
+};
+use crate::{error::CancelledError, report::drop_guarded};
+use std::{
+    cell::{Cell, RefCell},
+    panic::Location,
+    rc::Rc,
+};
+
+/// What a member's outcome means for its list.
+pub(super) enum Decision<Out> {
+    /// It is stored; the others are waited for.
+    Wait,
+    /// It decides the list.
+    Fire(Outcome<Out>),
+}
+
+/// A list: what has come so far in `Store`, and the result it will have.
+///
+/// It owns its members. A cancel goes to each member that has not fired, and never to the list itself.
+pub(super) struct Gathering<Store, Out> {
+    store: RefCell<Store>,
+    missing: Cell<usize>,
+    /// Makes the result when every member has come and none has decided it.
+    finish: fn(Store) -> Outcome<Out>,
+    slot: Slot<Out>,
+    /// The members in order; `None` for one that has fired.
+    members: RefCell<Vec<Option<Rc<dyn Upstream>>>>,
+    /// A cancel that came while the members were being put in.
+    kept: Cell<Option<Box<CancelledError>>>,
+    filling: Cell<bool>,
+    /// What comes after the list has fired is dropped in silence, instead of going on down the member's own chain.
+    silent: Cell<bool>,
+}
+
+impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
+    pub(super) fn new(store: Store, members: usize, finish: fn(Store) -> Outcome<Out>, made: &'static Location<'static>) -> Rc<Self> {
+        Rc::new(Self {
+            store: RefCell::new(store),
+            missing: Cell::new(members),
+            finish,
+            slot: Slot::new(made),
+            members: RefCell::new(Vec::new()),
+            kept: Cell::new(None),
+            filling: Cell::new(true),
+            silent: Cell::new(false),
+        })
+    }
+
+    /// Drops late results in silence.
+    pub(super) fn silence(&self) {
+        self.silent.set(true);
+    }
+
+    /// Puts member `index` in; `decide` says what its outcome means.
+    pub(super) fn member<T: 'static>(
+        self: &Rc<Self>,
+        index: usize,
+        member: Deferred<T>,
+        decide: impl FnOnce(&mut Store, Outcome<T>) -> Decision<Out> + 'static,
+    ) {
+        let list = self.clone();
+        let made = self.slot.made();
+        let waiting = member.link(OnBoth(move |outcome: Outcome<T>| list.came(index, outcome, decide)), made);
+        if let Some(source) = waiting.source() {
+            let mut members = self.members.borrow_mut();
+            let len = members.len().max(index + 1);
+            members.resize(len, None);
+            members[index] = Some(source);
+        }
+        waiting.detach();
+    }
+
+    fn came<T>(&self, index: usize, outcome: Outcome<T>, decide: impl FnOnce(&mut Store, Outcome<T>) -> Decision<Out>) -> Outcome<()> {
+        let gone = self.members.borrow_mut().get_mut(index).and_then(Option::take);
+        drop(gone);
+        if self.slot.is_fired() {
+            if !self.silent.get() {
+                // the end of the member's own chain reports a failure
+                return outcome.map(drop_guarded);
+            }
+            drop_guarded(outcome);
+            return Ok(());
+        }
+        let decision = decide(&mut self.store.borrow_mut(), outcome);
+        match decision {
+            Decision::Wait => {
+                self.missing.set(self.missing.get() - 1);
+                self.finish_if_complete();
+            }
+            Decision::Fire(outcome) => self.fire(outcome),
+        }
+        Ok(())
+    }
+
+    fn finish_if_complete(&self) {
+        if self.missing.get() == 0 && !self.filling.get() && !self.slot.is_fired() {
+            let store = self.store.take();
+            self.fire((self.finish)(store));
+        }
+    }
+
+    fn fire(&self, outcome: Outcome<Out>) {
+        if let Some(next) = self.slot.fill(outcome) {
+            run(next);
+        }
+    }
+
+    /// Cancels the members that have not fired, in order.
+    pub(super) fn cancel_members(&self, why: &CancelledError) {
+        let members: Vec<_> = self.members.borrow().iter().flatten().cloned().collect();
+        for member in members {
+            cancel_from(member, why);
+        }
+    }
+
+    /// All members are in.
+    pub(super) fn done(self: Rc<Self>) -> Deferred<Out> {
+        self.filling.set(false);
+        self.finish_if_complete();
+        if let Some(why) = self.kept.take() {
+            cancel_from(self.clone(), &why);
+        }
+        Deferred::pending(self)
+    }
+}
+
+impl<Store: 'static, Out: 'static> Upstream for Gathering<Store, Out> {
+    fn upstream(&self) -> Up {
+        if self.slot.is_fired() {
+            Up::Over
+        } else if self.filling.get() {
+            Up::Busy
+        } else {
+            Up::Many(self.members.borrow().iter().flatten().cloned().collect())
+        }
+    }
+
+    fn keep_cancel(&self, why: &CancelledError) {
+        self.kept.set(Some(Box::new(why.clone())));
+    }
+
+    fn force(self: Rc<Self>, _why: &CancelledError) {
+        // never asked: a list passes a cancel on to its members
+    }
+}
+
+impl<Store: 'static, Out: 'static> Source<Out> for Gathering<Store, Out> {
+    fn slot(&self) -> &Slot<Out> {
+        &self.slot
+    }
+}
