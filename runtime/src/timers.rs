@@ -8,7 +8,7 @@ use crate::{
     time::{Call, DelayedCall, State},
 };
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
     panic::Location,
     rc::{Rc, Weak},
@@ -21,6 +21,8 @@ pub(crate) struct Timers {
     calls: RefCell<BTreeMap<(Duration, u64), Rc<Call>>>,
     orders: Cell<u64>,
     now: Cell<Duration>,
+    /// Where the time of a reactor comes from: between turns `now` grows old. A test clock has none and stands still.
+    clock: OnceCell<Box<dyn Fn() -> Duration>>,
     /// Weak to itself, for the calls it makes.
     me: Weak<Self>,
 }
@@ -30,7 +32,18 @@ impl Timers {
         Rc::new_cyclic(|me| Self { me: me.clone(), ..Self::default() })
     }
 
+    /// A queue whose time is what `clock` says.
+    pub(crate) fn with_clock(clock: impl Fn() -> Duration + 'static) -> Rc<Self> {
+        let timers = Self::new();
+        let _ = timers.clock.set(Box::new(clock));
+        timers
+    }
+
+    /// The time now: calls are made and moved by it.
     pub(crate) fn now(&self) -> Duration {
+        if let Some(clock) = self.clock.get() {
+            self.now.set(clock());
+        }
         self.now.get()
     }
 
@@ -83,7 +96,8 @@ impl Timers {
     pub(crate) fn run_due(&self, mark: u64) -> bool {
         let call = {
             let mut calls = self.calls.borrow_mut();
-            let now = self.now();
+            // one time for all calls of a turn
+            let now = self.now.get();
             // within one due time the order grows, so calls made since the mark stand behind the older ones of the same time only
             let Some((&key, _)) = calls.range(..=(now, u64::MAX)).find(|((_, order), _)| *order < mark) else { return false };
             calls.remove(&key)

@@ -11,6 +11,9 @@ pub(crate) type Work = Box<dyn FnOnce() + Send>;
 pub(crate) trait Door: Send + Sync {
     /// Hands in `work`. `false` says that the thread takes no more work; `work` has then been dropped unrun.
     fn hand_in(&self, work: Work) -> bool;
+
+    /// Whether it still takes work.
+    fn is_open(&self) -> bool;
 }
 
 thread_local! {
@@ -19,10 +22,10 @@ thread_local! {
 
 /// The door of this thread, if a reactor lives in it.
 pub(crate) fn door() -> Option<Arc<dyn Door>> {
-    DOOR.with_borrow(Clone::clone)
+    DOOR.try_with(|door| door.borrow().clone()).ok().flatten()
 }
 
 /// Puts `door` into this thread and gives back the one that was there.
 pub(crate) fn set_door(door: Option<Arc<dyn Door>>) -> Option<Arc<dyn Door>> {
-    DOOR.replace(door)
+    DOOR.try_with(|old| old.replace(door)).ok().flatten()
 }

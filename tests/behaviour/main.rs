@@ -15,6 +15,7 @@ mod lines;
 mod lists;
 mod protocols;
 mod reactor;
+mod review;
 mod support;
 mod tcp;
 mod timeout;

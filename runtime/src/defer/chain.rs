@@ -16,8 +16,8 @@
 //! at the latest when it is dropped.
 use crate::{
     error::{AbandonedError, CancelledBy, CancelledError},
-    failure::Failure,
-    report::{drop_guarded, report},
+    failure::{Failure, Frame},
+    report::{drop_guarded, guarded, report},
 };
 use std::{
     any::Any,
@@ -147,10 +147,15 @@ impl<T> Slot<T> {
     }
 
     fn peek<R>(&self, look: impl FnOnce(&SlotState<T>) -> R) -> R {
-        let state = self.state.replace(SlotState::Taken);
-        let seen = look(&state);
-        self.state.set(state);
-        seen
+        /// Puts the state back also when a user's `Debug` panics.
+        struct Back<'a, T>(&'a Cell<SlotState<T>>, SlotState<T>);
+        impl<T> Drop for Back<'_, T> {
+            fn drop(&mut self) {
+                self.0.set(std::mem::replace(&mut self.1, SlotState::Taken));
+            }
+        }
+        let back = Back(&self.state, self.state.replace(SlotState::Taken));
+        look(&back.1)
     }
 
     /// Lets `step` wait here; what waited here before (an earlier poll of the same await) goes.
@@ -193,7 +198,9 @@ impl<T> Slot<T> {
             SlotState::Step(step) => Some(step),
             SlotState::Waker(waker) => {
                 // user code: a foreign waker
-                waker.wake();
+                if let Err(failure) = guarded(|| Frame::new("a waker", self.made), || waker.wake()) {
+                    report(failure, format!("the waker of a task that awaits the Deferred made at {}", self.made));
+                }
                 None
             }
             over @ (SlotState::Done(_) | SlotState::Taken) => {
@@ -239,33 +246,50 @@ thread_local! {
 /// One loop, because a chain of a million links must not need a million stack frames. User code inside a step may fire again: such a
 /// call nests on the stack up to [`MAX_DEPTH`] and is queued beyond.
 pub(crate) fn run(first: Rc<dyn Step>) {
-    let depth = DEPTH.get();
-    if depth >= MAX_DEPTH {
-        QUEUE.with_borrow_mut(|queue| queue.push_back(first));
-        return;
+    if DEPTH.get() >= MAX_DEPTH {
+        let first = QUEUE.try_with(|queue| queue.borrow_mut().push_back(first.clone())).map_or(Some(first), |()| None);
+        // while the thread's storage is torn down there is no queue
+        return first.map_or((), run_now);
     }
-    DEPTH.set(depth + 1);
+    run_now(first);
+}
+
+/// [`run`] whatever the depth: for a step that has to be done when this returns.
+pub(crate) fn run_now(first: Rc<dyn Step>) {
+    /// Counts the depth, also when something unwinds.
+    struct Deeper(u32);
+    impl Drop for Deeper {
+        fn drop(&mut self) {
+            DEPTH.set(self.0);
+        }
+    }
+    let deeper = Deeper(DEPTH.get());
+    DEPTH.set(deeper.0 + 1);
     let mut next = Some(first);
     loop {
         while let Some(step) = next {
             next = step.step();
         }
-        if depth + 1 < MAX_DEPTH {
+        // the fire at the greatest depth does what deeper ones have queued
+        if deeper.0 + 1 != MAX_DEPTH {
             break;
         }
-        next = QUEUE.with_borrow_mut(VecDeque::pop_front);
+        next = QUEUE.try_with(|queue| queue.borrow_mut().pop_front()).ok().flatten();
         if next.is_none() {
             break;
         }
     }
-    DEPTH.set(depth);
 }
 
 /// Cancels `from`: walks up, in a loop, to the innermost sources that are not fired, and ends those.
 pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
     // the ways still to walk, the next one last
     let mut ways = vec![from];
+    let mut circle = Circle::default();
     while let Some(at) = ways.pop() {
+        if circle.closes(&at) {
+            continue;
+        }
         match at.upstream() {
             Up::Here => at.force(why),
             Up::One(up) => ways.push(up),
@@ -276,18 +300,42 @@ pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
     }
 }
 
-/// Offers `waker` to every coroutine in a foreign await that `from` hangs on.
+/// Offers `waker` to every coroutine that `from` hangs on.
 pub(crate) fn assist_from(from: Rc<dyn Upstream>, waker: &Waker) {
     let mut ways = vec![from];
+    let mut circle = Circle::default();
     while let Some(at) = ways.pop() {
-        match at.upstream() {
-            Up::Here => at.assist(waker),
-            Up::One(up) => ways.push(up),
-            Up::Many(ups) => {
-                ways.extend(ups.into_iter().rev());
-            }
-            Up::Busy | Up::Over => {}
+        if circle.closes(&at) {
+            continue;
         }
+        match at.upstream() {
+            Up::Here | Up::Busy | Up::Over => {}
+            Up::One(up) => ways.push(up),
+            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
+        }
+        // also those that wait for a Deferred now: their next wait may be a foreign one
+        at.assist(waker);
+    }
+}
+
+/// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at each power of two of the steps.
+#[derive(Default)]
+struct Circle {
+    remembered: Option<*const ()>,
+    steps: u64,
+}
+
+impl Circle {
+    fn closes(&mut self, at: &Rc<dyn Upstream>) -> bool {
+        let here = Rc::as_ptr(at).cast();
+        if self.remembered == Some(here) {
+            return true;
+        }
+        self.steps += 1;
+        if self.steps.is_power_of_two() {
+            self.remembered = Some(here);
+        }
+        false
     }
 }
 

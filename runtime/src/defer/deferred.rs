@@ -235,6 +235,11 @@ impl CancelHandle {
         self.cancel_for(&cancelled_at(Location::caller()));
     }
 
+    /// Whether there is nothing left to cancel.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.as_ref().and_then(Weak::upgrade).is_none_or(|at| matches!(at.upstream(), super::chain::Up::Over))
+    }
+
     pub(crate) fn cancel_for(&self, why: &CancelledError) {
         if let Some(at) = self.0.as_ref().and_then(Weak::upgrade) {
             cancel_from(at, why);

@@ -41,3 +41,4 @@ pub use shared::Shared;
 
 pub(crate) use chain::{Outcome, Slot, Source, Step, Up, Upstream, assist_from, cancel_from, ends_here, run};
 pub(crate) use deferred::State;
+pub(crate) use resolver::with_loss;

@@ -1,6 +1,6 @@
 //! Resolver: the firing half of a Deferred. It holds the leaf, where every chain begins.
 use super::{
-    chain::{Outcome, Slot, Source, Up, Upstream, run},
+    chain::{Outcome, Slot, Source, Up, Upstream, run, run_now},
     deferred::Deferred,
     then::OnBoth,
 };
@@ -10,7 +10,7 @@ use crate::{
     report::{drop_guarded, guarded, report},
 };
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     fmt,
     panic::Location,
     rc::{Rc, Weak},
@@ -50,8 +50,9 @@ enum Phase {
 trait Fire<T>: Source<T> {
     fn phase(&self) -> Phase;
     fn set_phase(&self, phase: Phase);
-    /// Drops the canceller: firing ends its task, and with it any cycle through it.
-    fn drop_canceller(&self);
+    /// Fires, unless that has been done or a cancel has come; `now`: whatever the depth of nested fires. The canceller is dropped afterwards:
+    /// firing ends its task, and with it any cycle through it.
+    fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool);
     fn chain_to(&self, source: Option<Weak<dyn Upstream>>);
 }
 
@@ -68,10 +69,20 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
         self.chained.set(source);
     }
 
-    fn drop_canceller(&self) {
-        if std::mem::size_of::<C>() > 0 || std::mem::needs_drop::<C>() {
-            drop_guarded(self.canceller.take());
+    fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool) {
+        // taken out first: what its drop fires finds a leaf that has fired
+        let canceller = self.canceller.take();
+        if matches!(self.phase.get(), Phase::Open) {
+            self.phase.set(Phase::Fired(place));
+            match self.slot.fill(outcome) {
+                Some(next) if now => run_now(next),
+                Some(next) => run(next),
+                None => {}
+            }
+        } else {
+            drop_guarded(outcome);
         }
+        drop_guarded(canceller);
     }
 }
 
@@ -165,7 +176,7 @@ impl<T: 'static> Resolver<T> {
     #[track_caller]
     pub fn callback(mut self, value: T) {
         if let Some(leaf) = self.leaf.take() {
-            fire(&*leaf, Ok(value), Location::caller());
+            leaf.fire(Ok(value), Location::caller(), false);
         }
     }
 
@@ -174,7 +185,7 @@ impl<T: 'static> Resolver<T> {
     pub fn errback(mut self, failure: impl Into<Failure>) {
         let failure = failure.into();
         if let Some(leaf) = self.leaf.take() {
-            fire(&*leaf, Err(failure), Location::caller());
+            leaf.fire(Err(failure), Location::caller(), false);
         }
     }
 
@@ -182,7 +193,14 @@ impl<T: 'static> Resolver<T> {
     #[track_caller]
     pub fn resolve(mut self, result: Result<T, Failure>) {
         if let Some(leaf) = self.leaf.take() {
-            fire(&*leaf, result, Location::caller());
+            leaf.fire(result, Location::caller(), false);
+        }
+    }
+
+    /// [`callback`](Self::callback) whatever the depth of nested fires: what this lets in has run when it returns.
+    pub(crate) fn callback_now(mut self, value: T) {
+        if let Some(leaf) = self.leaf.take() {
+            leaf.fire(Ok(value), Location::caller(), true);
         }
     }
 
@@ -198,14 +216,22 @@ impl<T: 'static> Resolver<T> {
     }
 }
 
-fn fire<T>(leaf: &dyn Fire<T>, outcome: Outcome<T>, place: &'static Location<'static>) {
-    leaf.drop_canceller();
-    if matches!(leaf.phase(), Phase::Open) {
-        leaf.set_phase(Phase::Fired(place));
-        fill(leaf, outcome);
-    } else {
-        drop_guarded(outcome);
+thread_local! {
+    /// Why a connection was lost, while what it held is dropped.
+    static LOSS: RefCell<Option<Failure>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, in which the loss for `reason` makes Resolvers impossible to answer: what they are dropped with has it as its source.
+pub(crate) fn with_loss<R>(reason: &Failure, work: impl FnOnce() -> R) -> R {
+    struct Back(Option<Failure>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            let old = LOSS.try_with(|loss| loss.replace(self.0.take()));
+            drop(old);
+        }
     }
+    let _back = Back(LOSS.try_with(|loss| loss.replace(Some(reason.clone()))).ok().flatten());
+    work()
 }
 
 impl<T: 'static> Drop for Resolver<T> {
@@ -213,7 +239,13 @@ impl<T: 'static> Drop for Resolver<T> {
         if let Some(leaf) = self.leaf.take()
             && !leaf.slot().is_fired()
         {
-            fire(&*leaf, Err(AbandonedError::new().into()), Location::caller());
+            let loss = LOSS.try_with(|loss| loss.borrow().clone()).ok().flatten();
+            let error = AbandonedError::new();
+            let error = match loss {
+                Some(reason) => error.caused_by(reason.shared_value()),
+                None => error,
+            };
+            leaf.fire(Err(error.into()), Location::caller(), false);
         }
     }
 }
@@ -284,7 +316,7 @@ impl<T: 'static> SharedResolver<T> {
     fn resolve(&self, outcome: Outcome<T>) -> Result<(), AlreadyCalledError> {
         let Some(leaf) = &self.0.leaf else { return Err(AlreadyCalledError { first: None }) };
         match leaf.phase() {
-            Phase::Open => fire(&**leaf, outcome, Location::caller()),
+            Phase::Open => leaf.fire(outcome, Location::caller(), false),
             // the one late fire; the next finds it fired
             Phase::Cancelled => {
                 leaf.set_phase(Phase::Fired(Location::caller()));

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     defer::{Deferred, Outcome, Slot, Source, Step, Up, Upstream, cancel_from, run},
-    error::{CancelledError, NoReactorError},
+    error::{AbandonedError, CancelledError, NoReactorError},
     failure::{Failure, Frame, enter_function},
-    report::panicked,
+    report::{drop_guarded, panicked},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -43,6 +43,8 @@ pub(super) struct Task {
     kept: Cell<Option<Box<CancelledError>>>,
     /// The bell that foreign code keeps, and the coroutine's place in the thread's table.
     bell: RefCell<Option<(Lent, usize)>>,
+    /// The executor that polls what hangs on this coroutine: it hears rings where there is no reactor.
+    executor: RefCell<Option<Waker>>,
 }
 
 /// The Deferreds that a coroutine waits for, in the order in which they were awaited. Nearly always there is one.
@@ -112,9 +114,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
-/// Looks at the coroutine that is being polled in this thread.
-pub(super) fn with_current<R>(look: impl FnOnce(Option<&Current>) -> R) -> R {
-    CURRENT.with_borrow(|current| look(current.as_ref()))
+/// The coroutine that is being polled in this thread.
+pub(super) fn current() -> Option<Current> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 /// Puts the coroutine and its function into the thread for one poll.
@@ -124,15 +126,17 @@ struct Polling {
 }
 
 impl Polling {
-    fn enter(current: Current, function: &'static str) -> Self {
-        Self { outer: CURRENT.replace(Some(current)), function: enter_function(function) }
+    /// `None` while the thread's storage is torn down.
+    fn enter(current: Current, function: &'static str) -> Option<Self> {
+        let outer = CURRENT.try_with(|slot| slot.replace(Some(current))).ok()?;
+        Some(Self { outer, function: enter_function(function) })
     }
 }
 
 impl Drop for Polling {
     fn drop(&mut self) {
         enter_function(self.function);
-        let inner = CURRENT.replace(self.outer.take());
+        let inner = CURRENT.try_with(|slot| slot.replace(self.outer.take()));
         drop(inner);
     }
 }
@@ -151,7 +155,14 @@ where
     T: 'static,
     F: Future<Output = Outcome<T>> + 'static,
 {
-    let task = Task { function, phase: Cell::new(Phase::Idle), waits: RefCell::default(), kept: Cell::new(None), bell: RefCell::new(None) };
+    let task = Task {
+        function,
+        phase: Cell::new(Phase::Idle),
+        waits: RefCell::default(),
+        kept: Cell::new(None),
+        bell: RefCell::new(None),
+        executor: RefCell::new(None),
+    };
     let coroutine = Pinned::new(frame, Beside { task, slot: Slot::new(made) });
     // nobody waits for the result yet, so there is nobody to step next
     let next = coroutine.clone().step();
@@ -179,7 +190,10 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
         lent.listen_if(key.is_some());
         let polled = {
             let current = Current { coroutine: self.clone(), waker: lent.waker().data() };
-            let _polling = Polling::enter(current, task.function);
+            let Some(_polling) = Polling::enter(current, task.function) else {
+                // the thread ends: nothing can be polled any more, and the frame is dropped
+                return Polled::Done(Err(AbandonedError::new().into()));
+            };
             // user code
             catch_unwind(AssertUnwindSafe(|| self.poll(&mut Context::from_waker(lent.waker()))))
         };
@@ -200,8 +214,10 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
             }
             (Polled::Pending, Some(key)) => *task.bell.borrow_mut() = Some((lent, key)),
             (Polled::Pending, None) if lent.is_held() => {
-                let key = lent.bind(self.clone());
-                *task.bell.borrow_mut() = Some((lent, key));
+                let executor = task.executor.borrow().clone();
+                if let Some(key) = lent.bind(self.clone(), executor) {
+                    *task.bell.borrow_mut() = Some((lent, key));
+                }
             }
             (_, None) => lent.give_back(),
         }
@@ -249,6 +265,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Step for Body<T, F> {
             }
         }
         phase.set(Phase::Idle);
+        self.with_bell(&Lent::call_unheard);
         if let Some(why) = self.beside.task.kept.take() {
             cancel_from(self, &why);
         }
@@ -280,7 +297,10 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Upstream for Body<T, 
     }
 
     fn assist(self: Rc<Self>, waker: &Waker) {
-        let rung = self.beside.task.bell.borrow().as_ref().is_some_and(|(lent, _)| lent.assist(waker));
+        let (known, kept) = (waker.clone(), waker.clone());
+        let old = self.beside.task.executor.replace(Some(kept));
+        drop_guarded(old);
+        let rung = self.beside.task.bell.borrow().as_ref().is_some_and(|(lent, _)| lent.assist(known));
         if rung {
             run(self);
         }
@@ -294,6 +314,20 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Source<T> for Body<T,
 }
 
 impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for Body<T, F> {
+    fn with_bell(&self, work: &dyn Fn(&Lent)) {
+        // taken out, so that nothing is borrowed if the work comes back here
+        let bell = self.beside.task.bell.take();
+        if let Some((lent, key)) = bell {
+            work(&lent);
+            if self.beside.task.phase.get() == Phase::Over {
+                lent.unbind(key);
+                lent.give_back();
+            } else {
+                *self.beside.task.bell.borrow_mut() = Some((lent, key));
+            }
+        }
+    }
+
     fn strand(self: Rc<Self>) {
         // the one holder besides the table and this call is a Deferred that an executor may still poll
         let polled_later = !self.beside.slot.has_step() && Rc::strong_count(&self) > 2;

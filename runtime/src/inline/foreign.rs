@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, Ordering, fence},
     },
     task::{Wake, Waker},
     thread::{self, ThreadId},
@@ -45,8 +45,11 @@ impl Bell {
         };
         let Some((home, key)) = coroutine else { return };
         if let Some(door) = door {
-            // in a later turn, in the thread of the coroutine; a closed reactor takes it no more, and its coroutine ends with it
-            door.hand_in(Box::new(move || resume(key)));
+            // in a later turn, in the thread of the coroutine
+            if !door.hand_in(Box::new(move || resume(key))) {
+                // the reactor is closed: the ring waits for the next one
+                self.bound().door = None;
+            }
         } else if let Some(executor) = executor {
             executor.wake();
         } else if home == thread::current().id() {
@@ -78,6 +81,9 @@ pub(super) trait Foreign: Step {
     /// It was rung and there is neither a reactor nor an executor to resume it: unless an executor may still come and poll its result,
     /// that fails with [`NoReactorError`](crate::error::NoReactorError).
     fn strand(self: Rc<Self>);
+
+    /// Lends its bell, if it has one.
+    fn with_bell(&self, work: &dyn Fn(&Lent));
 }
 
 thread_local! {
@@ -93,7 +99,7 @@ const POOL_SIZE: usize = 64;
 impl Lent {
     /// A bell that nobody holds.
     pub(super) fn take() -> Self {
-        POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
+        POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
             let bell = Arc::new(Bell { rung: AtomicBool::new(false), bound: Mutex::new(Bound::default()) });
             Self { waker: bell.clone().into(), bell }
         })
@@ -105,13 +111,18 @@ impl Lent {
 
     /// Whether foreign code kept it, or has rung it.
     pub(super) fn is_held(&self) -> bool {
-        Arc::strong_count(&self.bell) > 2 || self.bell.rung.load(Ordering::Acquire)
+        let held = Arc::strong_count(&self.bell) > 2;
+        // whoever rang and then let go of it: the ring is seen with the count
+        fence(Ordering::Acquire);
+        held || self.bell.rung.load(Ordering::Acquire)
     }
 
     /// Gives it back: into the pool if it is blank.
     pub(super) fn give_back(self) {
         if !self.is_held() {
-            POOL.with_borrow_mut(|pool| {
+            // while the thread's storage is torn down there is no pool
+            let _ = POOL.try_with(|pool| {
+                let mut pool = pool.borrow_mut();
                 if pool.len() < POOL_SIZE {
                     pool.push(self);
                 }
@@ -119,27 +130,50 @@ impl Lent {
         }
     }
 
-    /// Binds it to `coroutine`, which the table owns from now on. A ring that came before counts.
-    pub(super) fn bind(&self, coroutine: Rc<dyn Foreign>) -> usize {
-        let key = TABLE.with_borrow_mut(|table| table.insert(coroutine));
-        *self.bell.bound() = Bound { coroutine: Some((thread::current().id(), key)), door: door(), executor: None };
-        if self.has_rung() && self.has_door() {
+    /// Binds it to `coroutine`, which the table owns from now on. A ring that came before counts. `None` while the thread's storage is torn
+    /// down: then nothing can own it.
+    pub(super) fn bind(&self, coroutine: Rc<dyn Foreign>, executor: Option<Waker>) -> Option<usize> {
+        let key = TABLE.try_with(|table| table.borrow_mut().insert(coroutine)).ok()?;
+        self.replace_bound(Bound { coroutine: Some((thread::current().id(), key)), door: door(), executor });
+        if self.has_rung() && self.has_listener() {
             self.bell.call();
         }
-        key
+        Some(key)
     }
 
     /// Takes the coroutine out of the table; later rings call nobody.
     pub(super) fn unbind(&self, key: usize) {
-        *self.bell.bound() = Bound::default();
-        let gone = TABLE.with_borrow_mut(|table| table.try_remove(key));
+        self.replace_bound(Bound::default());
+        let gone = TABLE.try_with(|table| table.borrow_mut().try_remove(key)).ok().flatten();
         drop_guarded(gone);
+    }
+
+    /// The wakers in the old one may run foreign code when they are dropped: the lock has ended by then.
+    fn replace_bound(&self, new: Bound) {
+        let old = std::mem::replace(&mut *self.bell.bound(), new);
+        drop_guarded(old);
+    }
+
+    /// A reactor has come into the thread: rings go to it, and one that nobody has heard does now.
+    fn open(&self) {
+        self.bell.bound().door = door();
+        if self.has_rung() {
+            self.bell.call();
+        }
+    }
+
+    /// Calls for a ring that came while the coroutine ran, where no reactor and no executor has heard it.
+    pub(super) fn call_unheard(&self) {
+        if self.has_rung() && !self.has_listener() {
+            self.bell.call();
+        }
     }
 
     /// Readies a bound bell for the next poll: rings from now on are new ones. (A blank one has not rung.)
     pub(super) fn listen_if(&self, bound: bool) {
         if bound {
-            self.bell.rung.store(false, Ordering::Release);
+            // acquires what the ringing thread has published, and is not moved behind the poll
+            self.bell.rung.swap(false, Ordering::AcqRel);
         }
     }
 
@@ -148,30 +182,43 @@ impl Lent {
     }
 
     /// Rings go to `executor` where there is no door. Whether one has come already, for the executor to resume the coroutine now.
-    pub(super) fn assist(&self, executor: &Waker) -> bool {
-        let mut bound = self.bell.bound();
-        if bound.door.is_none() {
-            bound.door = door();
-        }
-        bound.executor = Some(executor.clone());
-        bound.door.is_none() && self.has_rung()
+    pub(super) fn assist(&self, executor: Waker) -> bool {
+        let (old, alone) = {
+            let mut bound = self.bell.bound();
+            if bound.door.is_none() {
+                bound.door = door();
+            }
+            (bound.executor.replace(executor), bound.door.is_none())
+        };
+        drop_guarded(old);
+        alone && self.has_rung()
     }
 
-    /// Whether a ring goes through a door, and not to an executor that polls.
-    fn has_door(&self) -> bool {
-        self.bell.bound().door.is_some()
+    /// Whether somebody hears a ring.
+    fn has_listener(&self) -> bool {
+        let bound = self.bell.bound();
+        bound.door.is_some() || bound.executor.is_some()
+    }
+}
+
+/// A reactor has come into this thread: coroutines that waited for a foreign wake without one go to it.
+pub(crate) fn door_opened() {
+    let coroutines: Vec<_> =
+        TABLE.try_with(|table| table.borrow().iter().map(|(_, coroutine)| coroutine.clone()).collect()).unwrap_or_default();
+    for coroutine in coroutines {
+        coroutine.with_bell(&|bell| bell.open());
     }
 }
 
 fn resume(key: usize) {
-    let coroutine = TABLE.with_borrow(|table| table.get(key).cloned());
+    let coroutine = TABLE.try_with(|table| table.borrow().get(key).cloned()).ok().flatten();
     if let Some(coroutine) = coroutine {
         run(coroutine);
     }
 }
 
 fn strand(key: usize) {
-    let coroutine = TABLE.with_borrow(|table| table.get(key).cloned());
+    let coroutine = TABLE.try_with(|table| table.borrow().get(key).cloned()).ok().flatten();
     if let Some(coroutine) = coroutine {
         coroutine.strand();
     }

@@ -11,4 +11,5 @@ mod wait;
 
 pub use bridge::ensure_deferred;
 pub(crate) use driver::start;
+pub(crate) use foreign::door_opened;
 pub use wait::Wait;

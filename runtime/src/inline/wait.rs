@@ -1,5 +1,5 @@
 //! The await of a Deferred.
-use super::driver::{Coroutine, with_current};
+use super::driver::{Coroutine, current};
 use crate::{
     defer::{Deferred, Outcome, Source, State, Upstream, assist_from, ends_here},
     failure::{Failure, Frame, current_function},
@@ -82,30 +82,24 @@ fn passing<T>(outcome: Outcome<T>, place: &'static Location<'static>) -> Outcome
 
 /// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker.
 fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: Registered, waker: &Waker) -> Registered {
-    with_current(|current| {
-        if let Some(current) = current {
-            if current.owns(waker) {
-                source.slot().wait(current.coroutine.clone());
-            } else {
-                source.slot().wait_waker(waker);
-            }
-            let here = Rc::downgrade(&current.coroutine);
-            if registered.as_ref().is_some_and(|known| known.ptr_eq(&here)) {
-                return registered;
-            }
-            unregister(source, &registered);
-            current.coroutine.task().add_wait(source.clone());
-            Some(here)
-        } else {
-            unregister(source, &registered);
-            source.slot().wait_waker(waker);
-            None
-        }
-    })
-    .or_else(|| {
+    let Some(current) = current() else {
+        unregister(source, &registered);
+        source.slot().wait_waker(waker);
         assist_from(source.clone(), waker);
-        None
-    })
+        return None;
+    };
+    if current.owns(waker) {
+        source.slot().wait(current.coroutine.clone());
+    } else {
+        source.slot().wait_waker(waker);
+    }
+    let here = Rc::downgrade(&current.coroutine);
+    if registered.as_ref().is_some_and(|known| known.ptr_eq(&here)) {
+        return registered;
+    }
+    unregister(source, &registered);
+    current.coroutine.task().add_wait(source.clone());
+    Some(here)
 }
 
 fn unregister<T: 'static>(source: &Rc<dyn Source<T>>, registered: &Registered) {

@@ -5,12 +5,12 @@
 use super::{
     framing::{Framing, Input},
     handle::Handle,
-    protocol::Protocol,
+    protocol::{Message, Protocol},
     transport::{Receiver, Transport},
 };
 use crate::{
-    defer::{CancelHandle, Resolver},
-    error::MessageError,
+    defer::{CancelHandle, Resolver, with_loss},
+    error::{ConnectionAborted, MessageError},
     failure::{Failure, Frame, current_function},
     reactor::source::{Readiness, Source},
     report::{drop_guarded, guarded, panicked, report},
@@ -34,13 +34,14 @@ pub(crate) struct Connection<P: Protocol> {
     pub(super) draining: Cell<bool>,
     framing: RefCell<P::Framing>,
     pub(super) transport: Transport,
-    parsing: Cell<bool>,
     /// Whether something has arrived and is not parsed: it may be delivered without new input.
     leftover: Cell<bool>,
     /// Whether `connection_lost` has been called.
     ending: Cell<bool>,
     /// Whether `connection_lost` is a coroutine that has not finished.
     lingering: Cell<bool>,
+    /// Whether the protocol is to be dropped as soon as the call that has it is done.
+    doomed: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -78,10 +79,10 @@ impl<P: Protocol> Connection<P> {
             draining: Cell::new(false),
             framing: RefCell::new(framing),
             transport,
-            parsing: Cell::new(false),
             leftover: Cell::new(false),
             ending: Cell::new(false),
             lingering: Cell::new(false),
+            doomed: Cell::new(false),
         })
     }
 }
@@ -99,7 +100,7 @@ impl<P: Protocol> Source for Connection<P> {
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
         let this = Handle(self);
         let Some(stream) = &this.0.transport.0 else { return };
-        if P::Framing::BUFFERS && this.0.leftover.get() {
+        if P::Framing::BUFFERS && (this.0.leftover.get() || readiness.is_closed()) {
             // what was left when a handler paused or held
             this.parse();
         }
@@ -114,10 +115,10 @@ impl<P: Protocol> Source for Connection<P> {
 
     fn closed(self: Rc<Self>) {
         let this = Handle(self);
+        let reason: Failure = ConnectionAborted::with_text("the reactor was closed").into();
         if let Some(stream) = &this.0.transport.0 {
-            stream.die();
+            stream.die(Some(reason.clone()));
         }
-        let reason = crate::error::ConnectionAborted::with_text("the reactor was closed").into();
         this.bury(&reason);
     }
 }
@@ -128,7 +129,7 @@ impl<P: Protocol> Receiver for Handle<P> {
         if P::Framing::BUFFERS {
             return self.arrived(data);
         }
-        let decoded = self.0.framing.borrow_mut().decode(Input::new(data, false));
+        let decoded = self.decode(Input::new(data, false));
         match decoded {
             Ok(Some((message, _))) => {
                 // user code
@@ -145,6 +146,10 @@ impl<P: Protocol> Handle<P> {
     #[inline(never)]
     fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
         let Some(stream) = &self.0.transport.0 else { return };
+        if readiness.is_closed() && stream.is_held() {
+            // a coroutine handler holds the input back, and with it the news that the peer has gone
+            self.cancel_on_loss_now();
+        }
         if stream.pump(first, readiness, buffer, self)
             && let Some(reason) = stream.ended()
         {
@@ -162,16 +167,18 @@ impl<P: Protocol> Handle<P> {
             desk.arrived(data);
             return self.parse();
         }
-        let decoded = self.0.framing.borrow_mut().decode(Input::new(data, desk.is_raw()));
+        let decoded = self.decode(Input::new(data, desk.is_raw()));
         match decoded {
-            Ok(Some((message, used))) if used > 0 => {
+            Ok(Some((message, used))) => {
                 let rest = data.get(used..).unwrap_or_default();
                 if !rest.is_empty() {
                     desk.arrived(rest);
                 }
+                desk.set_busy(true);
                 // user code
                 self.guarded("message_received", || P::__message_received(self, message));
                 self.drain();
+                desk.set_busy(false);
                 if !desk.is_empty() {
                     self.parse();
                 }
@@ -180,35 +187,35 @@ impl<P: Protocol> Handle<P> {
                 desk.arrived(data);
                 self.0.leftover.set(true);
             }
-            Ok(Some(_)) => self.took_nothing(),
             Err(failure) => self.broken(failure),
         }
     }
 
-    /// A framing gave a message of no bytes: asked again, it would give it again for ever.
-    #[cold]
-    fn took_nothing(&self) {
-        let text = format!("{} took no bytes for a message", P::Framing::NAME);
-        self.broken(MessageError::with_text(text).into());
+    /// Asks the framing, which may be a user's own.
+    #[inline]
+    fn decode<'a>(&self, input: Input<'a>) -> Decoded<'a, P> {
+        // user code
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.0.framing.borrow_mut().decode(input)));
+        let decoded = decoded.unwrap_or_else(|payload| Err(panicked(payload, Frame::new("decode", Location::caller()))));
+        match decoded {
+            Ok(Some((_, used))) if used == 0 || used > input.data.len() => Err(wrong_length(P::Framing::NAME, used, input.data.len())),
+            decoded => decoded,
+        }
     }
 
     /// Delivers the messages that are there.
     fn parse(&self) {
         let Some(stream) = &self.0.transport.0 else { return };
         let Some(desk) = stream.desk() else { return };
-        if self.0.parsing.replace(true) {
+        if desk.set_busy(true) {
             return;
         }
         while stream.is_reading() {
             let (bytes, start) = desk.bytes();
             let Some(data) = bytes.get(start..).filter(|data| !data.is_empty()) else { break };
-            let decoded = self.0.framing.borrow_mut().decode(Input::new(data, desk.is_raw()));
+            let decoded = self.decode(Input::new(data, desk.is_raw()));
             match decoded {
                 Ok(Some((message, used))) => {
-                    if used == 0 {
-                        self.took_nothing();
-                        break;
-                    }
                     desk.advance(used);
                     // user code
                     self.guarded("message_received", || P::__message_received(self, message));
@@ -221,7 +228,7 @@ impl<P: Protocol> Handle<P> {
                 }
             }
         }
-        self.0.parsing.set(false);
+        desk.set_busy(false);
         desk.tidy();
         self.0.leftover.set(!desk.is_empty());
     }
@@ -276,9 +283,14 @@ impl<P: Protocol> Handle<P> {
                 break;
             };
             // user code
-            gate.callback(());
+            gate.callback_now(());
         }
         self.0.draining.set(false);
+        if self.0.doomed.replace(false)
+            && let Some(reason) = self.reason()
+        {
+            self.bury(&reason);
+        }
     }
 
     /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the queued calls; the factory; the protocol
@@ -288,7 +300,7 @@ impl<P: Protocol> Handle<P> {
             return;
         }
         if let Some(stream) = &self.0.transport.0 {
-            stream.die();
+            stream.die(None);
         }
         // user code; what it says about the connection comes too late to change it
         let frame = || Frame::new("", Location::caller());
@@ -296,11 +308,7 @@ impl<P: Protocol> Handle<P> {
             report(failure, format!("connection_lost of {}", type_name::<P>()));
         }
         self.drain();
-        let on_loss = self.0.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.on_loss));
-        for handler in on_loss.unwrap_or_default() {
-            // user code
-            handler.cancel();
-        }
+        self.cancel_on_loss_now();
         if !self.0.lingering.get() {
             self.bury(reason);
         }
@@ -308,7 +316,13 @@ impl<P: Protocol> Handle<P> {
 
     /// Cancels `handler` when the connection is lost.
     pub(super) fn cancel_on_loss(&self, handler: CancelHandle) {
-        self.rare(|rare| rare.on_loss.push(handler));
+        self.rare(|rare| {
+            // those that have ended go, before the list would grow for ever
+            if rare.on_loss.len() == rare.on_loss.capacity() {
+                rare.on_loss.retain(|handler| !handler.is_dead());
+            }
+            rare.on_loss.push(handler);
+        });
     }
 
     /// Queues a call: `gate` lets it in.
@@ -341,6 +355,11 @@ impl<P: Protocol> Handle<P> {
     }
 
     fn bury(&self, reason: &Failure) {
+        if self.0.life.try_borrow_mut().is_err() {
+            // a handler or a call has it: `drain` comes after that
+            self.0.doomed.set(true);
+            return self.0.queued.set(true);
+        }
         let rare = self.0.rare.take().map(|rare| *rare).unwrap_or_default();
         if let Some(hooks) = rare.hooks {
             // user code
@@ -350,15 +369,32 @@ impl<P: Protocol> Handle<P> {
         }
         let gone = match self.0.life.try_borrow_mut() {
             Ok(mut life) => std::mem::replace(&mut *life, Life::Lost(reason.clone())),
-            // the end always comes in a turn of its own, with the protocol free
             Err(_) => return,
         };
         // user code: the drop of the protocol
-        drop_guarded(gone);
+        with_loss(reason, || drop_guarded(gone));
         for gate in rare.queue {
             gate.errback(reason.clone());
         }
     }
+
+    /// Cancels the coroutines that asked for it.
+    fn cancel_on_loss_now(&self) {
+        let on_loss = self.0.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.on_loss));
+        for handler in on_loss.unwrap_or_default() {
+            // user code
+            handler.cancel();
+        }
+    }
+}
+
+/// What a framing says of an input.
+type Decoded<'a, P> = Result<Option<(Message<'a, P>, usize)>, Failure>;
+
+/// A framing took no bytes for a message, and would give it again for ever; or more than there are.
+#[cold]
+fn wrong_length(framing: &str, used: usize, there: usize) -> Failure {
+    MessageError::with_text(format!("{framing} took {used} of {there} bytes for a message")).into()
 }
 
 /// A handler or a framing failed: the failure is reported, and the connection closed with it as its reason.

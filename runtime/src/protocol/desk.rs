@@ -15,6 +15,8 @@ pub(crate) struct Desk {
     /// Where the unparsed part begins.
     start: Cell<usize>,
     raw: Cell<bool>,
+    /// Whether messages are being delivered: then what is put back is looked at anyway.
+    busy: Cell<bool>,
     encoder: Option<Box<dyn Encoder>>,
     /// Where the name lies that [`is_called`](Self::is_called) has said yes to.
     called: Cell<*const u8>,
@@ -39,7 +41,14 @@ fn nothing() -> Rc<Vec<u8>> {
 
 impl Desk {
     pub(crate) fn new(encoder: Option<Box<dyn Encoder>>) -> Self {
-        Self { bytes: RefCell::new(nothing()), start: Cell::new(0), raw: Cell::new(false), encoder, called: Cell::new(std::ptr::null()) }
+        Self {
+            bytes: RefCell::new(nothing()),
+            start: Cell::new(0),
+            raw: Cell::new(false),
+            busy: Cell::new(false),
+            encoder,
+            called: Cell::new(std::ptr::null()),
+        }
     }
 
     /// Adds what has arrived.
@@ -88,6 +97,15 @@ impl Desk {
                 });
             }
         }
+    }
+
+    /// Delivery begins, or ends; says whether it was under way.
+    pub(crate) fn set_busy(&self, busy: bool) -> bool {
+        self.busy.replace(busy)
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get()
     }
 
     pub(crate) fn is_raw(&self) -> bool {

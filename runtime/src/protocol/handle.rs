@@ -94,16 +94,23 @@ impl<P: Protocol> Handle<P> {
     /// # Errors
     /// [`NotNow::Busy`] inside a handler or a call of the same protocol, [`NotNow::Lost`] after the end.
     pub fn try_get<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
-        let result = match self.0.life.try_borrow_mut() {
+        /// Lets queued calls in also when the look panics.
+        struct Drain<'a, P: Protocol>(&'a Handle<P>);
+        impl<P: Protocol> Drop for Drain<'_, P> {
+            fn drop(&mut self) {
+                self.0.drain();
+            }
+        }
+        // declared first, so that the borrow has ended when it is dropped
+        let _drain = Drain(self);
+        match self.0.life.try_borrow_mut() {
             Err(_) => Err(NotNow::Busy),
             Ok(mut life) => match &mut *life {
                 // user code
                 Life::Live(protocol) => Ok(f(protocol)),
                 Life::Lost(reason) => Err(NotNow::Lost(reason.clone())),
             },
-        };
-        self.drain();
-        result
+        }
     }
 
     /// The writing side.

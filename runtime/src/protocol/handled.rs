@@ -73,16 +73,26 @@ pub(crate) fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(begun: De
 
 /// What a coroutine for `connection_lost` has begun: the protocol lives until it is done.
 pub(crate) fn lingering<P: Protocol>(begun: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+    // one that has ended already needs no lingering: the end is under way
+    let begun = match begun.take_result() {
+        Ok(result) => return finished(result, this, handler),
+        Err(pending) => pending,
+    };
     this.linger();
     let handle = this.clone();
     begun
         .add_both(move |result| {
             handle.lingered();
-            if let Err(failure) = result
-                && handle.reason().is_none_or(|reason| !reason.is_same(&failure))
-            {
-                report(failure, handler);
-            }
+            finished(result, &handle, handler);
         })
         .detach();
+}
+
+/// A failure of a `connection_lost` is reported, unless it is the reason of the loss itself.
+fn finished<P: Protocol>(result: Result<(), Failure>, this: &Handle<P>, handler: &'static str) {
+    if let Err(failure) = result
+        && this.reason().is_none_or(|reason| !reason.is_same(&failure))
+    {
+        report(failure, handler);
+    }
 }

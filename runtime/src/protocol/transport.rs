@@ -38,6 +38,10 @@ pub(crate) trait Stream {
     fn hold(&self, yes: bool);
     fn resume(&self);
     fn is_open(&self) -> bool;
+    /// Whether a coroutine handler holds back the next message.
+    fn is_held(&self) -> bool;
+    /// Has the connection looked at in the next turn, if it is reading.
+    fn look_again(&self);
     fn is_reading(&self) -> bool;
     fn peer(&self) -> Address;
     fn host(&self) -> Address;
@@ -55,8 +59,8 @@ pub(crate) trait Stream {
     fn pump(&self, first: Option<std::io::Result<usize>>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> bool;
     /// Why it is over, once it is.
     fn ended(&self) -> Option<Failure>;
-    /// Closes the socket: the transport is dead from now on.
-    fn die(&self);
+    /// Closes the socket: the transport is dead from now on, for `reason` if there was none before.
+    fn die(&self, reason: Option<Failure>);
 }
 
 /// Who gets what a stream reads.
@@ -161,6 +165,7 @@ impl Transport {
         if let Some(desk) = self.desk() {
             desk.set_raw(false);
             desk.push_front(rest.as_ref());
+            self.look_at_unparsed();
         }
     }
 
@@ -182,6 +187,16 @@ impl Transport {
     pub fn replace_unparsed(&self, rest: impl Into<Vec<u8>>) {
         if let Some(desk) = self.desk() {
             desk.replace_unparsed(rest.into());
+            self.look_at_unparsed();
+        }
+    }
+
+    /// Outside of a handler nothing else would parse what was put back.
+    fn look_at_unparsed(&self) {
+        if let Some(stream) = &self.0
+            && stream.desk().is_some_and(|desk| !desk.is_busy() && !desk.is_empty())
+        {
+            stream.look_again();
         }
     }
 
@@ -213,7 +228,7 @@ impl Transport {
     #[doc(alias = "setTcpNoDelay")]
     pub fn set_tcp_no_delay(&self, yes: bool) -> Result<(), Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
-        Ok(stream.set_no_delay(yes)?)
+        option_set(stream.set_no_delay(yes))
     }
 
     /// Whether the system probes an idle connection (`SO_KEEPALIVE`).
@@ -223,7 +238,15 @@ impl Transport {
     #[doc(alias = "setTcpKeepAlive")]
     pub fn set_tcp_keep_alive(&self, yes: bool) -> Result<(), Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
-        Ok(stream.set_keep_alive(yes)?)
+        option_set(stream.set_keep_alive(yes))
+    }
+}
+
+/// An option of a connection that is over cannot be set.
+fn option_set(result: std::io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Err(ConnectionDone::new().into()),
+        result => Ok(result?),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reactor: run, stop, timers, other threads.
 use super::{
     backend::{Backend, Event},
+    names::LookUps,
     poll::Desk,
     signals,
     source::Source,
@@ -47,6 +48,7 @@ pub(crate) struct Core {
     when_running: Calls,
     when_stopped: RefCell<Vec<Resolver<()>>>,
     desk: Cell<Option<Box<Desk>>>,
+    pub(crate) look_ups: LookUps,
     handles_signals: Cell<bool>,
     signals_installed: Cell<bool>,
 }
@@ -80,8 +82,8 @@ impl InThread {
 impl Drop for InThread {
     fn drop(&mut self) {
         // a reactor that has run stays the thread's door unless another one was there
-        if self.door.is_some() {
-            set_door(self.door.take());
+        if let Some(door) = self.door.take().filter(|door| door.is_open()) {
+            set_door(Some(door));
         }
         if self.core.phase.get() == Phase::Running {
             self.core.phase.set(Phase::Idle);
@@ -94,13 +96,16 @@ impl Drop for InThread {
 impl Reactor {
     pub(crate) fn over(backend: Rc<dyn Backend>) -> Self {
         let inbox = Inbox::new(backend.alarm());
-        if door().is_none() {
+        if !door().is_some_and(|door| door.is_open()) {
             set_door(Some(inbox.clone()));
+            // coroutines that were rung before there was a reactor
+            crate::inline::door_opened();
         }
+        let clock = backend.clone();
         Self(Rc::new(Core {
             backend,
             sources: RefCell::default(),
-            timers: Timers::new(),
+            timers: Timers::with_clock(move || clock.now()),
             inbox,
             again: RefCell::default(),
             stopping: Cell::new(false),
@@ -108,6 +113,7 @@ impl Reactor {
             when_running: RefCell::default(),
             when_stopped: RefCell::default(),
             desk: Cell::new(None),
+            look_ups: LookUps::default(),
             handles_signals: Cell::new(true),
             signals_installed: Cell::new(false),
         }))
@@ -156,6 +162,7 @@ impl Reactor {
     /// As for [`run`](Self::run).
     pub fn iterate(&self, delay: Duration) -> Result<(), Failure> {
         self.may_run()?;
+        self.0.stopping.set(false);
         let _in_thread = InThread::enter(self);
         let mut desk = self.0.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
         self.start_up();
@@ -223,10 +230,16 @@ impl Reactor {
 
     /// A Deferred that fires when the reactor stops, right before [`run`](Self::run) returns.
     ///
+    /// # Errors
+    /// [`ReactorClosed`] after [`close`](Self::close).
+    ///
     /// # Cancellation
     /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
     #[track_caller]
     pub fn when_stopped(&self) -> Deferred<()> {
+        if self.0.is_closed() {
+            return Deferred::fail(ReactorClosed::new());
+        }
         let (deferred, resolver) = Deferred::new();
         let mut waiting = self.0.when_stopped.borrow_mut();
         waiting.retain(Resolver::is_wanted);
@@ -240,6 +253,8 @@ impl Reactor {
         if self.is_running() {
             // user code
             call();
+        } else if self.0.is_closed() {
+            drop_guarded(call);
         } else {
             self.0.when_running.borrow_mut().push_back(Box::new(call));
         }
@@ -254,7 +269,6 @@ impl Reactor {
 
     fn add_timer(&self, delay: Duration, call: Box<dyn FnOnce()>, made: &'static Location<'static>) -> DelayedCall {
         let core = &self.0;
-        core.timers.set_now(core.backend.now());
         let timer = core.timers.add(delay, call, made);
         if core.phase.get() == Phase::Closed {
             // an inert reactor takes it and drops it
@@ -297,15 +311,29 @@ impl Reactor {
         for source in sources {
             source.closed();
         }
-        if door().is_some_and(|door| Arc::ptr_eq(&door, &(core.inbox.clone() as Arc<dyn Door>))) {
-            set_door(None);
-        }
+        leave_door(&core.inbox);
         drop_guarded(core.inbox.close());
         for timer in core.timers.take_all() {
             let _ = timer.cancel();
         }
         drop_guarded(core.when_running.take());
         drop_guarded(core.when_stopped.take());
+        core.look_ups.forget_all();
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // a reactor that is forgotten without `close` must not stay the thread's door
+        leave_door(&self.inbox);
+        drop_guarded(self.inbox.close());
+    }
+}
+
+/// Takes `inbox` out of the thread if it is its door.
+fn leave_door(inbox: &Arc<Inbox>) {
+    if door().is_some_and(|door| Arc::ptr_eq(&door, &(inbox.clone() as Arc<dyn Door>))) {
+        set_door(None);
     }
 }
 
@@ -317,12 +345,21 @@ impl Core {
     /// A delayed call of the runtime's own.
     #[track_caller]
     pub(crate) fn timer(&self, delay: Duration, call: impl FnOnce() + 'static) -> DelayedCall {
-        self.timers.set_now(self.backend.now());
         self.timers.add(delay, Box::new(call), Location::caller())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.phase.get() == Phase::Closed
+    }
+
+    /// Puts `source` into `slot`, which was taken for it. `false` if the reactor was closed meanwhile.
+    pub(crate) fn fill(&self, slot: usize, source: Rc<dyn Source>) -> bool {
+        let old = match self.sources.borrow_mut().get_mut(slot) {
+            Some(place) => std::mem::replace(place, source),
+            None => return false,
+        };
+        drop(old);
+        true
     }
 
     /// Takes the source out of `slot`.

@@ -10,6 +10,7 @@ use std::{
     collections::HashMap,
     io,
     net::{SocketAddr, ToSocketAddrs},
+    rc::Rc,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -55,15 +56,27 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
     }
 }
 
-/// The look-ups of a thread that wait for their answer.
+/// The look-ups of a reactor that wait for their answer.
 #[derive(Default)]
-struct Waiting {
+pub(crate) struct LookUps {
     next: Cell<u64>,
-    resolvers: RefCell<HashMap<u64, Resolver<Vec<SocketAddr>>>>,
+    waiting: RefCell<HashMap<u64, Resolver<Vec<SocketAddr>>>>,
 }
 
-thread_local! {
-    static WAITING: Waiting = Waiting::default();
+impl LookUps {
+    fn add(&self, resolver: Resolver<Vec<SocketAddr>>, key: u64) {
+        self.waiting.borrow_mut().insert(key, resolver);
+    }
+
+    fn remove(&self, key: u64) -> Option<Resolver<Vec<SocketAddr>>> {
+        self.waiting.borrow_mut().remove(&key)
+    }
+
+    /// The reactor is being closed: nobody will bring the answers.
+    pub(super) fn forget_all(&self) {
+        let gone = self.waiting.take();
+        drop(gone);
+    }
 }
 
 impl Reactor {
@@ -72,18 +85,27 @@ impl Reactor {
         if let Ok(ip) = host.parse() {
             return Deferred::succeed(vec![SocketAddr::new(ip, port)]);
         }
-        let key = WAITING.with(|waiting| waiting.next.replace(waiting.next.get() + 1));
-        let (deferred, resolver) = Deferred::with_canceller(move |_| forget(key));
-        WAITING.with(|waiting| waiting.resolvers.borrow_mut().insert(key, resolver));
+        let look_ups = &self.0.look_ups;
+        let key = look_ups.next.replace(look_ups.next.get() + 1);
+        let core = Rc::downgrade(&self.0);
+        let (deferred, resolver) = Deferred::with_canceller(move |_| {
+            let gone = core.upgrade().and_then(|core| core.look_ups.remove(key));
+            drop(gone);
+        });
+        look_ups.add(resolver, key);
         let remote = self.remote();
         let reply = Box::new(move |found| {
-            // a closed reactor has no use for the answer
-            remote.call_from_thread(move || arrived(key, found));
+            // a closed reactor has no use for the answer; an open one runs this call in its own turn
+            remote.call_from_thread(move || {
+                if let Some(reactor) = Self::current() {
+                    reactor.arrived(key, found);
+                }
+            });
         });
         let question = Question { host: host.to_owned(), port, reply };
         let asked = pool().and_then(|pool| pool.try_send(question).map_err(|_| io::Error::other("too many names are being looked up")));
         if let Err(error) = asked {
-            arrived(key, Err(error));
+            self.arrived(key, Err(error));
         }
         let host = host.to_owned();
         deferred.add_timeout(TIME_LIMIT, self).add_both(move |found| match found {
@@ -95,16 +117,11 @@ impl Reactor {
             found => found,
         })
     }
-}
 
-fn forget(key: u64) {
-    let gone = WAITING.with(|waiting| waiting.resolvers.borrow_mut().remove(&key));
-    drop(gone);
-}
-
-fn arrived(key: u64, found: io::Result<Vec<SocketAddr>>) {
-    let resolver = WAITING.with(|waiting| waiting.resolvers.borrow_mut().remove(&key));
-    if let Some(resolver) = resolver {
-        resolver.resolve(found.map_err(Failure::from));
+    fn arrived(&self, key: u64, found: io::Result<Vec<SocketAddr>>) {
+        if let Some(resolver) = self.0.look_ups.remove(key) {
+            // user code
+            resolver.resolve(found.map_err(Failure::from));
+        }
     }
 }

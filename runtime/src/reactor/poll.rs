@@ -11,7 +11,7 @@
 use super::{backend::Event, handle::Core, source::Readiness};
 use crate::{
     failure::Frame,
-    report::{guarded, report},
+    report::{drop_guarded, guarded, report},
 };
 use std::{panic::Location, rc::Rc, time::Duration};
 
@@ -37,7 +37,8 @@ impl Core {
     /// Runs one turn that waits for at most `limit`.
     pub(crate) fn turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
         self.calls_from_threads();
-        self.timers.set_now(self.backend.now());
+        // one time for all calls of a turn
+        self.timers.now();
         let mark = self.timers.mark();
         while self.timers.run_due(mark) {}
         self.put_off(desk);
@@ -48,6 +49,10 @@ impl Core {
 
     fn calls_from_threads(&self) {
         for call in self.inbox.take() {
+            if self.is_closed() {
+                drop_guarded(call);
+                continue;
+            }
             // user code
             if let Err(failure) = guarded(|| Frame::new("call_from_thread", Location::caller()), call) {
                 report(failure, "a call from another thread");

@@ -48,6 +48,10 @@ impl Inbox {
 }
 
 impl Door for Inbox {
+    fn is_open(&self) -> bool {
+        self.calls().is_some()
+    }
+
     fn hand_in(&self, work: Work) -> bool {
         {
             let mut calls = self.calls();

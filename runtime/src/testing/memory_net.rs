@@ -316,6 +316,6 @@ impl Drop for MemoryWire {
         // nobody reads what the other side sends from now on
         self.incoming.ended.set(true);
         self.outgoing.ended.set(true);
-        self.tell(self.outgoing.reader.get(), Readiness::TO_THE_END);
+        self.tell(self.outgoing.reader.get(), Readiness::new(true, true, true));
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn open(core: &Rc<Core>, mut accept: Box<dyn Accept>, acceptor: Rc<dy
         host,
         back_off: Cell::new(Duration::ZERO),
     });
-    core.sources.borrow_mut()[slot] = listening.clone();
+    core.fill(slot, listening.clone());
     tracing::info!("listening on {}", listening.host);
     listening.acceptor.start();
     Ok(Port(listening))
@@ -117,15 +117,14 @@ impl Listening {
         let host = (!self.is_any_interface()).then(|| self.host.clone());
         let stream = WireStream::new(wire, slot, core, peer, host);
         match self.acceptor.accept(stream.clone(), &stream.peer(), None) {
-            Ok(live) => {
-                core.sources.borrow_mut()[slot] = live.clone();
-                live.made();
-            }
+            Ok(live) if core.fill(slot, live.clone()) => live.made(),
+            // the factory has closed the reactor
+            Ok(live) => live.closed(),
             Err(failure) => {
                 if !failure.check::<NoProtocol>() {
                     report(failure, format!("build_protocol for {} on {}", stream.peer(), self.host));
                 }
-                stream.die();
+                stream.die(None);
             }
         }
     }

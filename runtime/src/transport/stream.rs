@@ -54,6 +54,8 @@ pub(super) const TOLD: u16 = 1 << 7;
 const HELD: u16 = 1 << 8;
 /// A call of the wrong framing has been reported.
 const MISUSED: u16 = 1 << 9;
+/// A handler or a caller has given the reason of the end.
+const REASONED: u16 = 1 << 10;
 /// What keeps a read from being the plain case.
 const UNUSUAL: u16 = QUEUED | PAUSED | CLOSING | DISCARDING | ENDED | HELD;
 
@@ -119,7 +121,7 @@ impl WireStream {
         }
     }
 
-    pub(super) fn look_again(&self, readiness: Readiness) {
+    pub(super) fn put_off(&self, readiness: Readiness) {
         if let Some(core) = self.core.upgrade() {
             core.look_again(self.slot.get(), readiness);
         }
@@ -144,7 +146,7 @@ impl WireStream {
     pub(super) fn end_later(&self, reason: impl FnOnce() -> Failure) {
         if !self.has(ENDED) {
             self.end(reason);
-            self.look_again(Readiness::AGAIN);
+            self.put_off(Readiness::AGAIN);
         }
     }
 
@@ -213,7 +215,7 @@ impl WireStream {
                 }
             }
             if left == 0 {
-                return self.look_again(readiness);
+                return self.put_off(readiness);
             }
             given = self.read(buffer);
         }
@@ -288,9 +290,12 @@ impl Stream for WireStream {
 
     fn close(&self, reason: Option<Failure>) {
         if let Some(reason) = reason
-            && !self.has(TOLD)
+            && !self.has(TOLD | REASONED)
         {
-            *self.reason.borrow_mut() = Some(reason);
+            // the first one counts; over that of an abort too, which says less
+            self.set(REASONED);
+            let old = self.reason.replace(Some(reason));
+            drop(old);
         }
         if self.has(OPEN) {
             self.clear(OPEN);
@@ -305,7 +310,6 @@ impl Stream for WireStream {
         if !self.has(ENDED) {
             // nothing more can be done where the socket refuses: it is closed all the same
             let _ = self.with_wire(|wire| wire.reset_on_drop());
-            self.reason.take();
             self.end_later(|| reason.unwrap_or_else(|| ConnectionAborted::new().into()));
         }
     }
@@ -323,7 +327,7 @@ impl Stream for WireStream {
         }
         self.clear(HELD);
         if self.is_reading() {
-            self.look_again(Readiness::TO_THE_END);
+            self.put_off(Readiness::TO_THE_END);
         }
     }
 
@@ -331,13 +335,23 @@ impl Stream for WireStream {
         if self.has(PAUSED) {
             self.clear(PAUSED);
             if self.is_reading() {
-                self.look_again(Readiness::TO_THE_END);
+                self.put_off(Readiness::TO_THE_END);
             }
         }
     }
 
     fn is_open(&self) -> bool {
         self.has(OPEN)
+    }
+
+    fn is_held(&self) -> bool {
+        self.flags.get() & (OPEN | HELD | PAUSED) == OPEN | HELD
+    }
+
+    fn look_again(&self) {
+        if self.is_reading() {
+            self.put_off(Readiness::TO_THE_END);
+        }
     }
 
     #[inline]
@@ -399,10 +413,10 @@ impl Stream for WireStream {
         if self.has(TOLD) { self.reason.borrow().clone() } else { None }
     }
 
-    fn die(&self) {
+    fn die(&self, reason: Option<Failure>) {
         // the addresses still answer afterwards
         self.host();
-        self.end(|| ConnectionDone::new().into());
+        self.end(|| reason.unwrap_or_else(|| ConnectionDone::new().into()));
         self.set(TOLD);
         let wire = self.wire.take();
         drop(wire);

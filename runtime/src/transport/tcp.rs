@@ -153,7 +153,11 @@ pub(crate) fn connect(reactor: &Reactor, to: SocketAddr, acceptor: Rc<dyn Accept
     if core.is_closed() {
         return Deferred::fail(ReactorClosed::new());
     }
+    // user code
     acceptor.start();
+    if core.is_closed() {
+        return Deferred::fail(ReactorClosed::new());
+    }
     let attempt: Rc<RefCell<Weak<Connecting>>> = Rc::default();
     let cancelled = attempt.clone();
     let (deferred, resolver) = Deferred::with_canceller(move |cancelling| {
@@ -246,13 +250,24 @@ impl Connecting {
             }
         });
         let result = match self.acceptor.accept(stream.clone(), &self.to, Some(lost)) {
-            Ok(live) => {
-                core.sources.borrow_mut()[slot] = live.clone();
+            // the attempt was cancelled while its protocol was being built
+            Ok(_) if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) => {
+                stream.die(None);
+                self.stop_factory();
+                return;
+            }
+            Ok(live) if core.fill(slot, live.clone()) => {
                 live.made();
+                // what came with the connect event has had no reader yet
+                core.look_again(slot, Readiness::TO_THE_END);
                 stream.failure().map_or(Ok(()), Err)
             }
+            Ok(live) => {
+                live.closed();
+                Err(ReactorClosed::new().into())
+            }
             Err(failure) => {
-                stream.die();
+                stream.die(None);
                 self.stop_factory();
                 Err(failure)
             }
@@ -261,6 +276,15 @@ impl Connecting {
             // user code
             resolver.resolve(result);
         }
+    }
+}
+
+impl Connecting {
+    /// Keeps the resolver for later and says whether nobody wants it any more.
+    fn put_back(&self, resolver: Resolver<()>) -> bool {
+        let unwanted = !resolver.is_wanted();
+        self.resolver.set(Some(resolver));
+        unwanted
     }
 }
 
