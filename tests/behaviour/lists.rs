@@ -175,5 +175,5 @@ fn c_030_cancelling_a_race_cancels_each_member_once_and_fails_it_with_their_fail
     result.cancel();
     assert_eq!(log.take(), ["one", "two"]);
     let failure = now(result).unwrap_err();
-    assert!(failure.downcast_ref::<FailureGroup>().unwrap().failures().iter().all(|failure| failure.check::<CancelledError>()));
+    assert!(failure.downcast_ref::<FailureGroup>().unwrap().failures().iter().all(twistor::failure::Failure::check::<CancelledError>));
 }

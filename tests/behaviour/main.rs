@@ -15,7 +15,7 @@ mod lines;
 mod lists;
 mod protocols;
 mod reactor;
-mod review;
+mod regression;
 mod support;
 mod tcp;
 mod timeout;

@@ -1,7 +1,7 @@
 //! Deferred: an eventual result, and the functions that are put behind it.
 use super::{
     chain::{Outcome, Source, Upstream, cancel_from, cancelled_at, ends_here},
-    then::{Callback, OnBoth, OnEither, OnFailure, OnValue, Then, call, for_value},
+    then::{Callback, OnBoth, OnEither, OnFailure, OnValue, Seen, Then, call, for_value},
 };
 use crate::{
     error::CancelledError,
@@ -79,14 +79,14 @@ impl<T: 'static> Deferred<T> {
     #[doc(alias = "addErrback")]
     #[track_caller]
     pub fn add_errback<R: IntoDeferred<Value = T>>(self, f: impl FnOnce(Failure) -> R + 'static) -> Self {
-        self.link(OnFailure(f), Location::caller())
+        self.link(Seen(OnFailure(f)), Location::caller())
     }
 
     /// Puts `f` behind whatever comes.
     #[doc(alias = "addBoth")]
     #[track_caller]
     pub fn add_both<R: IntoDeferred>(self, f: impl FnOnce(Result<T, Failure>) -> R + 'static) -> Deferred<R::Value> {
-        self.link(OnBoth(f), Location::caller())
+        self.link(Seen(OnBoth(f)), Location::caller())
     }
 
     /// Puts `callback` behind the value and `errback` behind the failure: one of the two runs. A failure of `callback` does not reach
@@ -102,7 +102,7 @@ impl<T: 'static> Deferred<T> {
         R: IntoDeferred,
         S: IntoDeferred<Value = R::Value>,
     {
-        self.link(OnEither(callback, errback), Location::caller())
+        self.link(Seen(OnEither(callback, errback)), Location::caller())
     }
 
     /// Puts a function behind the value that cannot fail and gives a plain value.

@@ -137,6 +137,7 @@ fn empty<T>(members: &[Deferred<T>]) -> Store<T> {
     members.iter().map(|_| None).collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the other modes of a list can fail")]
 fn all_results<T>(store: Store<T>) -> Outcome<Vec<Outcome<T>>> {
     Ok(store.into_iter().flatten().collect())
 }

@@ -10,6 +10,7 @@ use crate::{
     report::{drop_guarded, guarded, report},
 };
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     fmt,
     panic::Location,
@@ -82,7 +83,7 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
         } else {
             drop_guarded(outcome);
         }
-        drop_guarded(canceller);
+        drop_canceller(canceller);
     }
 }
 
@@ -216,7 +217,39 @@ impl<T: 'static> Resolver<T> {
     }
 }
 
+/// How deep drops of cancellers nest; deeper ones are queued and done by the outermost.
+const MAX_DROPS: u32 = 64;
+
+/// Drops a canceller. It may hold the Resolver of another Deferred with a canceller, and so on: that must not recurse without end.
+fn drop_canceller<C: 'static>(canceller: Option<C>) {
+    if canceller.is_none() || !std::mem::needs_drop::<C>() {
+        return;
+    }
+    let depth = DROPS.get();
+    if depth >= MAX_DROPS {
+        let mut canceller = canceller;
+        let queued = LATE_DROPS.try_with(|late| late.borrow_mut().push(Box::new(canceller.take())));
+        if queued.is_err() {
+            drop_guarded(canceller);
+        }
+        return;
+    }
+    DROPS.set(depth + 1);
+    drop_guarded(canceller);
+    DROPS.set(depth);
+    if depth > 0 {
+        return;
+    }
+    while let Some(next) = LATE_DROPS.try_with(|late| late.borrow_mut().pop()).ok().flatten() {
+        DROPS.set(1);
+        drop_guarded(next);
+        DROPS.set(0);
+    }
+}
+
 thread_local! {
+    static DROPS: Cell<u32> = const { Cell::new(0) };
+    static LATE_DROPS: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
     /// Why a connection was lost, while what it held is dropped.
     static LOSS: RefCell<Option<Failure>> = const { RefCell::new(None) };
 }

@@ -36,6 +36,29 @@ pub(crate) struct OnValue<F>(pub(crate) F);
 pub(crate) struct OnFailure<F>(pub(crate) F);
 /// One function for both.
 pub(crate) struct OnBoth<F>(pub(crate) F);
+/// A function that sees failures: one that comes out as it went in has passed it, and gets its frame.
+pub(crate) struct Seen<C>(pub(crate) C);
+
+impl<T, U, C: Callback<T, U>> Callback<T, U> for Seen<C> {
+    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
+        let Err(failure) = &outcome else { return self.0.call(outcome, made) };
+        let went_in = failure.clone();
+        match self.0.call(outcome, made).settle() {
+            State::Ready(Err(failure)) if failure.is_same(&went_in) => {
+                // alone again, so that the frame is added without a copy
+                drop(went_in);
+                Deferred::ready(Err(failure.passing(C::frame(made))), made)
+            }
+            State::Ready(outcome) => Deferred::ready(outcome, made),
+            State::Pending(source) => Deferred::pending(source),
+        }
+    }
+
+    fn frame(made: &'static Location<'static>) -> Frame {
+        C::frame(made)
+    }
+}
+
 /// A function for each.
 pub(crate) struct OnEither<F, G>(pub(crate) F, pub(crate) G);
 

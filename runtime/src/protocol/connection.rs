@@ -269,6 +269,10 @@ impl<P: Protocol> Handle<P> {
         if self.0.queued.get() {
             self.drain_all();
         }
+        if P::Framing::BUFFERS && self.0.leftover.get() {
+            // what was just done may have resumed the delivery
+            self.parse();
+        }
     }
 
     #[inline(never)]
