@@ -107,7 +107,7 @@ impl<P: Protocol> Source for Connection<P> {
         match stream.read_first(readiness, buffer) {
             // a short read leaves nothing behind, and the end can only come from a later look
             Some(Ok(read)) if read > 0 && read < buffer.len() => {
-                this.data(buffer.get(..read).unwrap_or_default());
+                this.deliver(buffer.get(..read).unwrap_or_default());
             }
             first => this.pump(first, readiness, buffer),
         }
@@ -124,13 +124,20 @@ impl<P: Protocol> Source for Connection<P> {
 }
 
 impl<P: Protocol> Receiver for Handle<P> {
-    #[inline]
     fn data(&self, data: &[u8]) {
+        self.deliver(data);
+    }
+}
+
+impl<P: Protocol> Handle<P> {
+    /// Gives what has arrived to the protocol: as it is without a framing, else message by message.
+    #[expect(clippy::inline_always, reason = "the way of every byte: 10 of 250 instructions a message, counted")]
+    #[inline(always)]
+    fn deliver(&self, data: &[u8]) {
         if P::Framing::BUFFERS {
             return self.arrived(data);
         }
-        let decoded = self.decode(Input::new(data, false));
-        match decoded {
+        match self.decode(Input::new(data, false)) {
             Ok(Some((message, _))) => {
                 // user code
                 self.guarded("message_received", || P::__message_received(self, message));
@@ -140,9 +147,7 @@ impl<P: Protocol> Receiver for Handle<P> {
             Err(failure) => self.broken(failure),
         }
     }
-}
 
-impl<P: Protocol> Handle<P> {
     #[inline(never)]
     fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
         let Some(stream) = &self.0.transport.0 else { return };
