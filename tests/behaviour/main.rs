@@ -5,6 +5,7 @@ mod cancelling;
 mod clock;
 mod conformance;
 mod consumers;
+mod coordination;
 mod coroutine;
 mod deferred;
 mod endpoints;

@@ -1,0 +1,152 @@
+//! `DeferredQueue`: items for those who wait for them.
+use super::{deferred::Deferred, resolver::Resolver};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    error::Error,
+    fmt,
+    panic::Location,
+    rc::Rc,
+};
+
+/// The queue is full: it gives the item back.
+pub struct QueueOverflow<T>(pub T);
+
+/// As many wait for an item already as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueUnderflow;
+
+impl<T> fmt::Debug for QueueOverflow<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QueueOverflow")
+    }
+}
+
+impl<T> fmt::Display for QueueOverflow<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("The queue is full.")
+    }
+}
+
+impl<T> Error for QueueOverflow<T> {}
+
+impl fmt::Display for QueueUnderflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("As many wait for an item of the queue as may.")
+    }
+}
+
+impl Error for QueueUnderflow {}
+
+/// A queue whose items are waited for with Deferreds, first in, first out.
+///
+/// ```
+/// use twistor::defer::DeferredQueue;
+///
+/// let queue = DeferredQueue::new();
+/// queue.get()?.map(|item: &str| println!("{item}")).detach();
+/// queue.put("hello").unwrap();                     // prints before it returns
+/// # Ok::<(), twistor::failure::Failure>(())
+/// ```
+pub struct DeferredQueue<T: 'static>(Rc<Items<T>>);
+
+struct Items<T: 'static> {
+    stored: RefCell<VecDeque<T>>,
+    /// Who waits, in the order in which they asked. A cancelled one is taken out.
+    waiting: RefCell<BTreeMap<u64, Resolver<T>>>,
+    next: Cell<u64>,
+    size: Option<usize>,
+    backlog: Option<usize>,
+}
+
+impl<T: 'static> DeferredQueue<T> {
+    /// A queue without limits.
+    pub fn new() -> Self {
+        Self::with_limits(None, None)
+    }
+
+    /// A queue that stores at most `size` items, and lets at most `backlog` wait for one. `None` is no limit.
+    pub fn with_limits(size: Option<usize>, backlog: Option<usize>) -> Self {
+        Self(Rc::new(Items { stored: RefCell::default(), waiting: RefCell::default(), next: Cell::new(0), size, backlog }))
+    }
+
+    /// Gives `item` to the first who waits, inside this call, or stores it.
+    ///
+    /// # Errors
+    /// [`QueueOverflow`] with the item, if nobody waits and the queue is full.
+    pub fn put(&self, item: T) -> Result<(), QueueOverflow<T>> {
+        let next = self.0.waiting.borrow_mut().pop_first();
+        if let Some((_, waiting)) = next {
+            // user code
+            waiting.callback(item);
+            return Ok(());
+        }
+        let mut stored = self.0.stored.borrow_mut();
+        if self.0.size.is_some_and(|size| stored.len() >= size) {
+            return Err(QueueOverflow(item));
+        }
+        stored.push_back(item);
+        Ok(())
+    }
+
+    /// The next item, when there is one.
+    ///
+    /// # Errors
+    /// [`QueueUnderflow`], at once, if as many wait as may.
+    ///
+    /// # Cancellation
+    /// Takes the one who waits out of the line: the next item goes to the one behind it.
+    #[track_caller]
+    pub fn get(&self) -> Result<Deferred<T>, QueueUnderflow> {
+        let item = self.0.stored.borrow_mut().pop_front();
+        if let Some(item) = item {
+            return Ok(Deferred::ready(Ok(item), Location::caller()));
+        }
+        if self.0.backlog.is_some_and(|backlog| self.0.waiting.borrow().len() >= backlog) {
+            return Err(QueueUnderflow);
+        }
+        let key = self.0.next.replace(self.0.next.get() + 1);
+        let weak = Rc::downgrade(&self.0);
+        let (item, resolver) = Deferred::with_canceller(move |_| {
+            let gone = weak.upgrade().and_then(|items| items.waiting.borrow_mut().remove(&key));
+            drop(gone);
+        });
+        self.0.waiting.borrow_mut().insert(key, resolver);
+        Ok(item)
+    }
+
+    /// How many items are stored.
+    #[doc(alias = "pending")]
+    pub fn len(&self) -> usize {
+        self.0.stored.borrow().len()
+    }
+
+    /// Whether no item is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many wait for an item.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.borrow().len()
+    }
+}
+
+impl<T: 'static> Default for DeferredQueue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> Clone for DeferredQueue<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: 'static> fmt::Debug for DeferredQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<DeferredQueue, {} stored, {} waiting>", self.len(), self.waiting())
+    }
+}
