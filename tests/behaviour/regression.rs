@@ -167,66 +167,41 @@ fn connection_lost_as_a_ready_coroutine_and_cancel_on_loss() {
     assert_eq!(log.take(), ["true"]);
 }
 
-#[test]
-fn cancel_on_loss_of_a_message_handler() {
-    #[protocol]
-    struct Both {
-        log: Log,
+#[protocol]
+struct Waiting {
+    log: Log,
+}
+
+#[protocol]
+impl Waiting {
+    #[inline_callbacks]
+    #[cancel_on_loss]
+    fn data_received(this: Handle<Self>) -> Deferred<()> {
+        let log = yield_!(this.with(|waiting| waiting.log.clone()))?;
+        log.add("begun");
+        let (never, _keep) = Deferred::<()>::new();
+        let result = yield_!(never);
+        log.add(result.unwrap_err().check::<CancelledError>());
+        return_value!(())
     }
-    #[protocol]
-    impl Both {
-        #[inline_callbacks]
-        #[cancel_on_loss]
-        fn data_received(this: Handle<Self>, _data: Vec<u8>) -> Deferred<()> {
-            let log = yield_!(this.with(|both| both.log.clone()))?;
-            log.add("begun");
-            let (never, _keep) = Deferred::<()>::new();
-            let result = yield_!(never);
-            log.add(result.unwrap_err().check::<CancelledError>());
-            return_value!(())
-        }
-    }
-    let memory = MemoryReactor::new();
-    let log = Log::new();
-    let noted = log.clone();
-    let client = connect(&memory, move |_: &Address| Both { log: noted.clone() });
-    client.write(b"x");
-    memory.settle();
-    client.lose_connection();
-    memory.settle();
-    memory.advance(Duration::from_secs(3600));
-    assert_eq!(log.take(), ["begun", "true"]);
 }
 
 #[test]
-fn abort_of_peer_and_cancel_on_loss_of_a_message_handler() {
-    #[protocol]
-    struct Both {
-        log: Log,
-    }
-    #[protocol]
-    impl Both {
-        #[inline_callbacks]
-        #[cancel_on_loss]
-        fn data_received(this: Handle<Self>, _data: Vec<u8>) -> Deferred<()> {
-            let log = yield_!(this.with(|both| both.log.clone()))?;
-            log.add("begun");
-            let (never, _keep) = Deferred::<()>::new();
-            let result = yield_!(never);
-            log.add(result.unwrap_err().check::<CancelledError>());
-            return_value!(())
+fn cancel_on_loss_reaches_a_message_handler_that_holds_the_input_back() {
+    for abort in [false, true] {
+        let (memory, log) = (MemoryReactor::new(), Log::new());
+        let noted = log.clone();
+        let client = connect(&memory, move |_: &Address| Waiting { log: noted.clone() });
+        client.write(b"x");
+        memory.settle();
+        if abort {
+            client.abort_connection();
+        } else {
+            client.lose_connection();
         }
+        memory.advance(Duration::from_secs(3600));
+        assert_eq!(log.take(), ["begun", "true"]);
     }
-    let memory = MemoryReactor::new();
-    let log = Log::new();
-    let noted = log.clone();
-    let client = connect(&memory, move |_: &Address| Both { log: noted.clone() });
-    client.write(b"x");
-    memory.settle();
-    client.abort_connection();
-    memory.settle();
-    memory.advance(Duration::from_secs(3600));
-    assert_eq!(log.take(), ["begun", "true"]);
 }
 
 #[test]

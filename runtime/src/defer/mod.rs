@@ -32,6 +32,7 @@ mod semaphore;
 mod shared;
 mod then;
 mod timeout;
+mod waiting;
 
 pub use call::{execute, log_error, maybe_deferred};
 pub use deferred::{CancelHandle, Deferred, IntoDeferred};

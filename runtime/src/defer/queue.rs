@@ -1,13 +1,6 @@
 //! `DeferredQueue`: items for those who wait for them.
-use super::{deferred::Deferred, resolver::Resolver};
-use std::{
-    cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
-    error::Error,
-    fmt,
-    panic::Location,
-    rc::Rc,
-};
+use super::{deferred::Deferred, waiting::Waiting};
+use std::{cell::RefCell, collections::VecDeque, error::Error, fmt, panic::Location, rc::Rc};
 
 /// The queue is full: it gives the item back.
 pub struct QueueOverflow<T>(pub T);
@@ -53,9 +46,7 @@ pub struct DeferredQueue<T: 'static>(Rc<Items<T>>);
 
 struct Items<T: 'static> {
     stored: RefCell<VecDeque<T>>,
-    /// Who waits, in the order in which they asked. A cancelled one is taken out.
-    waiting: RefCell<BTreeMap<u64, Resolver<T>>>,
-    next: Cell<u64>,
+    waiting: Rc<Waiting<T>>,
     size: Option<usize>,
     backlog: Option<usize>,
 }
@@ -68,7 +59,7 @@ impl<T: 'static> DeferredQueue<T> {
 
     /// A queue that stores at most `size` items, and lets at most `backlog` wait for one. `None` is no limit.
     pub fn with_limits(size: Option<usize>, backlog: Option<usize>) -> Self {
-        Self(Rc::new(Items { stored: RefCell::default(), waiting: RefCell::default(), next: Cell::new(0), size, backlog }))
+        Self(Rc::new(Items { stored: RefCell::default(), waiting: Waiting::new(), size, backlog }))
     }
 
     /// Gives `item` to the first who waits, inside this call, or stores it.
@@ -76,8 +67,7 @@ impl<T: 'static> DeferredQueue<T> {
     /// # Errors
     /// [`QueueOverflow`] with the item, if nobody waits and the queue is full.
     pub fn put(&self, item: T) -> Result<(), QueueOverflow<T>> {
-        let next = self.0.waiting.borrow_mut().pop_first();
-        if let Some((_, waiting)) = next {
+        if let Some(waiting) = self.0.waiting.first() {
             // user code
             waiting.callback(item);
             return Ok(());
@@ -103,17 +93,10 @@ impl<T: 'static> DeferredQueue<T> {
         if let Some(item) = item {
             return Ok(Deferred::ready(Ok(item), Location::caller()));
         }
-        if self.0.backlog.is_some_and(|backlog| self.0.waiting.borrow().len() >= backlog) {
+        if self.0.backlog.is_some_and(|backlog| self.0.waiting.len() >= backlog) {
             return Err(QueueUnderflow);
         }
-        let key = self.0.next.replace(self.0.next.get() + 1);
-        let weak = Rc::downgrade(&self.0);
-        let (item, resolver) = Deferred::with_canceller(move |_| {
-            let gone = weak.upgrade().and_then(|items| items.waiting.borrow_mut().remove(&key));
-            drop(gone);
-        });
-        self.0.waiting.borrow_mut().insert(key, resolver);
-        Ok(item)
+        Ok(self.0.waiting.wait())
     }
 
     /// How many items are stored.
@@ -129,7 +112,7 @@ impl<T: 'static> DeferredQueue<T> {
 
     /// How many wait for an item.
     pub fn waiting(&self) -> usize {
-        self.0.waiting.borrow().len()
+        self.0.waiting.len()
     }
 }
 

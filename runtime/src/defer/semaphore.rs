@@ -1,29 +1,21 @@
 //! `DeferredSemaphore` and `DeferredLock`: one after the other, in the order in which they asked.
 use super::{
     deferred::{Deferred, IntoDeferred},
-    resolver::Resolver,
+    waiting::Waiting,
 };
 use crate::{error::ValueError, failure::Failure};
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    fmt,
-    panic::Location,
-    rc::Rc,
-};
+use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 
 /// What a lock and a semaphore are made of.
 struct Tokens {
     free: Cell<usize>,
     limit: usize,
-    /// Who waits, in the order in which they asked. A cancelled one is taken out.
-    waiting: RefCell<BTreeMap<u64, Resolver<Token>>>,
-    next: Cell<u64>,
+    waiting: Rc<Waiting<Token>>,
 }
 
 impl Tokens {
     fn new(limit: usize) -> Rc<Self> {
-        Rc::new(Self { free: Cell::new(limit), limit, waiting: RefCell::default(), next: Cell::new(0) })
+        Rc::new(Self { free: Cell::new(limit), limit, waiting: Waiting::new() })
     }
 
     #[track_caller]
@@ -32,22 +24,14 @@ impl Tokens {
             self.free.set(self.free.get() - 1);
             return Deferred::ready(Ok(Token(Some(self.clone()))), Location::caller());
         }
-        let key = self.next.replace(self.next.get() + 1);
-        let weak = Rc::downgrade(self);
-        let (turn, resolver) = Deferred::with_canceller(move |_| {
-            let gone = weak.upgrade().and_then(|tokens| tokens.waiting.borrow_mut().remove(&key));
-            drop(gone);
-        });
-        self.waiting.borrow_mut().insert(key, resolver);
-        turn
+        self.waiting.wait()
     }
 
     /// Hands a token to the next who waits, inside this call, or frees it.
     fn release(self: Rc<Self>) {
-        let next = self.waiting.borrow_mut().pop_first();
-        match next {
+        match self.waiting.first() {
             // user code
-            Some((_, waiting)) => waiting.callback(Token(Some(self))),
+            Some(waiting) => waiting.callback(Token(Some(self))),
             None => self.free.set(self.free.get() + 1),
         }
     }
@@ -144,7 +128,7 @@ impl DeferredSemaphore {
 
 impl fmt::Debug for DeferredSemaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<DeferredSemaphore, {} of {} free, {} waiting>", self.free(), self.limit(), self.0.waiting.borrow().len())
+        write!(f, "<DeferredSemaphore, {} of {} free, {} waiting>", self.free(), self.limit(), self.0.waiting.len())
     }
 }
 
@@ -197,6 +181,6 @@ impl Default for DeferredLock {
 impl fmt::Debug for DeferredLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_locked() { "held" } else { "free" };
-        write!(f, "<DeferredLock, {state}, {} waiting>", self.0.waiting.borrow().len())
+        write!(f, "<DeferredLock, {state}, {} waiting>", self.0.waiting.len())
     }
 }
