@@ -105,11 +105,16 @@ impl Failure {
     /// A failure that holds `error`; the first frame of its trail is the caller's line.
     #[track_caller]
     pub fn new<E: Error + Send + Sync + 'static>(error: E) -> Self {
+        Self::at(error, Frame::new(current_function(), Location::caller()))
+    }
+
+    /// A failure that holds `error`, made at `frame`.
+    pub(crate) fn at<E: Error + Send + Sync + 'static>(error: E, frame: Frame) -> Self {
         Self(Arc::new(Inner {
             error: Arc::new(error),
             type_id: TypeId::of::<E>(),
             type_name: type_name::<E>(),
-            trail: vec![Frame::new(current_function(), Location::caller())],
+            trail: vec![frame],
             backtrace: wants_backtrace().then(|| Arc::new(Backtrace::force_capture())),
         }))
     }

@@ -100,7 +100,7 @@ pub(crate) fn guarded<R>(frame: impl FnOnce() -> Frame, run: impl FnOnce() -> R)
 
 #[cold]
 pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>, frame: Frame) -> Failure {
-    let failure = Failure::new(Panicked::new(&*payload)).passing(frame);
+    let failure = Failure::at(Panicked::new(&*payload), frame);
     drop_guarded(payload);
     failure
 }

@@ -36,7 +36,7 @@ where
     fn build_from(__factory: Rc<Room>) -> Self {
         Self {
             room: __factory,
-            transport: <::twistor::__private::Transport as ::core::default::Default>::default(),
+            transport: ::core::default::Default::default(),
             lives: 3,
             name: ::core::default::Default::default(),
         }

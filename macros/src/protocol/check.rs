@@ -10,6 +10,7 @@ use syn::{FnArg, ReceiverKind, Type, Visibility};
 pub(super) fn declaration(input: &Declaration, diag: &Diag) {
     one_each(input, diag);
     no_lifetimes(input, diag);
+    transports_are_filled(input, diag);
 }
 
 /// ```text
@@ -31,6 +32,25 @@ fn one_each(input: &Declaration, diag: &Diag) {
 fn no_lifetimes(input: &Declaration, diag: &Diag) {
     for lifetime in input.item.generics.lifetimes() {
         diag.at(lifetime, "a protocol lives as long as its connection, so it cannot borrow: own the value, or share it with `Rc`");
+    }
+}
+
+/// ```text
+/// struct A { transport: Transport }      #[transport] transport: u32
+/// ```
+fn transports_are_filled(input: &Declaration, diag: &Diag) {
+    for field in &input.fields {
+        let is_transport = type_name(&field.ty).is_some_and(|name| name == "Transport");
+        match field.role {
+            Role::Default if is_transport => {
+                diag.at(
+                    &field.ty,
+                    "nothing would ever fill this field: write `#[transport]`, or `#[init(Transport::default())]` if you fill it yourself",
+                );
+            }
+            Role::Transport if !is_transport => diag.at(&field.ty, "`#[transport]` goes on a field of type `Transport`"),
+            _ => {}
+        }
     }
 }
 

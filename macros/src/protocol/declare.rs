@@ -1,6 +1,9 @@
 //! The struct half as Rust.
 use super::model::{Declaration, Field, Framing, Role};
-use crate::spans::{local, ours};
+use crate::{
+    signature::type_name,
+    spans::{local, ours},
+};
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -26,7 +29,9 @@ fn declared(input: &Declaration) -> TokenStream {
     let (generics, arguments, clause) = input.item.generics.split_for_impl();
     let (framing, value) = framing(input, at);
     let transport = local("__transport", at);
-    let keep = input.fields.iter().filter(|field| matches!(field.role, Role::Transport)).map(|field| {
+    let is_transport =
+        |field: &&Field| matches!(field.role, Role::Transport) && type_name(&field.ty).is_some_and(|name| name == "Transport");
+    let keep = input.fields.iter().filter(is_transport).map(|field| {
         let member = &field.member;
         quote_spanned!(ours(field.ty.span())=> self.#member = ::core::clone::Clone::clone(#transport);)
     });
@@ -86,7 +91,7 @@ fn build_from(input: &Declaration) -> TokenStream {
     }
     let (generics, _, clause) = generics.split_for_impl();
     let fields = input.fields.iter().map(|field| {
-        let (member, value) = (&field.member, first_value(field, &factory, input));
+        let (member, value) = (&field.member, first_value(field, &factory));
         quote_spanned!(ours(field.ty.span())=> #member: #value,)
     });
     let unused = (!input.fields.iter().any(|field| matches!(field.role, Role::Factory))).then(|| quote_spanned!(span=> let _ = #factory;));
@@ -101,13 +106,13 @@ fn build_from(input: &Declaration) -> TokenStream {
     }
 }
 
-fn first_value(field: &Field, factory: &syn::Ident, input: &Declaration) -> TokenStream {
+fn first_value(field: &Field, factory: &syn::Ident) -> TokenStream {
     let span = ours(field.ty.span());
-    let private = input.root.private(field.ty.span());
     match &field.role {
-        Role::Default => quote_spanned!(span=> ::core::default::Default::default()),
+        Role::Default | Role::Transport => {
+            quote_spanned!(span=> ::core::default::Default::default())
+        }
         Role::Init(value) => quote!(#value),
-        Role::Transport => quote_spanned!(span=> <#private::Transport as ::core::default::Default>::default()),
         Role::Factory => quote!(#factory),
     }
 }

@@ -285,7 +285,7 @@ impl<T, U: 'static, E: Into<Failure>, F: FnOnce(T) -> Result<U, E> + 'static> Ca
 #[diagnostic::on_unimplemented(
     message = "a callback cannot return `{Self}`",
     label = "the function given here returns `{Self}`",
-    note = "for a plain value use `.map(..)` or return `Ok(..)`; for a `Result` with another error use `.and_then(..)`"
+    note = "for a plain value use `.map(..)` or return `Ok(..)`, and on a `Handle` use `.with(..)`; for a `Result` with another error use `.and_then(..)`"
 )]
 pub trait IntoDeferred {
     /// The value that comes when it has fired.

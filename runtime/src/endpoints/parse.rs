@@ -188,7 +188,7 @@ impl<'a> Description<'a> {
                 }
             };
             if seen.contains(&name) {
-                return Err(invalid(self.text, word.at, format!("`{name}` is given twice")).into());
+                return Err(invalid(self.text, word.at, format!("`{name}` is given twice (a `:` inside a value is written `\\:`)")).into());
             }
             seen.push(name.clone());
             word.name = Some(name);

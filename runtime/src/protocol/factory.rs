@@ -73,7 +73,7 @@ impl<P: Protocol, F: Fn(&Address) -> P + 'static> Factory for F {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a factory",
     label = "a factory is wanted here",
-    note = "for a protocol use `{Self}::factory()`; for a struct of your own `#[derive(Factory)]`"
+    note = "give it a factory, or an `Rc` of one: for a protocol `YourProtocol::factory()`, for a struct of your own `#[derive(Factory)]`"
 )]
 pub trait IntoFactory {
     /// The factory.
@@ -104,8 +104,8 @@ impl<F: Factory> IntoFactory for Rc<F> {
 /// How a protocol is made from its factory. `#[protocol]` on the struct writes it: `F` is the type of the `#[factory]` field, or any.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be built from `{F}`",
-    label = "its `#[factory]` field has another type",
-    note = "the field's type is `Rc` of the factory that builds it"
+    label = "its `#[factory]` field wants another factory",
+    note = "a protocol with a `#[factory]` field of type `Rc<YourFactory>` is built by that factory: listen with it, and not with `factory()`"
 )]
 pub trait BuildFrom<F>: Sized {
     /// A protocol with its fields at their first values.
