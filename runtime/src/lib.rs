@@ -106,8 +106,8 @@ macro_rules! return_value {
 ///
 /// let (two, resolver) = Deferred::new();
 /// let total = sum(Deferred::succeed(1), two);       // runs up to `two` and waits there
-/// total.map(|n| assert_eq!(n, 3)).detach();
 /// resolver.callback(2);                              // goes on inside the fire
+/// assert_eq!(total.take_result().unwrap().unwrap(), 3);
 /// ```
 ///
 /// The signature you write is the one that callers see. An `async fn` that returns `Result<T, E>` becomes a `fn` that returns
@@ -127,7 +127,7 @@ macro_rules! return_value {
 ///         return Ok(one + two)
 ///     })
 /// }
-/// # sum(Deferred::succeed(1), Deferred::succeed(2)).map(|n| assert_eq!(n, 3)).detach();
+/// # assert_eq!(sum(Deferred::succeed(1), Deferred::succeed(2)).take_result().unwrap().unwrap(), 3);
 /// ```
 ///
 /// # Options

@@ -11,8 +11,8 @@ use std::panic::Location;
 /// ```
 /// use twistor::{defer::{Deferred, maybe_deferred}, failure::Failure};
 ///
-/// maybe_deferred(|| Ok(1)).map(|n| assert_eq!(n, 1)).detach();
-/// maybe_deferred(|| Deferred::succeed(2)).map(|n| assert_eq!(n, 2)).detach();
+/// assert_eq!(maybe_deferred(|| Ok(1)).take_result().unwrap().unwrap(), 1);
+/// assert_eq!(maybe_deferred(|| Deferred::succeed(2)).take_result().unwrap().unwrap(), 2);
 /// maybe_deferred(|| -> Result<u32, Failure> { panic!("three") })
 ///     .add_errback(|failure| {
 ///         assert_eq!(failure.to_string(), "panicked: three");
@@ -35,7 +35,7 @@ pub fn maybe_deferred<R: IntoDeferred>(f: impl FnOnce() -> R) -> Deferred<R::Val
 ///
 /// ```
 /// use twistor::defer::execute;
-/// execute(|| "42".parse::<u32>()).map(|n| assert_eq!(n, 42)).detach();
+/// assert_eq!(execute(|| "42".parse::<u32>()).take_result().unwrap().unwrap(), 42);
 /// ```
 #[track_caller]
 pub fn execute<T: 'static, E: Into<Failure>>(f: impl FnOnce() -> Result<T, E>) -> Deferred<T> {
@@ -65,7 +65,7 @@ impl<T: 'static> Deferred<T> {
     ///
     /// ```
     /// # use twistor::defer::Deferred;
-    /// Deferred::succeed(5).tap(|result| println!("{result:?}")).map(|n| assert_eq!(n, 5)).detach();
+    /// assert_eq!(Deferred::succeed(5).tap(|result| println!("{result:?}")).take_result().unwrap().unwrap(), 5);
     /// ```
     #[track_caller]
     pub fn tap(self, f: impl FnOnce(Result<&T, &Failure>) + 'static) -> Self {

@@ -29,7 +29,7 @@ use std::{
 ///         println!("{failure}");
 ///         Ok(1)
 ///     });
-/// length.map(|n| assert_eq!(n, 42)).detach();
+/// assert_eq!(length.take_result().unwrap().unwrap(), 42);
 /// ```
 ///
 /// Dropping a Deferred stops nothing: callbacks already added run. A failure that reaches the end of a chain is reported where it is
@@ -109,7 +109,7 @@ impl<T: 'static> Deferred<T> {
     ///
     /// ```
     /// # use twistor::defer::Deferred;
-    /// Deferred::succeed(20).map(|n| n + 1).map(|n| assert_eq!(n, 21)).detach();
+    /// assert_eq!(Deferred::succeed(20).map(|n| n + 1).take_result().unwrap().unwrap(), 21);
     /// ```
     #[track_caller]
     pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + 'static) -> Deferred<U> {

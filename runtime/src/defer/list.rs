@@ -90,7 +90,7 @@ pub trait Gather {
 /// use twistor::defer::{Deferred, gather_results};
 ///
 /// let both = gather_results((Deferred::succeed(1), Deferred::succeed("two")));
-/// both.map(|(one, two)| assert_eq!((one, two), (1, "two"))).detach();
+/// assert_eq!(both.take_result().unwrap().unwrap(), (1, "two"));
 /// ```
 ///
 /// # Errors

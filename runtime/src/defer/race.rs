@@ -163,7 +163,7 @@ fn all_failed<T, Out>(store: Store<T>) -> Outcome<Out> {
 /// use twistor::defer::{Deferred, race};
 ///
 /// let (slow, _resolver) = Deferred::new();
-/// race([slow, Deferred::succeed("fast")]).map(|(index, value)| assert_eq!((index, value), (1, "fast"))).detach();
+/// assert_eq!(race([slow, Deferred::succeed("fast")]).take_result().unwrap().unwrap(), (1, "fast"));
 /// ```
 ///
 /// # Errors

@@ -389,7 +389,7 @@ impl<T: 'static> Deferred<T> {
     ///
     /// let (waiting, resolver) = Deferred::new();
     /// Deferred::succeed(7).chain(resolver);
-    /// waiting.map(|n| assert_eq!(n, 7)).detach();
+    /// assert_eq!(waiting.take_result().unwrap().unwrap(), 7);
     /// ```
     #[doc(alias = "chainDeferred")]
     #[track_caller]
@@ -426,7 +426,7 @@ impl<T: 'static> Deferred<T> {
     ///
     /// let (deferred, _resolver) = Deferred::<u32>::with_canceller(|cancelling| cancelling.callback(0));
     /// deferred.cancel();
-    /// deferred.map(|n| assert_eq!(n, 0)).detach();
+    /// assert_eq!(deferred.take_result().unwrap().unwrap(), 0);
     /// ```
     #[track_caller]
     pub fn with_canceller(canceller: impl FnOnce(Cancelling<T>) + 'static) -> (Self, Resolver<T>) {

@@ -124,8 +124,8 @@ impl<T: Clone + 'static> Deferred<T> {
     /// let shared = deferred.shared();
     /// let (one, two) = (shared.get(), shared.get());
     /// resolver.callback(5);
-    /// one.map(|n| assert_eq!(n, 5)).detach();
-    /// two.map(|n| assert_eq!(n, 5)).detach();
+    /// assert_eq!(one.take_result().unwrap().unwrap(), 5);
+    /// assert_eq!(two.take_result().unwrap().unwrap(), 5);
     /// ```
     #[track_caller]
     pub fn shared(self) -> Shared<T> {

@@ -11,7 +11,7 @@ impl<T: 'static> Deferred<T> {
     ///
     /// ```
     /// use twistor::defer::Deferred;
-    /// Deferred::from_future(async { 7 }).map(|n| assert_eq!(n, 7)).detach();
+    /// assert_eq!(Deferred::from_future(async { 7 }).take_result().unwrap().unwrap(), 7);
     /// ```
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl<T: 'static> Deferred<T> {
 ///
 /// ```
 /// use twistor::inline::ensure_deferred;
-/// ensure_deferred(async { "42".parse::<u32>() }).map(|n| assert_eq!(n, 42)).detach();
+/// assert_eq!(ensure_deferred(async { "42".parse::<u32>() }).take_result().unwrap().unwrap(), 42);
 /// ```
 #[doc(alias = "ensureDeferred")]
 #[doc(alias = "fromCoroutine")]
