@@ -3,22 +3,19 @@ use super::stream::WireStream;
 use crate::{
     address::Address,
     defer::Deferred,
-    error::NoProtocol,
-    error::NotListeningError,
-    failure::{Failure, Frame},
+    error::{NoProtocol, NotListeningError},
     protocol::{Acceptor, Stream},
     reactor::{
         Core,
         backend::{Accept, Wire, WireOption},
         source::{Readiness, Source},
     },
-    report::{guarded, report},
+    report::report,
 };
 use std::{
     cell::{Cell, RefCell},
     fmt,
     io::{self, ErrorKind},
-    panic::Location,
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -179,10 +176,8 @@ impl Port {
         if let Some(core) = self.0.core.upgrade() {
             core.remove(self.0.slot);
         }
-        tracing::info!("({} Port {} Closed)", "TCP", self.0.host.port());
-        let frame = || Frame::new("stop_listening", Location::caller());
-        let stopped: Result<(), Failure> = guarded(frame, || self.0.acceptor.stop()).and_then(|stopped| stopped);
-        match stopped {
+        tracing::info!("(TCP Port {} Closed)", self.0.host.port());
+        match self.0.acceptor.stop() {
             Ok(()) => Deferred::succeed(()),
             Err(failure) => Deferred::fail(failure),
         }

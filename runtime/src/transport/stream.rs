@@ -326,17 +326,13 @@ impl Stream for WireStream {
             return self.set(HELD);
         }
         self.clear(HELD);
-        if self.is_reading() {
-            self.put_off(Readiness::TO_THE_END);
-        }
+        self.look_again();
     }
 
     fn resume(&self) {
         if self.has(PAUSED) {
             self.clear(PAUSED);
-            if self.is_reading() {
-                self.put_off(Readiness::TO_THE_END);
-            }
+            self.look_again();
         }
     }
 
