@@ -13,7 +13,9 @@
 //! assert_eq!(reason.error_message(), "Connection was closed cleanly.");
 //! ```
 use crate::address::Address;
-use std::{any::TypeId, error::Error, fmt, io, panic::Location, sync::Arc, time::Duration};
+use std::{
+    any::TypeId, error::Error, fmt, io, os::unix::process::ExitStatusExt, panic::Location, process::ExitStatus, sync::Arc, time::Duration,
+};
 
 /// A kind of error: [`ConnectionDone`], [`ConnectionLost`] and [`ConnectionAborted`].
 #[derive(Debug)]
@@ -146,6 +148,12 @@ errors! {
     EmptyListError: "An empty list has no first result";
     /// A value is not allowed.
     ValueError: "The value is not allowed";
+    /// An address is not one of the sort that is needed: a host name where a numeric address has to stand.
+    InvalidAddressError: "The address is not valid here";
+    /// A process has ended with exit code 0.
+    ProcessDone: "The process has ended";
+    /// A waiting for a lock was asked for while the same lock object waits already.
+    AlreadyTryingToLockError: "This lock is being waited for already";
     /// A transport was used in a way its protocol's framing has no word for.
     FramingError: "The framing of this connection does not know that call";
     /// An error that is nothing but its text: what `Failure::message` makes.
@@ -164,6 +172,10 @@ pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
     kinds! {
         ConnectionDone: ConnectionClosed;
         ConnectionLost: ConnectionClosed;
+        ProcessDone: ConnectionDone, ConnectionClosed;
+        ProcessTerminated: ConnectionLost, ConnectionClosed;
+        InvalidAddressError: ValueError;
+        DnsLookupError: ConnectError;
         ConnectionAborted: ConnectionLost, ConnectionClosed;
         CannotListenError: BindError;
         ConnectionRefusedError: ConnectError;
@@ -239,6 +251,53 @@ impl Error for CannotListenError {
         Some(&*self.cause)
     }
 }
+
+/// A process has ended otherwise than with exit code 0: by which code, or by which signal.
+///
+/// ```
+/// use std::process::Command;
+/// use twistor::error::ProcessTerminated;
+///
+/// let status = Command::new("sh").args(["-c", "exit 42"]).status().unwrap();
+/// let error = ProcessTerminated::new(status);
+/// assert_eq!(error.to_string(), "The process has ended with exit code 42.");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessTerminated {
+    status: ExitStatus,
+}
+
+impl ProcessTerminated {
+    /// The error for a process that has ended with `status`.
+    pub fn new(status: ExitStatus) -> Self {
+        Self { status }
+    }
+
+    /// The exit code; `None` if a signal ended the process.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// The number of the signal that ended the process.
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+}
+
+impl fmt::Display for ProcessTerminated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.exit_code(), self.signal()) {
+            (Some(code), _) => write!(f, "The process has ended with exit code {code}."),
+            (None, Some(signal)) => match signal_hook::low_level::signal_name(signal) {
+                Some(name) => write!(f, "The process was ended by signal {signal} ({name})."),
+                None => write!(f, "The process was ended by signal {signal}."),
+            },
+            (None, None) => write!(f, "The process has ended: {}.", self.status),
+        }
+    }
+}
+
+impl Error for ProcessTerminated {}
 
 /// An attempt to connect was cancelled: it keeps the address that was being connected to.
 #[derive(Debug, Clone)]

@@ -6,9 +6,11 @@ use std::{
     cell::Cell,
     error::Error,
     fmt,
-    fmt::Write as _,
-    panic::Location,
-    sync::{Arc, OnceLock},
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// An error and the way it came: what travels down the errback side of a Deferred, and what `?` makes of any error.
@@ -42,6 +44,21 @@ struct Inner {
     /// Innermost first: where the failure was made, then each place that it passed.
     trail: Vec<Frame>,
     backtrace: Option<Arc<Backtrace>>,
+    /// Which failure of the process it is: what tells two with the same text apart in a log.
+    serial: u64,
+}
+
+/// How much a traceback tells: what [`Failure::traceback_with`] takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TracebackDetail {
+    /// Type and message, then a line of `file:line:function` for each frame.
+    Brief,
+    /// A header, the frames with the innermost last, type and message, then each cause.
+    #[default]
+    Normal,
+    /// The same between lines that carry the failure's serial number, and with the `Debug` text of the error and of its causes.
+    Verbose,
 }
 
 /// One step of a traceback: a place in the source, and the function it stands in where that is known.
@@ -78,6 +95,9 @@ impl fmt::Debug for Frame {
         if self.function.is_empty() { Ok(()) } else { write!(f, ", in {}", self.function) }
     }
 }
+
+/// How many failures the process has made, and one: the next one's number.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
     /// The coroutine or callback that runs now: the function a new failure is made in.
@@ -116,6 +136,7 @@ impl Failure {
             type_name: type_name::<E>(),
             trail: vec![frame],
             backtrace: wants_backtrace().then(|| Arc::new(Backtrace::force_capture())),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         }))
     }
 
@@ -178,23 +199,68 @@ impl Failure {
         Arc::ptr_eq(&self.0.error, &other.0.error)
     }
 
+    /// The native stack of the place where it was made, if one was captured: with `RUST_LIB_BACKTRACE=1`.
+    pub fn backtrace(&self) -> Option<&Backtrace> {
+        self.0.backtrace.as_deref()
+    }
+
     /// The report: a header, the frames with the innermost last, type and message, then each cause.
+    ///
+    /// It never fails: the text of an error whose `Display` panics is replaced by a note that says so.
     #[doc(alias = "getTraceback")]
     pub fn traceback(&self) -> String {
-        let mut text = String::from("Traceback (most recent call last):\n");
-        for frame in self.0.trail.iter().rev() {
-            let _ = writeln!(text, "  {frame:?}");
+        self.traceback_with(TracebackDetail::Normal)
+    }
+
+    /// [`traceback`](Self::traceback) with more or less detail.
+    ///
+    /// ```
+    /// use twistor::failure::{Failure, TracebackDetail};
+    ///
+    /// let failure = Failure::message("the cupboard is bare");
+    /// let brief = failure.traceback_with(TracebackDetail::Brief);
+    /// assert!(brief.starts_with("Traceback: twistor::error::MessageError: Error: the cupboard is bare.\n"));
+    /// ```
+    #[doc(alias = "printBriefTraceback")]
+    #[doc(alias = "printDetailedTraceback")]
+    pub fn traceback_with(&self, detail: TracebackDetail) -> String {
+        let verbose = detail == TracebackDetail::Verbose;
+        let last = self.headline();
+        let frames = self.0.trail.iter().rev();
+        let mut lines = Vec::new();
+        match detail {
+            TracebackDetail::Brief => {
+                lines.push(format!("Traceback: {last}"));
+                lines.extend(frames.map(|frame| format!("  {}:{}:{}", frame.location.file(), frame.location.line(), frame.function)));
+                return lines.join("\n");
+            }
+            TracebackDetail::Normal => lines.push("Traceback (most recent call last):".to_owned()),
+            TracebackDetail::Verbose => lines.push(format!("*--- Failure #{} ---", self.0.serial)),
         }
-        let _ = write!(text, "{}: {}", self.0.type_name, self.0.error);
+        lines.extend(frames.map(|frame| format!("  {frame:?}")));
+        if verbose {
+            lines.push(format!("  {}", text_of(|| format!("{:?}", self.0.error))));
+        } else {
+            lines.push(last.clone());
+        }
         let mut cause = self.0.error.source();
         while let Some(error) = cause {
-            let _ = write!(text, "\nCaused by: {error}");
+            lines.push(format!("Caused by: {}", text_of(|| if verbose { format!("{error:?}") } else { error.to_string() })));
             cause = error.source();
         }
         if let Some(backtrace) = &self.0.backtrace {
-            let _ = write!(text, "\nBacktrace of the place where it was made:\n{backtrace}");
+            lines.push(format!("Backtrace of the place where it was made:\n{backtrace}"));
         }
-        text
+        if verbose {
+            lines.push(last);
+            lines.push(format!("*--- End of Failure #{} ---", self.0.serial));
+        }
+        lines.join("\n")
+    }
+
+    /// Type and message.
+    fn headline(&self) -> String {
+        format!("{}: {}", self.0.type_name, text_of(|| self.0.error.to_string()))
     }
 
     /// Prints [`traceback`](Self::traceback) to standard error.
@@ -209,6 +275,16 @@ impl Failure {
         Arc::make_mut(&mut self.0).trail.push(frame);
         self
     }
+}
+
+/// The text of a user's error, also where making it panics.
+fn text_of(make: impl FnOnce() -> String) -> String {
+    // user code
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|payload| {
+        // its drop is the user's too, and must not panic again here
+        std::mem::forget(payload);
+        "(its text could not be made: that panicked)".to_owned()
+    })
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
@@ -226,6 +302,6 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() { f.write_str(&self.traceback()) } else { write!(f, "<Failure {}: {}>", self.0.type_name, self.0.error) }
+        if f.alternate() { f.write_str(&self.traceback()) } else { write!(f, "<Failure {}>", self.headline()) }
     }
 }

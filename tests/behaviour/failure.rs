@@ -1,13 +1,16 @@
 //! Failure and the named errors.
 use crate::support::Bang;
-use std::io;
+use std::{error::Error, fmt, io, os::unix::process::ExitStatusExt, process::ExitStatus};
 use twistor::{
     address::Address,
     error::{
         AlreadyCalled, BindError, CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionAborted,
-        ConnectionClosed, ConnectionDone, ConnectionLost, ConnectionRefusedError, NoRouteError, TcpTimedOutError, TimeoutError, UserError,
+        ConnectionClosed, ConnectionDone, ConnectionLost, ConnectionRefusedError, DnsLookupError, InvalidAddressError, NoRouteError,
+        ProcessDone, ProcessTerminated, TcpTimedOutError, TimeoutError, UserError, ValueError,
     },
-    failure::Failure,
+    failure::{Failure, TracebackDetail},
+    inline_callbacks,
+    transport::connect_error,
 };
 
 #[test]
@@ -75,6 +78,10 @@ fn f_029_f_030_kinds() {
     assert!(Failure::new(TcpTimedOutError::new()).check::<ConnectError>());
     assert!(Failure::new(ConnectBindError::new()).check::<ConnectError>());
     assert!(Failure::new(UserError::new()).check::<ConnectError>());
+    assert!(Failure::new(DnsLookupError::new()).check::<ConnectError>());
+    assert!(Failure::new(ProcessDone::new()).check::<ConnectionDone>());
+    let killed = ProcessTerminated::new(ExitStatus::from_raw(9));
+    assert!(Failure::new(killed).check::<ConnectionLost>() && Failure::new(killed).check::<ConnectionClosed>());
     let late = Failure::new(TimeoutError::new());
     assert!(late.check::<UserError>() && late.check::<ConnectError>());
 }
@@ -115,4 +122,109 @@ fn f_036_a_cancelled_attempt_keeps_its_address() {
 fn f_037_aborted_says_that_it_was_here() {
     assert_eq!(ConnectionAborted::new().to_string(), "Connection was aborted locally using abort_connection.");
     assert_eq!(ConnectionAborted::with_text("too slow").to_string(), "Connection was aborted locally using abort_connection: too slow.");
+}
+
+/// A failure with two frames: the place where it was made, and a callback that it has passed.
+fn passed() -> Failure {
+    crate::support::now(twistor::defer::Deferred::<u32>::fail(Failure::new(Bang("hello"))).map(|n| n)).unwrap_err()
+}
+
+#[test]
+fn f_014_the_brief_trace_has_type_and_message_first_and_a_line_a_frame() {
+    let failure = passed();
+    let text = failure.traceback_with(TracebackDetail::Brief);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "Traceback: behaviour::support::Bang: hello");
+    let expected: Vec<_> = failure
+        .frames()
+        .iter()
+        .rev()
+        .map(|frame| format!("  {}:{}:{}", frame.location().file(), frame.location().line(), frame.function()))
+        .collect();
+    assert_eq!(&lines[1..], expected);
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1].ends_with(":behaviour::failure::passed"), "{}", lines[1]);
+}
+
+#[test]
+fn f_015_the_verbose_trace_stands_between_lines_with_the_failure_s_number() {
+    let number = |failure: &Failure| {
+        let text = failure.traceback_with(TracebackDetail::Verbose);
+        let lines: Vec<_> = text.lines().collect();
+        let number = lines[0].strip_prefix("*--- Failure #").unwrap().strip_suffix(" ---").unwrap().to_owned();
+        assert_eq!(lines[lines.len() - 1], format!("*--- End of Failure #{number} ---"));
+        assert_eq!(lines[lines.len() - 2], "behaviour::support::Bang: hello");
+        assert!(lines.contains(&"  Bang(\"hello\")"), "{text}");
+        number.parse::<u64>().unwrap()
+    };
+    let (one, two) = (passed(), passed());
+    assert_ne!(number(&one), number(&two));
+    assert_eq!(number(&one), number(&one.clone()), "a clone is the same failure");
+}
+
+/// An error none of whose texts can be made.
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("no message")
+    }
+}
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Err(fmt::Error)
+    }
+}
+
+impl Error for Broken {}
+
+#[test]
+fn f_018_a_trace_can_be_made_of_an_error_whose_text_cannot() {
+    let failure = Failure::new(Broken);
+    for detail in [TracebackDetail::Brief, TracebackDetail::Normal, TracebackDetail::Verbose] {
+        let text = failure.traceback_with(detail);
+        assert!(text.contains("behaviour::failure::Broken: (its text could not be made: that panicked)"), "{text}");
+        assert!(text.contains("failure.rs"), "{text}");
+    }
+    assert_eq!(format!("{failure:?}"), "<Failure behaviour::failure::Broken: (its text could not be made: that panicked)>");
+}
+
+#[inline_callbacks]
+fn fails_inside() -> twistor::defer::Deferred<()> {
+    yield_!(twistor::defer::Deferred::fail(Bang("inside")))
+}
+
+#[test]
+fn f_021_a_trace_lists_the_same_frames_after_its_coroutine_has_gone_and_in_another_thread() {
+    let failure = crate::support::now(fails_inside()).unwrap_err();
+    let text = failure.traceback();
+    assert!(text.contains("fails_inside"), "{text}");
+    assert_eq!(std::thread::spawn(move || failure.traceback()).join().unwrap(), text);
+}
+
+#[test]
+fn f_031_an_invalid_address_is_a_value_error() {
+    assert!(Failure::new(InvalidAddressError::new()).check::<ValueError>());
+}
+
+#[test]
+fn f_035_an_ended_process_shows_its_code_or_its_signal() {
+    let exited = ProcessTerminated::new(ExitStatus::from_raw(42 << 8));
+    assert_eq!((exited.exit_code(), exited.signal()), (Some(42), None));
+    assert_eq!(exited.to_string(), "The process has ended with exit code 42.");
+    let killed = ProcessTerminated::new(ExitStatus::from_raw(15));
+    assert_eq!((killed.exit_code(), killed.signal()), (None, Some(15)));
+    assert_eq!(killed.to_string(), "The process was ended by signal 15 (SIGTERM).");
+    assert_eq!(ProcessDone::new().to_string(), "The process has ended.");
+}
+
+#[test]
+fn f_040_an_error_without_a_number_is_a_plain_connect_error_with_its_text() {
+    let to = Address::Hostname("example.com".into(), 80);
+    let failure = connect_error(&io::Error::other("no wire"), &to);
+    let error = failure.downcast_ref::<ConnectError>().unwrap();
+    assert_eq!(error.os_error(), None);
+    assert_eq!(error.address(), Some(&to));
+    assert_eq!(failure.to_string(), "An error occurred while connecting: no wire: example.com:80.");
 }

@@ -20,3 +20,4 @@ mod regression;
 mod support;
 mod tcp;
 mod timeout;
+mod traceback;

@@ -21,6 +21,6 @@ mod stream;
 mod tcp;
 
 pub use listener::Port;
-pub use tcp::{ConnectOptions, DEFAULT_BACKLOG};
+pub use tcp::{ConnectOptions, DEFAULT_BACKLOG, connect_error};
 
 pub(crate) use tcp::{connect, listen};

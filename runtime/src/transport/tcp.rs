@@ -119,8 +119,20 @@ pub(crate) fn listen(reactor: &Reactor, bind: &Bind, acceptor: Rc<dyn Acceptor>)
         .map_err(|error| CannotListenError::new(bind.at.ip().to_string(), bind.at.port(), error).into())
 }
 
-/// The error that a failed attempt gets, named after what the operating system says.
-fn connect_error(error: &io::Error, to: &Address) -> Failure {
+/// The failure of an attempt to reach `to`, named after what the operating system says: refused, timed out, no route, or else a plain
+/// [`ConnectError`]. It keeps the system's number and text, and an error without a number its own text.
+///
+/// ```
+/// use std::io;
+/// use twistor::{address::Address, error::ConnectError, transport::connect_error};
+///
+/// let to = Address::Hostname("example.com".into(), 80);
+/// let failure = connect_error(&io::Error::other("no wire"), &to);
+/// assert!(failure.check::<ConnectError>());
+/// assert_eq!(failure.to_string(), "An error occurred while connecting: no wire: example.com:80.");
+/// ```
+#[doc(alias = "getConnectError")]
+pub fn connect_error(error: &io::Error, to: &Address) -> Failure {
     let to = to.clone();
     match error.kind() {
         ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).with_address(to).into(),
