@@ -152,8 +152,8 @@ errors! {
     InvalidAddressError: "The address is not valid here";
     /// A process has ended with exit code 0.
     ProcessDone: "The process has ended";
-    /// A waiting for a lock was asked for while the same lock object waits already.
-    AlreadyTryingToLockError: "This lock is being waited for already";
+    /// A lock object was waited for a second time, while the first waits.
+    AlreadyTryingToLockError: "The lock is being waited for already";
     /// A transport was used in a way its protocol's framing has no word for.
     FramingError: "The framing of this connection does not know that call";
     /// An error that is nothing but its text: what `Failure::message` makes.

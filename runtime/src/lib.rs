@@ -32,6 +32,7 @@
 //! | [`protocol`](mod@protocol), [`basic`] | `twisted.internet.protocol`, `twisted.protocols.basic` | what happens on a connection |
 //! | [`transport`] | `twisted.internet.tcp` | connections and ports |
 //! | [`endpoints`], [`address`] | `twisted.internet.endpoints`, `twisted.internet.address` | where to listen and connect |
+//! | [`lockfile`] | `twisted.python.lockfile` | locks between processes |
 //! | [`task`], [`time`] | `twisted.internet.task` | clocks and start-up |
 //! | [`testing`] | `twisted.internet.testing` | fakes |
 //!
@@ -57,6 +58,7 @@ pub mod endpoints;
 pub mod error;
 pub mod failure;
 pub mod inline;
+pub mod lockfile;
 pub mod prelude;
 pub mod protocol;
 pub mod reactor;

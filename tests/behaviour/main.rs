@@ -14,6 +14,7 @@ mod futures_inside;
 mod gather;
 mod lines;
 mod lists;
+mod lockfile;
 mod protocols;
 mod reactor;
 mod regression;

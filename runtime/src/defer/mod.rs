@@ -22,6 +22,7 @@
 mod call;
 mod chain;
 mod deferred;
+mod filesystem_lock;
 mod gathering;
 mod list;
 mod pause;
@@ -36,6 +37,7 @@ mod waiting;
 
 pub use call::{execute, log_error, maybe_deferred};
 pub use deferred::{CancelHandle, Deferred, IntoDeferred};
+pub use filesystem_lock::{DeferredFilesystemLock, HeldFilesystemLock};
 pub use list::{FirstError, Gather, gather_results};
 pub use pause::Pause;
 pub use queue::{DeferredQueue, QueueOverflow, QueueUnderflow};

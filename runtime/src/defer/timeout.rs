@@ -33,7 +33,7 @@ impl<T: 'static> Deferred<T> {
     /// ```
     #[doc(alias = "addTimeout")]
     #[track_caller]
-    pub fn add_timeout(self, after: Duration, clock: &impl ReactorTime) -> Self {
+    pub fn add_timeout(self, after: Duration, clock: &(impl ReactorTime + ?Sized)) -> Self {
         self.limited(after, clock, Location::caller(), move |result, after| match result {
             Err(failure) if failure.check::<CancelledError>() => {
                 Err(TimeoutError::with_text(format!("no result within {after:?}")).caused_by(failure.shared_value()).into())
@@ -48,7 +48,7 @@ impl<T: 'static> Deferred<T> {
     pub fn add_timeout_with<R: IntoDeferred<Value = T>>(
         self,
         after: Duration,
-        clock: &impl ReactorTime,
+        clock: &(impl ReactorTime + ?Sized),
         handler: impl FnOnce(Result<T, Failure>, Duration) -> R + 'static,
     ) -> Self {
         self.limited(after, clock, Location::caller(), handler)
@@ -57,7 +57,7 @@ impl<T: 'static> Deferred<T> {
     fn limited<R: IntoDeferred<Value = T>>(
         self,
         after: Duration,
-        clock: &impl ReactorTime,
+        clock: &(impl ReactorTime + ?Sized),
         place: &'static Location<'static>,
         handler: impl FnOnce(Result<T, Failure>, Duration) -> R + 'static,
     ) -> Self {
