@@ -2,7 +2,7 @@
 
 # The packages with files that differ from the last commit; a change of the runtime or the macros concerns the tests too.
 CHANGED = $(shell git status --porcelain | awk '{print $$2}' | sed -nE \
-	-e 's|^(runtime\|macros)/.*|-p twistor -p twistor-macros -p twistor-tests -p twistor-ui-tests|p' \
+	-e 's|^(runtime\|macros)/.*|-p twistor -p twistor-macros -p twistor-examples -p twistor-tests -p twistor-ui-tests|p' \
 	-e 's|^tests/ui/.*|-p twistor-ui-tests|p' \
 	-e 's|^(tests\|guide)/.*|-p twistor-tests|p' \
 	-e 's|^examples/suite/.*|-p twistor-suite|p' \

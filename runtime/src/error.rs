@@ -372,17 +372,22 @@ impl fmt::Display for CancelledError {
 
 impl Error for CancelledError {}
 
-/// A shared resolver was fired again: it names the line that fired it first.
+/// A shared resolver was fired again: it names the line that made the Deferred, and the one that fired it first.
 #[derive(Debug, Clone)]
 pub struct AlreadyCalledError {
+    pub(crate) made: Option<&'static Location<'static>>,
     pub(crate) first: Option<&'static Location<'static>>,
 }
 
 impl fmt::Display for AlreadyCalledError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("The Deferred ")?;
+        if let Some(made) = self.made {
+            write!(f, "made at {made} ")?;
+        }
         match self.first {
-            Some(place) => write!(f, "The Deferred has been fired already, at {place}."),
-            None => f.write_str("The Deferred has been fired or cancelled already."),
+            Some(place) => write!(f, "has been fired already, at {place}."),
+            None => f.write_str("has been cancelled already."),
         }
     }
 }

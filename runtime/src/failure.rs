@@ -269,6 +269,13 @@ impl Failure {
         eprintln!("{}", self.traceback());
     }
 
+    /// The same failure, as if made at `frame`: for an error that the library makes on behalf of that place.
+    #[must_use]
+    pub(crate) fn made_at(mut self, frame: Frame) -> Self {
+        Arc::make_mut(&mut self.0).trail = vec![frame];
+        self
+    }
+
     /// The same failure, one frame longer. A shared trail is copied first, so that clones go their own ways.
     #[must_use]
     pub(crate) fn passing(mut self, frame: Frame) -> Self {

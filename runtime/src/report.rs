@@ -20,11 +20,17 @@ pub struct Report {
     pub failure: Failure,
     /// What lost it: `Deferred made at src/main.rs:10:5`, `connection_lost of …`.
     pub context: String,
+    /// Where its Deferred was made and fired, if [debugging](crate::defer::debug) was on.
+    pub debug: Option<String>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Unhandled Error\n{}\n({})", self.failure.traceback(), self.context)
+        f.write_str("Unhandled Error\n")?;
+        if let Some(debug) = &self.debug {
+            writeln!(f, "(debug:  {debug})")?;
+        }
+        write!(f, "{}\n({})", self.failure.traceback(), self.context)
     }
 }
 
@@ -81,7 +87,12 @@ fn log(report: &Report) {
 
 /// Sends a failure that nobody consumed to the sink. While the thread's storage is being torn down it goes to `tracing`.
 pub(crate) fn report(failure: Failure, context: impl Into<String>) {
-    let report = Report { failure, context: context.into() };
+    report_with(failure, context.into(), None);
+}
+
+/// The same, with what debugging has seen.
+pub(crate) fn report_with(failure: Failure, context: String, debug: Option<String>) {
+    let report = Report { failure, context, debug };
     let sink = SINKS.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten();
     if let Some(sink) = sink {
         // user code: a sink that panics must not take the program with it

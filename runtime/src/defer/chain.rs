@@ -14,10 +14,11 @@
 //! While a link is pending its two ends hold each other: the slot owns the step, so that callbacks run although nobody kept the Deferred,
 //! and the step owns the source, so that it can pull. Every fire takes both ends apart, and a [`Resolver`](super::Resolver) always fires,
 //! at the latest when it is dropped.
+use super::{debug, upstream::Upstream};
 use crate::{
-    error::{AbandonedError, CancelledBy, CancelledError},
+    error::{AbandonedError, CancelledError},
     failure::{Failure, Frame},
-    report::{drop_guarded, guarded, report},
+    report::{drop_guarded, guarded, report, report_with},
 };
 use std::{
     any::Any,
@@ -44,41 +45,6 @@ pub(crate) trait Step {
     fn adopt(&self, source: &mut dyn Any) -> bool {
         let _ = source;
         false
-    }
-}
-
-/// What lies upstream of a source: the way that a cancel takes.
-pub(crate) enum Up {
-    /// Nothing: this is a leaf, or a coroutine in a foreign await. It is the one to be forced.
-    Here,
-    /// It waits for this one.
-    One(Rc<dyn Upstream>),
-    /// It waits for these, in this order.
-    Many(Vec<Rc<dyn Upstream>>),
-    /// Its user code runs right now: the cancel is kept for what that code waits for next.
-    Busy,
-    /// It has its outcome.
-    Over,
-}
-
-/// The untyped side of a source: where it stands in the chain, and how it is cancelled.
-pub(crate) trait Upstream {
-    fn upstream(&self) -> Up;
-
-    /// Keeps a cancel that met [`Up::Busy`].
-    fn keep_cancel(&self, why: &CancelledError);
-
-    /// Ends the source that is [`Up::Here`].
-    fn force(self: Rc<Self>, why: &CancelledError);
-
-    /// The source that a callback's result comes from, where that is another Deferred: for the debug text.
-    fn following(&self) -> Option<*const ()> {
-        None
-    }
-
-    /// An executor outside polls what hangs on this source, with this waker: a coroutine in a foreign await takes it as its own.
-    fn assist(self: Rc<Self>, waker: &Waker) {
-        let _ = waker;
     }
 }
 
@@ -109,6 +75,11 @@ impl<T> Slot<T> {
 
     pub(crate) fn made(&self) -> &'static Location<'static> {
         self.made
+    }
+
+    /// What [`debug`] knows the source by.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Takes the outcome, if it is there.
@@ -193,6 +164,9 @@ impl<T> Slot<T> {
 
     /// Puts the outcome in and returns whoever is to be stepped. If there is an outcome already, this one is dropped in silence.
     pub(crate) fn fill(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
+        if debug::debugging() {
+            debug::filled(self.address());
+        }
         match self.state.replace(SlotState::Done(outcome)) {
             SlotState::Empty => None,
             SlotState::Step(step) => Some(step),
@@ -214,7 +188,7 @@ impl<T> Slot<T> {
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
         match std::mem::replace(self.state.get_mut(), SlotState::Taken) {
-            SlotState::Done(outcome) => ends_here(outcome, self.made),
+            SlotState::Done(outcome) => ends_at(outcome, self.made, self.address()),
             other => drop_guarded(other),
         }
     }
@@ -225,12 +199,17 @@ impl<T> Drop for Slot<T> {
 /// Not reported: a [`CancelledError`], because somebody asked for it, and an [`AbandonedError`] that has passed no callback and no
 /// coroutine, because then nobody was waiting.
 pub(crate) fn ends_here<T>(outcome: Outcome<T>, made: &'static Location<'static>) {
+    ends_at(outcome, made, 0);
+}
+
+/// The same, for an outcome that lay in the slot at `address`.
+fn ends_at<T>(outcome: Outcome<T>, made: &'static Location<'static>, address: usize) {
     match outcome {
         Ok(value) => drop_guarded(value),
         Err(failure) => {
             let untouched = failure.check::<AbandonedError>() && failure.frames().len() == 1;
             if !untouched && !failure.check::<CancelledError>() {
-                report(failure, format!("Deferred made at {made}"));
+                report_with(failure, format!("Deferred made at {made}"), debug::history(made, address));
             }
         }
     }
@@ -279,67 +258,4 @@ pub(crate) fn run_now(first: Rc<dyn Step>) {
             break;
         }
     }
-}
-
-/// Cancels `from`: walks up, in a loop, to the innermost sources that are not fired, and ends those.
-pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
-    // the ways still to walk, the next one last
-    let mut ways = vec![from];
-    let mut circle = Circle::default();
-    while let Some(at) = ways.pop() {
-        if circle.closes(&at) {
-            continue;
-        }
-        match at.upstream() {
-            Up::Here => at.force(why),
-            Up::One(up) => ways.push(up),
-            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
-            Up::Busy => at.keep_cancel(why),
-            Up::Over => {}
-        }
-    }
-}
-
-/// Offers `waker` to every coroutine that `from` hangs on.
-pub(crate) fn assist_from(from: Rc<dyn Upstream>, waker: &Waker) {
-    let mut ways = vec![from];
-    let mut circle = Circle::default();
-    while let Some(at) = ways.pop() {
-        if circle.closes(&at) {
-            continue;
-        }
-        match at.upstream() {
-            Up::Here | Up::Busy | Up::Over => {}
-            Up::One(up) => ways.push(up),
-            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
-        }
-        // also those that wait for a Deferred now: their next wait may be a foreign one
-        at.assist(waker);
-    }
-}
-
-/// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at each power of two of the steps.
-#[derive(Default)]
-struct Circle {
-    remembered: Option<*const ()>,
-    steps: u64,
-}
-
-impl Circle {
-    fn closes(&mut self, at: &Rc<dyn Upstream>) -> bool {
-        let here = Rc::as_ptr(at).cast();
-        if self.remembered == Some(here) {
-            return true;
-        }
-        self.steps += 1;
-        if self.steps.is_power_of_two() {
-            self.remembered = Some(here);
-        }
-        false
-    }
-}
-
-/// The error of a `cancel` called at `place`.
-pub(crate) fn cancelled_at(place: &'static Location<'static>) -> CancelledError {
-    CancelledError::new(CancelledBy::Caller, place)
 }

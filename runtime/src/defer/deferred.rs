@@ -1,7 +1,8 @@
 //! Deferred: an eventual result, and the functions that are put behind it.
 use super::{
-    chain::{Outcome, Source, Upstream, cancel_from, cancelled_at, ends_here},
+    chain::{Outcome, Source, ends_here},
     then::{Callback, OnBoth, OnEither, OnFailure, OnValue, Seen, Then, call, for_value},
+    upstream::{Up, Upstream, cancel_from, cancelled_at},
 };
 use crate::{
     error::CancelledError,
@@ -237,7 +238,7 @@ impl CancelHandle {
 
     /// Whether there is nothing left to cancel.
     pub(crate) fn is_dead(&self) -> bool {
-        self.0.as_ref().and_then(Weak::upgrade).is_none_or(|at| matches!(at.upstream(), super::chain::Up::Over))
+        self.0.as_ref().and_then(Weak::upgrade).is_none_or(|at| matches!(at.upstream(), Up::Over))
     }
 
     pub(crate) fn cancel_for(&self, why: &CancelledError) {

@@ -1,10 +1,12 @@
 //! Waiting for several Deferreds: what the lists have in common.
 use super::{
-    chain::{Outcome, Slot, Source, Up, Upstream, cancel_from, run},
+    chain::{Outcome, Slot, Source, run},
+    debug,
     deferred::Deferred,
     then::OnBoth,
+    upstream::{Up, Upstream, cancel_from},
 };
-use crate::{error::CancelledError, report::drop_guarded};
+use crate::{error::CancelledError, failure::Frame, report::drop_guarded};
 use std::{
     cell::{Cell, RefCell},
     panic::Location,
@@ -39,7 +41,7 @@ pub(super) struct Gathering<Store, Out> {
 
 impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
     pub(super) fn new(store: Store, members: usize, finish: fn(Store) -> Outcome<Out>, made: &'static Location<'static>) -> Rc<Self> {
-        Rc::new(Self {
+        let list = Rc::new(Self {
             store: RefCell::new(store),
             missing: Cell::new(members),
             finish,
@@ -48,7 +50,9 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
             kept: Cell::new(None),
             filling: Cell::new(true),
             silent: Cell::new(false),
-        })
+        });
+        debug::note(&list, list.slot.address(), "list", || "", made);
+        list
     }
 
     /// Drops late results in silence.
@@ -105,6 +109,8 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
     }
 
     fn fire(&self, outcome: Outcome<Out>) {
+        // its own error was made here, on behalf of whoever made the list
+        let outcome = outcome.map_err(|failure| failure.made_at(Frame::new("", self.slot.made())));
         if let Some(next) = self.slot.fill(outcome) {
             run(next);
         }

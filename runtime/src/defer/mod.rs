@@ -21,6 +21,7 @@
 //! | `gatherResults([a, b])` | [`gather_results([a, b])`](gather_results()) |
 mod call;
 mod chain;
+pub mod debug;
 mod deferred;
 mod filesystem_lock;
 mod gathering;
@@ -33,6 +34,7 @@ mod semaphore;
 mod shared;
 mod then;
 mod timeout;
+mod upstream;
 mod waiting;
 
 pub use call::{execute, log_error, maybe_deferred};
@@ -46,6 +48,7 @@ pub use resolver::{Cancelling, Resolver, SharedResolver};
 pub use semaphore::{DeferredLock, DeferredSemaphore, Token};
 pub use shared::Shared;
 
-pub(crate) use chain::{Outcome, Slot, Source, Step, Up, Upstream, assist_from, cancel_from, ends_here, run};
+pub(crate) use chain::{Outcome, Slot, Source, Step, ends_here, run};
 pub(crate) use deferred::State;
 pub(crate) use resolver::with_loss;
+pub(crate) use upstream::{Up, Upstream, assist_from, cancel_from};

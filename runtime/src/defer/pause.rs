@@ -1,7 +1,9 @@
 //! A gate in a chain: results wait in it while it is paused.
 use super::{
-    chain::{Outcome, Slot, Source, Step, Up, Upstream, run},
+    chain::{Outcome, Slot, Source, Step, run},
+    debug,
     deferred::{Deferred, State},
+    upstream::{Up, Upstream},
 };
 use crate::error::CancelledError;
 use std::{
@@ -171,6 +173,7 @@ impl<T: 'static> Deferred<T> {
     pub fn pausable(self) -> (Self, Pause) {
         let gate =
             Rc::new(Gate { upstream: Cell::new(None), held: Cell::new(None), pauses: Cell::new(0), slot: Slot::new(Location::caller()) });
+        debug::note(&gate, gate.slot.address(), "gate", || "", gate.slot.made());
         match self.settle() {
             State::Ready(outcome) => {
                 // nobody waits at a new gate

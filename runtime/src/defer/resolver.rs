@@ -1,12 +1,14 @@
 //! Resolver: the firing half of a Deferred. It holds the leaf, where every chain begins.
 use super::{
-    chain::{Outcome, Slot, Source, Up, Upstream, run, run_now},
+    chain::{Outcome, Slot, Source, run, run_now},
+    debug,
     deferred::Deferred,
     then::OnBoth,
+    upstream::{Up, Upstream},
 };
 use crate::{
     error::{AbandonedError, AlreadyCalledError, CancelledError},
-    failure::{Failure, Frame},
+    failure::{Failure, Frame, current_function},
     report::{drop_guarded, guarded, report},
 };
 use std::{
@@ -75,6 +77,7 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
         let canceller = self.canceller.take();
         if matches!(self.phase.get(), Phase::Open) {
             self.phase.set(Phase::Fired(place));
+            let _firing = debug::firing(place);
             match self.slot.fill(outcome) {
                 Some(next) if now => run_now(next),
                 Some(next) => run(next),
@@ -123,6 +126,7 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
                 report(failure, format!("canceller of the Deferred made at {}", self.slot.made()));
             }
         }
+        let _firing = debug::firing(why.place());
         fill(&*self, Err(why.clone().into()));
     }
 }
@@ -169,6 +173,7 @@ where
 {
     let leaf =
         Rc::new(Leaf { slot: Slot::new(made), canceller: Cell::new(canceller), phase: Cell::new(Phase::Open), chained: Cell::new(None) });
+    debug::note(&leaf, leaf.slot.address(), "Deferred", current_function, made);
     (leaf.clone(), Resolver { leaf: Some(leaf) })
 }
 
@@ -278,7 +283,9 @@ impl<T: 'static> Drop for Resolver<T> {
                 Some(reason) => error.caused_by(reason.shared_value()),
                 None => error,
             };
-            leaf.fire(Err(error.into()), Location::caller(), false);
+            // a drop has no caller to name
+            let made = leaf.slot().made();
+            leaf.fire(Err(Failure::at(error, Frame::new("the drop of the Resolver made here", made))), made, false);
         }
     }
 }
@@ -320,7 +327,7 @@ impl<T: 'static> fmt::Debug for Cancelling<T> {
 /// let (one, other) = (resolver.shared(), ());
 /// let two = one.clone();
 /// assert!(one.callback(1).is_ok());
-/// assert!(two.callback(2).unwrap_err().to_string().starts_with("The Deferred has been fired already, at "));
+/// assert!(two.callback(2).unwrap_err().to_string().contains(" has been fired already, at "));
 /// # let _ = (deferred, other);
 /// ```
 pub struct SharedResolver<T: 'static>(Rc<Resolver<T>>);
@@ -347,7 +354,8 @@ impl<T: 'static> SharedResolver<T> {
 
     #[track_caller]
     fn resolve(&self, outcome: Outcome<T>) -> Result<(), AlreadyCalledError> {
-        let Some(leaf) = &self.0.leaf else { return Err(AlreadyCalledError { first: None }) };
+        let Some(leaf) = &self.0.leaf else { return Err(AlreadyCalledError { made: None, first: None }) };
+        let made = Some(leaf.slot().made());
         match leaf.phase() {
             Phase::Open => leaf.fire(outcome, Location::caller(), false),
             // the one late fire; the next finds it fired
@@ -355,8 +363,8 @@ impl<T: 'static> SharedResolver<T> {
                 leaf.set_phase(Phase::Fired(Location::caller()));
                 drop_guarded(outcome);
             }
-            Phase::CancelledByCanceller => return Err(AlreadyCalledError { first: None }),
-            Phase::Fired(first) => return Err(AlreadyCalledError { first: Some(first) }),
+            Phase::CancelledByCanceller => return Err(AlreadyCalledError { made, first: None }),
+            Phase::Fired(first) => return Err(AlreadyCalledError { made, first: Some(first) }),
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! One Deferred for several consumers.
 use super::{
-    chain::{Outcome, cancelled_at, ends_here},
+    chain::{Outcome, ends_here},
     deferred::{CancelHandle, Deferred},
     resolver::Resolver,
     then::OnBoth,
+    upstream::cancelled_at,
 };
 use std::{
     cell::{Cell, RefCell},

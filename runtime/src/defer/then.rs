@@ -7,8 +7,10 @@
 //! Whoever waits for a node that begins to follow is handed over to the inner source if it can be, and the node is gone: an endless loop
 //! of callbacks that each return the next Deferred needs two nodes and no more.
 use super::{
-    chain::{Outcome, Slot, Source, Step, Up, Upstream, cancel_from},
+    chain::{Outcome, Slot, Source, Step},
+    debug,
     deferred::{Deferred, IntoDeferred, State},
+    upstream::{Up, Upstream, cancel_from},
 };
 use crate::{
     error::{CancelledError, CircularChainError},
@@ -158,6 +160,7 @@ where
         let node = Rc::new(Self { stage: Cell::new(Stage::Running), slot: Slot::new(made), kept: Cell::new(None) });
         upstream.slot().wait(node.clone());
         node.stage.set(Stage::Call(f, upstream));
+        debug::note(&node, node.slot.address(), "callback", || F::frame(made).function(), made);
         node
     }
 
@@ -182,7 +185,7 @@ where
         let kept = self.kept.take();
         let again = kept.is_some().then(|| inner.clone() as Rc<dyn Upstream>);
         // a CancelHandle that names this node must find the way on through it
-        let named = Rc::weak_count(&self) > 0;
+        let named = Rc::weak_count(&self) > 0 && Rc::weak_count(&self) > debug::notes(self.slot.address());
         let waiter = if named { None } else { self.slot.take_step() };
         if let Some(waiter) = waiter {
             if waiter.adopt(&mut Some(inner.clone())) {

@@ -12,7 +12,7 @@ use super::{
     foreign::{Foreign, Lent},
 };
 use crate::{
-    defer::{Deferred, Outcome, Slot, Source, Step, Up, Upstream, cancel_from, run},
+    defer::{Deferred, Outcome, Slot, Source, Step, Up, Upstream, cancel_from, debug, run},
     error::{AbandonedError, CancelledError, NoReactorError},
     failure::{Failure, Frame, enter_function},
     report::{drop_guarded, panicked},
@@ -164,6 +164,7 @@ where
         executor: RefCell::new(None),
     };
     let coroutine = Pinned::new(frame, Beside { task, slot: Slot::new(made) });
+    debug::note(&coroutine, coroutine.beside.slot.address(), "coroutine", || function, made);
     // nobody waits for the result yet, so there is nobody to step next
     let next = coroutine.clone().step();
     debug_assert!(next.is_none(), "a new coroutine has no one waiting");

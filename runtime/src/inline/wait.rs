@@ -1,7 +1,7 @@
 //! The await of a Deferred.
 use super::driver::{Coroutine, current};
 use crate::{
-    defer::{Deferred, Outcome, Source, State, Upstream, assist_from, ends_here},
+    defer::{Deferred, Outcome, Source, State, Upstream, assist_from, debug, ends_here},
     failure::{Failure, Frame, current_function},
 };
 use std::{
@@ -66,6 +66,7 @@ impl<T: 'static> Future for Wait<T> {
                     unregister(&source, &registered);
                     Poll::Ready(passing(outcome, this.place))
                 } else {
+                    debug::awaited(source.slot().address(), this.place);
                     this.state = Stage::Pending(source, registered);
                     Poll::Pending
                 }

@@ -50,8 +50,8 @@ pub(crate) trait Backend {
     /// Begins to connect; an error here is one of this side. The wire is not registered yet, and becomes writable when it is decided.
     fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError>;
 
-    /// The pipe of SIGINT and SIGTERM, registered in `slot`; `None` where there are no signals.
-    fn signals(&self, slot: usize) -> io::Result<Option<Box<dyn Signals>>>;
+    /// The pipe of the signals `wanted`, registered in `slot`; `None` where there are no signals.
+    fn signals(&self, slot: usize, wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>>;
 }
 
 /// Why a connection could not even begin.

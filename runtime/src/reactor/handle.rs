@@ -137,8 +137,8 @@ impl Reactor {
     pub fn run(&self) -> Result<(), Failure> {
         self.may_run()?;
         let core = &self.0;
-        if core.handles_signals.get() && !core.signals_installed.replace(true) {
-            signals::install(core)?;
+        if !core.signals_installed.replace(true) {
+            signals::install(core, core.handles_signals.get())?;
         }
         core.stopping.set(false);
         let _in_thread = InThread::enter(self);

@@ -162,7 +162,7 @@ impl Backend for Net {
         Ok(Box::new(wire))
     }
 
-    fn signals(&self, _slot: usize) -> io::Result<Option<Box<dyn Signals>>> {
+    fn signals(&self, _slot: usize, _wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>> {
         Ok(None)
     }
 }

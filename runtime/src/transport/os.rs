@@ -12,7 +12,6 @@ use mio::{
     Events, Interest, Poll, Registry, Token, Waker,
     net::{TcpListener, TcpStream},
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::{
     cell::RefCell,
@@ -110,8 +109,8 @@ impl Backend for System {
         Ok(Box::new(SystemWire { stream, registry: self.registry.clone() }))
     }
 
-    fn signals(&self, slot: usize) -> io::Result<Option<Box<dyn Signals>>> {
-        let mut signals = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?;
+    fn signals(&self, slot: usize, wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>> {
+        let mut signals = signal_hook_mio::v1_0::Signals::new(wanted)?;
         self.registry.register(&mut signals, Token(slot), Interest::READABLE)?;
         Ok(Some(Box::new(SystemSignals(RefCell::new(signals)))))
     }

@@ -1,4 +1,6 @@
 //! What is process-wide: exit codes, signals, limits. Each test runs a program and looks at it from outside.
+mod debugging;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -25,14 +27,27 @@ struct Running(Child);
 
 impl Running {
     fn start(name: &str, args: &[&str]) -> Self {
-        let child = Command::new(example(name)).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self::start_with(name, args, &[])
+    }
+
+    fn start_with(name: &str, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(example(name));
+        let child = command.args(args).envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Self(child.expect("the example starts"))
     }
 
     /// The next line of its standard output.
     fn line(&mut self) -> String {
+        Self::line_of(self.0.stdout.as_mut().expect("a pipe"))
+    }
+
+    /// The next line of its standard error.
+    fn error_line(&mut self) -> String {
+        Self::line_of(self.0.stderr.as_mut().expect("a pipe"))
+    }
+
+    fn line_of(out: &mut impl Read) -> String {
         let mut line = String::new();
-        let out = self.0.stdout.as_mut().expect("a pipe");
         // byte by byte, so that nothing is read ahead
         let mut byte = [0];
         while out.read(&mut byte).expect("a readable pipe") == 1 && byte != *b"\n" {
@@ -96,6 +111,21 @@ fn echo_serves_and_stops_on_either_signal_with_exit_code_0() {
         let (code, error) = echo.end();
         assert_eq!((code, error.as_str()), (Some(0), ""));
     }
+}
+
+#[test]
+fn with_debugging_sigusr1_shows_what_waits_and_the_program_goes_on() {
+    let mut echo = Running::start_with("echo", &["tcp:0:interface=127.0.0.1"], &[("TWISTOR_DEBUG", "1")]);
+    assert!(echo.line().starts_with("listening on "));
+    for _ in 0..2 {
+        echo.signal("-USR1");
+        let line = echo.error_line();
+        let count: usize = line.strip_suffix(" wait:").expect(&line).parse().expect(&line);
+        let lines: Vec<_> = (0..count).map(|_| echo.error_line()).collect();
+        assert!(lines.iter().any(|line| line.contains(" coroutine echo::main, made at examples/echo.rs:")), "{lines:#?}");
+    }
+    echo.signal("-TERM");
+    assert_eq!(echo.end(), (Some(0), String::new()));
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! What stands upstream of a source: the way of a cancel, and of a waker from outside.
+use crate::error::{CancelledBy, CancelledError};
+use std::{panic::Location, rc::Rc, task::Waker};
+
+/// What lies upstream of a source: the way that a cancel takes.
+pub(crate) enum Up {
+    /// Nothing: this is a leaf, or a coroutine in a foreign await. It is the one to be forced.
+    Here,
+    /// It waits for this one.
+    One(Rc<dyn Upstream>),
+    /// It waits for these, in this order.
+    Many(Vec<Rc<dyn Upstream>>),
+    /// Its user code runs right now: the cancel is kept for what that code waits for next.
+    Busy,
+    /// It has its outcome.
+    Over,
+}
+
+/// The untyped side of a source: where it stands in the chain, and how it is cancelled.
+pub(crate) trait Upstream {
+    fn upstream(&self) -> Up;
+
+    /// Keeps a cancel that met [`Up::Busy`].
+    fn keep_cancel(&self, why: &CancelledError);
+
+    /// Ends the source that is [`Up::Here`].
+    fn force(self: Rc<Self>, why: &CancelledError);
+
+    /// The source that a callback's result comes from, where that is another Deferred: for the debug text.
+    fn following(&self) -> Option<*const ()> {
+        None
+    }
+
+    /// An executor outside polls what hangs on this source, with this waker: a coroutine in a foreign await takes it as its own.
+    fn assist(self: Rc<Self>, waker: &Waker) {
+        let _ = waker;
+    }
+}
+
+/// Cancels `from`: walks up, in a loop, to the innermost sources that are not fired, and ends those.
+pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
+    // the ways still to walk, the next one last
+    let mut ways = vec![from];
+    let mut circle = Circle::default();
+    while let Some(at) = ways.pop() {
+        if circle.closes(&at) {
+            continue;
+        }
+        match at.upstream() {
+            Up::Here => at.force(why),
+            Up::One(up) => ways.push(up),
+            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
+            Up::Busy => at.keep_cancel(why),
+            Up::Over => {}
+        }
+    }
+}
+
+/// Offers `waker` to every coroutine that `from` hangs on.
+pub(crate) fn assist_from(from: Rc<dyn Upstream>, waker: &Waker) {
+    let mut ways = vec![from];
+    let mut circle = Circle::default();
+    while let Some(at) = ways.pop() {
+        if circle.closes(&at) {
+            continue;
+        }
+        match at.upstream() {
+            Up::Here | Up::Busy | Up::Over => {}
+            Up::One(up) => ways.push(up),
+            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
+        }
+        // also those that wait for a Deferred now: their next wait may be a foreign one
+        at.assist(waker);
+    }
+}
+
+/// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at each power of two of the steps.
+#[derive(Default)]
+struct Circle {
+    remembered: Option<*const ()>,
+    steps: u64,
+}
+
+impl Circle {
+    fn closes(&mut self, at: &Rc<dyn Upstream>) -> bool {
+        let here = Rc::as_ptr(at).cast();
+        if self.remembered == Some(here) {
+            return true;
+        }
+        self.steps += 1;
+        if self.steps.is_power_of_two() {
+            self.remembered = Some(here);
+        }
+        false
+    }
+}
+
+/// The error of a `cancel` called at `place`.
+pub(crate) fn cancelled_at(place: &'static Location<'static>) -> CancelledError {
+    CancelledError::new(CancelledBy::Caller, place)
+}
