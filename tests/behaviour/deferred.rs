@@ -657,3 +657,35 @@ fn a_million_waiters_that_release_one_another_pass_on_a_small_stack() {
         assert_eq!(count.get(), 1_000_000, "all are done when the first fire returns");
     });
 }
+
+#[test]
+fn a_failure_is_reported_when_its_deferred_is_dropped_although_somebody_keeps_a_resolver() {
+    let reports = Reports::new();
+    // cancelled with an error of the canceller's own
+    let (deferred, resolver) = Deferred::<u32>::with_canceller(|right| right.errback(Bang("no")));
+    deferred.cancel();
+    assert!(reports.take().is_empty());
+    drop(deferred);
+    assert_eq!(reports.take().len(), 1);
+    drop(resolver);
+    // fired after the Deferred was dropped, by one of several
+    let (deferred, resolver) = Deferred::<u32>::new();
+    let resolver = resolver.shared();
+    drop(deferred);
+    resolver.errback(Bang("no")).unwrap();
+    assert_eq!(reports.take().len(), 1);
+    assert!(resolver.callback(1).is_err());
+    drop(resolver);
+    assert!(reports.take().is_empty());
+}
+
+#[test]
+fn a_value_that_nobody_takes_is_dropped_with_its_deferred_although_somebody_keeps_a_resolver() {
+    let value = std::rc::Rc::new(());
+    let (deferred, resolver) = Deferred::new();
+    let resolver = resolver.shared();
+    resolver.callback(value.clone()).unwrap();
+    assert_eq!(std::rc::Rc::strong_count(&value), 2);
+    drop(deferred);
+    assert_eq!(std::rc::Rc::strong_count(&value), 1);
+}

@@ -15,6 +15,7 @@ mod gather;
 mod lines;
 mod lists;
 mod lockfile;
+mod model;
 mod protocols;
 mod reactor;
 mod regression;

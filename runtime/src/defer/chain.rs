@@ -7,8 +7,9 @@
 //! ```text
 //!              wait(step)                 fill(outcome)                take()
 //!   Empty ───────────────▶ Waiting ───────────────────▶ Done ───────────────▶ Taken
-//!     │                                                  ▲                     (a later fill drops its value)
-//!     └──────────────────── fill(outcome) ───────────────┘
+//!     │ │                                                ▲                     (a later fill drops its value)
+//!     │ └─────────────────── fill(outcome) ──────────────┘
+//!     └──── let_go() ────▶ Alone ── fill(outcome) ──▶ Taken                     (the outcome ends here: a failure is reported)
 //! ```
 //!
 //! While a link is pending its two ends hold each other: the slot owns the step, so that callbacks run although nobody kept the Deferred,
@@ -64,6 +65,8 @@ enum SlotState<T> {
     Empty,
     Step(Rc<dyn Step>),
     Waker(Waker),
+    /// Its Deferred was dropped: nobody will take the outcome.
+    Alone,
     Done(Outcome<T>),
     Taken,
 }
@@ -143,10 +146,14 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Nobody waits here any more; the source goes on.
-    pub(crate) fn forget_waiter(&self) {
-        match self.state.replace(SlotState::Empty) {
-            over @ (SlotState::Done(_) | SlotState::Taken) => self.state.set(over),
+    /// Whoever was to take the outcome is gone; the source goes on. What lies here ends now, whoever else keeps the source: a Resolver may.
+    pub(crate) fn let_go(&self) {
+        match self.state.replace(SlotState::Alone) {
+            SlotState::Done(outcome) => {
+                self.state.set(SlotState::Taken);
+                ends_at(outcome, self.made, self.address());
+            }
+            SlotState::Taken => self.state.set(SlotState::Taken),
             waiting => drop_guarded(waiting),
         }
     }
@@ -170,6 +177,12 @@ impl<T> Slot<T> {
         match self.state.replace(SlotState::Done(outcome)) {
             SlotState::Empty => None,
             SlotState::Step(step) => Some(step),
+            SlotState::Alone => {
+                if let Some(outcome) = self.take() {
+                    ends_at(outcome, self.made, self.address());
+                }
+                None
+            }
             SlotState::Waker(waker) => {
                 // user code: a foreign waker
                 if let Err(failure) = guarded(|| Frame::new("a waker", self.made), || waker.wake()) {

@@ -175,11 +175,11 @@ impl<T: 'static> Deferred<T> {
     /// Puts a callback behind it.
     pub(crate) fn link<U: 'static>(self, f: impl Callback<T, U>, made: &'static Location<'static>) -> Deferred<U> {
         match self.settle() {
-            State::Ready(outcome) => {
-                let mut next = call(f, outcome, made);
-                next.made = made;
-                next
-            }
+            State::Ready(outcome) => match call(f, outcome, made).settle() {
+                // the result of a returned Deferred that has fired is handed over now
+                State::Ready(outcome) => Deferred::ready(outcome, made),
+                State::Pending(source) => Deferred { state: Some(State::Pending(source)), made },
+            },
             State::Pending(source) => Deferred::pending(Then::attach(source, f, made)),
         }
     }
@@ -195,8 +195,10 @@ impl<T: 'static> Deferred<T> {
 
 impl<T: 'static> Drop for Deferred<T> {
     fn drop(&mut self) {
-        if let Some(State::Ready(outcome)) = self.state.take() {
-            ends_here(outcome, self.made);
+        match self.state.take() {
+            Some(State::Ready(outcome)) => ends_here(outcome, self.made),
+            Some(State::Pending(source)) => source.slot().let_go(),
+            None => {}
         }
     }
 }

@@ -115,7 +115,7 @@ impl<T: 'static> Drop for Wait<T> {
             Stage::Ready(outcome) => ends_here(outcome, self.place),
             Stage::Pending(source, registered) => {
                 unregister(&source, &registered);
-                source.slot().forget_waiter();
+                source.slot().let_go();
             }
             Stage::Over => {}
         }
