@@ -64,6 +64,7 @@ pub enum TracebackDetail {
 /// One step of a traceback: a place in the source, and the function it stands in where that is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
+    /// As the compiler names it: what a closure's name has too much is cut off where somebody reads it, and not in each callback.
     function: &'static str,
     location: &'static Location<'static>,
 }
@@ -75,11 +76,16 @@ impl Frame {
 
     /// A frame for the closure type `F`: its name tells the function that it was written in.
     pub(crate) fn of_closure<F>(location: &'static Location<'static>) -> Self {
-        Self::new(type_name::<F>().trim_end_matches("::{{closure}}"), location)
+        Self::new(type_name::<F>(), location)
     }
 
     /// The path of the function, empty where it is not known.
     pub fn function(&self) -> &'static str {
+        self.function.trim_end_matches("::{{closure}}")
+    }
+
+    /// The same, as [`enter_function`] takes it.
+    pub(crate) fn raw_function(&self) -> &'static str {
         self.function
     }
 
@@ -92,7 +98,7 @@ impl Frame {
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.location)?;
-        if self.function.is_empty() { Ok(()) } else { write!(f, ", in {}", self.function) }
+        if self.function.is_empty() { Ok(()) } else { write!(f, ", in {}", self.function()) }
     }
 }
 
@@ -231,7 +237,7 @@ impl Failure {
         match detail {
             TracebackDetail::Brief => {
                 lines.push(format!("Traceback: {last}"));
-                lines.extend(frames.map(|frame| format!("  {}:{}:{}", frame.location.file(), frame.location.line(), frame.function)));
+                lines.extend(frames.map(|frame| format!("  {}:{}:{}", frame.location.file(), frame.location.line(), frame.function())));
                 return lines.join("\n");
             }
             TracebackDetail::Normal => lines.push("Traceback (most recent call last):".to_owned()),

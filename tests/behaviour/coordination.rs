@@ -201,3 +201,24 @@ fn a_million_lock_waiters_that_each_release_inside_their_wake_up() {
         assert!(!lock.is_locked());
     });
 }
+
+#[test]
+fn a_hundred_thousand_that_leave_the_line_cost_nothing_and_the_others_keep_their_turns() {
+    let queue = DeferredQueue::<usize>::new();
+    let first = watch(queue.get().unwrap());
+    let mut stays = Vec::new();
+    for index in 0..100_000 {
+        let turn = queue.get().unwrap();
+        if index % 10_000 == 0 {
+            stays.push(watch(turn));
+        } else {
+            turn.cancel();
+        }
+    }
+    assert!(format!("{queue:?}").contains("11 wait"), "{queue:?}");
+    for item in 0..11 {
+        queue.put(item).unwrap();
+    }
+    assert_eq!(first.value(), 0);
+    assert_eq!(stays.iter().map(super::support::Outcome::value).collect::<Vec<_>>(), (1..11).collect::<Vec<_>>());
+}

@@ -2,11 +2,10 @@
 use crate::support::{Bang, Log, Reports, now, on_small_stack, watch};
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     rc::Rc,
 };
 use twistor::{
-    defer::{Deferred, Resolver},
+    defer::Deferred,
     error::{AbandonedError, CancelledError, CircularChainError, Panicked},
     failure::Failure,
 };
@@ -575,88 +574,6 @@ fn panics_in_drops_of_user_values_unwind_out_of_nothing() {
 }
 
 // ---- a million
-
-#[test]
-fn a_million_callbacks_fire_fail_cancel_and_drop_in_constant_stack() {
-    on_small_stack(|| {
-        let chain = || {
-            let (deferred, resolver) = Deferred::<u32>::new();
-            ((0..1_000_000).fold(deferred, |chain, _| chain.map(|n| n + 1)), resolver)
-        };
-        let (fired, resolver) = chain();
-        resolver.callback(0);
-        assert_eq!(now(fired).unwrap(), 1_000_000);
-        let (failed, resolver) = chain();
-        resolver.errback(Bang("x"));
-        assert_eq!(now(failed).unwrap_err().frames().len(), 1_000_001);
-        let (cancelled, _resolver) = chain();
-        cancelled.cancel();
-        assert!(now(cancelled).unwrap_err().check::<CancelledError>());
-        let reports = Reports::new();
-        let (end_first, resolver) = chain();
-        drop(end_first);
-        drop(resolver);
-        let (start_first, resolver) = chain();
-        drop(resolver);
-        drop(start_first);
-        assert_eq!(reports.take().len(), 2);
-    });
-}
-
-#[test]
-fn an_endless_loop_of_callbacks_that_return_the_next_runs_in_constant_memory() {
-    // each turn adds a link in front of what is waited for; nothing may stay behind it
-    struct Probe(Rc<Cell<usize>>);
-    impl Drop for Probe {
-        fn drop(&mut self) {
-            self.0.set(self.0.get() - 1);
-        }
-    }
-    fn turn(next: &Rc<RefCell<VecDeque<Resolver<()>>>>, alive: &Rc<Cell<usize>>, left: u32) -> Deferred<()> {
-        let (tick, resolver) = Deferred::new();
-        next.borrow_mut().push_back(resolver);
-        alive.set(alive.get() + 1);
-        let (next, alive, probe) = (next.clone(), alive.clone(), Probe(alive.clone()));
-        tick.add_callback(move |()| {
-            drop(probe);
-            if left == 0 { Deferred::succeed(()) } else { turn(&next, &alive, left - 1) }
-        })
-    }
-    on_small_stack(|| {
-        let (next, alive) = (Rc::default(), Rc::default());
-        let result = watch(turn(&next, &alive, 1_000_000));
-        loop {
-            let Some(resolver) = next.borrow_mut().pop_front() else { break };
-            resolver.callback(());
-            assert!(alive.get() <= 2);
-        }
-        result.value();
-    });
-}
-
-#[test]
-fn a_million_waiters_that_release_one_another_pass_on_a_small_stack() {
-    on_small_stack(|| {
-        let waiting: Rc<RefCell<VecDeque<Resolver<()>>>> = Rc::default();
-        let count = Rc::new(Cell::new(0u32));
-        for _ in 0..1_000_000 {
-            let (turn, resolver) = Deferred::new();
-            waiting.borrow_mut().push_back(resolver);
-            let (waiting, count) = (waiting.clone(), count.clone());
-            turn.map(move |()| {
-                count.set(count.get() + 1);
-                let next = waiting.borrow_mut().pop_front();
-                if let Some(next) = next {
-                    next.callback(());
-                }
-            })
-            .detach();
-        }
-        let first = waiting.borrow_mut().pop_front().unwrap();
-        first.callback(());
-        assert_eq!(count.get(), 1_000_000, "all are done when the first fire returns");
-    });
-}
 
 #[test]
 fn a_failure_is_reported_when_its_deferred_is_dropped_although_somebody_keeps_a_resolver() {

@@ -10,7 +10,7 @@ use futures::{
     task::LocalSpawnExt,
 };
 use std::{
-    future::IntoFuture,
+    future::{Future, IntoFuture},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -176,7 +176,7 @@ fn cancelled_in_a_foreign_await_the_frame_is_dropped_where_it_stands() {
 #[test]
 fn a_future_that_wakes_itself_is_polled_in_later_turns() {
     struct Turns(u32);
-    impl std::future::Future for Turns {
+    impl Future for Turns {
         type Output = ();
         fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
             if self.0 == 0 {
@@ -221,6 +221,69 @@ fn another_executor_polls_a_deferred_and_wakes_coroutines_in_it() {
     fire.callback(100u32);
     pool.run_until_stalled();
     assert_eq!(log.take(), ["111"]);
+}
+
+/// Runs `test` in a `LocalSet` of a current-thread runtime.
+fn in_local_set(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, test);
+}
+
+#[inline_callbacks]
+fn foreign_tokio(channel: tokio::sync::oneshot::Receiver<u32>) -> Deferred<u32> {
+    return_value!(channel.await?)
+}
+
+#[test]
+fn a_local_set_of_tokio_polls_a_deferred_that_another_task_fires() {
+    in_local_set(async {
+        let (deferred, fire) = Deferred::new();
+        let waits = tokio::task::spawn_local(async move { deferred.map(|n: u32| n + 1).await.unwrap() });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        fire.callback(1);
+        assert_eq!(waits.await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_local_set_of_tokio_resumes_coroutines_that_other_threads_wake() {
+    in_local_set(async {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let (send_more, more) = oneshot::channel();
+        let both = gather_results((foreign_tokio(receive), foreign(more, Log::new())));
+        let thread = std::thread::spawn(move || {
+            send.send(3).unwrap();
+            send_more.send(4).unwrap();
+        });
+        assert_eq!(both.await.unwrap(), (3, 4));
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reactor_resumes_a_coroutine_in_a_oneshot_of_tokio() {
+    let door = crate::support::TestDoor::install();
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let result = watch(foreign_tokio(receive));
+    std::thread::spawn(move || send.send(9).unwrap()).join().unwrap();
+    assert!(result.is_pending(), "not inside the wake");
+    door.run();
+    assert_eq!(result.value(), 9);
+}
+
+#[test]
+fn a_cancel_in_a_local_set_drops_the_foreign_await() {
+    in_local_set(async {
+        let (send, receive) = tokio::sync::oneshot::channel::<u32>();
+        let waits = foreign_tokio(receive);
+        let canceller = waits.canceller();
+        let task = tokio::task::spawn_local(waits.into_future());
+        tokio::task::yield_now().await;
+        canceller.cancel();
+        assert!(send.is_closed());
+        assert!(task.await.unwrap().unwrap_err().check::<CancelledError>());
+    });
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod consumers;
 mod coordination;
 mod coroutine;
 mod deferred;
+mod depth;
 mod endpoints;
 mod failure;
 mod futures_inside;

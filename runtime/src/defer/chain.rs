@@ -56,7 +56,8 @@ pub(crate) trait Source<T>: Upstream {
 
 /// Where a source's outcome lies, and who waits for it.
 pub(crate) struct Slot<T> {
-    state: Cell<SlotState<T>>,
+    /// Borrowed for a look or an exchange, never while user code runs.
+    state: RefCell<SlotState<T>>,
     /// The line that made the source, for the report of a failure that nobody took.
     made: &'static Location<'static>,
 }
@@ -73,7 +74,7 @@ enum SlotState<T> {
 
 impl<T> Slot<T> {
     pub(crate) fn new(made: &'static Location<'static>) -> Self {
-        Self { state: Cell::new(SlotState::Empty), made }
+        Self { state: RefCell::new(SlotState::Empty), made }
     }
 
     pub(crate) fn made(&self) -> &'static Location<'static> {
@@ -86,13 +87,16 @@ impl<T> Slot<T> {
     }
 
     /// Takes the outcome, if it is there.
+    #[inline]
     pub(crate) fn take(&self) -> Option<Outcome<T>> {
-        match self.state.replace(SlotState::Taken) {
+        let mut state = self.state.borrow_mut();
+        // looked at first: nearly every other call finds nothing, and moves nothing
+        if !matches!(*state, SlotState::Done(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, SlotState::Taken) {
             SlotState::Done(outcome) => Some(outcome),
-            other => {
-                self.state.set(other);
-                None
-            }
+            _ => None,
         }
     }
 
@@ -100,72 +104,76 @@ impl<T> Slot<T> {
     pub(crate) fn take_back(&self) -> Option<Outcome<T>> {
         let outcome = self.take();
         if outcome.is_some() {
-            self.state.set(SlotState::Empty);
+            self.state.replace(SlotState::Empty);
         }
         outcome
     }
 
     /// Whether the source has had its outcome, taken or not.
     pub(crate) fn is_fired(&self) -> bool {
-        self.peek(|state| matches!(state, SlotState::Done(_) | SlotState::Taken))
+        matches!(*self.state.borrow(), SlotState::Done(_) | SlotState::Taken)
     }
 
     /// Whether a callback or a coroutine waits here.
     pub(crate) fn has_step(&self) -> bool {
-        self.peek(|state| matches!(state, SlotState::Step(_)))
+        matches!(*self.state.borrow(), SlotState::Step(_))
     }
 
     /// Shows the outcome that lies here.
     pub(crate) fn show<R>(&self, look: impl FnOnce(Option<&Outcome<T>>) -> R) -> R {
-        self.peek(|state| look(if let SlotState::Done(outcome) = state { Some(outcome) } else { None }))
-    }
-
-    fn peek<R>(&self, look: impl FnOnce(&SlotState<T>) -> R) -> R {
-        /// Puts the state back also when a user's `Debug` panics.
-        struct Back<'a, T>(&'a Cell<SlotState<T>>, SlotState<T>);
+        /// Puts the outcome back, also when a user's `Debug` panics.
+        struct Back<'a, T>(&'a Slot<T>, Option<Outcome<T>>);
         impl<T> Drop for Back<'_, T> {
             fn drop(&mut self) {
-                self.0.set(std::mem::replace(&mut self.1, SlotState::Taken));
+                if let Some(outcome) = self.1.take() {
+                    self.0.state.replace(SlotState::Done(outcome));
+                }
             }
         }
-        let back = Back(&self.state, self.state.replace(SlotState::Taken));
-        look(&back.1)
+        let back = Back(self, self.take());
+        look(back.1.as_ref())
     }
 
     /// Lets `step` wait here; what waited here before (an earlier poll of the same await) goes.
     pub(crate) fn wait(&self, step: Rc<dyn Step>) {
         debug_assert!(!self.is_fired(), "nobody waits at a slot that has been filled");
-        self.state.set(SlotState::Step(step));
+        let before = self.state.replace(SlotState::Step(step));
+        if !matches!(before, SlotState::Empty) {
+            drop_guarded(before);
+        }
     }
 
     /// Lets a foreign task wait here.
     pub(crate) fn wait_waker(&self, waker: &Waker) {
-        match self.state.replace(SlotState::Empty) {
-            SlotState::Waker(old) if old.will_wake(waker) => self.state.set(SlotState::Waker(old)),
-            _ => self.state.set(SlotState::Waker(waker.clone())),
+        if !matches!(&*self.state.borrow(), SlotState::Waker(known) if known.will_wake(waker)) {
+            // user code: a foreign waker's clone and drop
+            let before = self.state.replace(SlotState::Waker(waker.clone()));
+            drop_guarded(before);
         }
     }
 
     /// Whoever was to take the outcome is gone; the source goes on. What lies here ends now, whoever else keeps the source: a Resolver may.
     pub(crate) fn let_go(&self) {
-        match self.state.replace(SlotState::Alone) {
-            SlotState::Done(outcome) => {
-                self.state.set(SlotState::Taken);
-                ends_at(outcome, self.made, self.address());
-            }
-            SlotState::Taken => self.state.set(SlotState::Taken),
+        let before = {
+            let mut state = self.state.borrow_mut();
+            let after = if matches!(*state, SlotState::Done(_) | SlotState::Taken) { SlotState::Taken } else { SlotState::Alone };
+            std::mem::replace(&mut *state, after)
+        };
+        match before {
+            SlotState::Empty | SlotState::Taken | SlotState::Alone => {}
+            SlotState::Done(outcome) => ends_at(outcome, self.made, self.address()),
             waiting => drop_guarded(waiting),
         }
     }
 
     /// Takes the step that waits here, to hand it to another source.
     pub(crate) fn take_step(&self) -> Option<Rc<dyn Step>> {
+        if !self.has_step() {
+            return None;
+        }
         match self.state.replace(SlotState::Empty) {
             SlotState::Step(step) => Some(step),
-            other => {
-                self.state.set(other);
-                None
-            }
+            _ => None,
         }
     }
 
@@ -174,15 +182,25 @@ impl<T> Slot<T> {
         if debug::debugging() {
             debug::filled(self.address());
         }
-        match self.state.replace(SlotState::Done(outcome)) {
-            SlotState::Empty => None,
-            SlotState::Step(step) => Some(step),
-            SlotState::Alone => {
-                if let Some(outcome) = self.take() {
-                    ends_at(outcome, self.made, self.address());
+        let before = {
+            let mut state = self.state.borrow_mut();
+            match *state {
+                SlotState::Done(_) | SlotState::Taken => {
+                    drop(state);
+                    drop_guarded(outcome);
+                    return None;
                 }
-                None
+                SlotState::Alone => {
+                    *state = SlotState::Taken;
+                    drop(state);
+                    ends_at(outcome, self.made, self.address());
+                    return None;
+                }
+                _ => std::mem::replace(&mut *state, SlotState::Done(outcome)),
             }
+        };
+        match before {
+            SlotState::Step(step) => Some(step),
             SlotState::Waker(waker) => {
                 // user code: a foreign waker
                 if let Err(failure) = guarded(|| Frame::new("a waker", self.made), || waker.wake()) {
@@ -190,17 +208,18 @@ impl<T> Slot<T> {
                 }
                 None
             }
-            over @ (SlotState::Done(_) | SlotState::Taken) => {
-                drop_guarded(self.state.replace(over));
-                None
-            }
+            _ => None,
         }
     }
 }
 
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
-        match std::mem::replace(self.state.get_mut(), SlotState::Taken) {
+        match self.state.get_mut() {
+            SlotState::Empty | SlotState::Taken | SlotState::Alone => return,
+            SlotState::Step(_) | SlotState::Waker(_) | SlotState::Done(_) => {}
+        }
+        match self.state.replace(SlotState::Taken) {
             SlotState::Done(outcome) => ends_at(outcome, self.made, self.address()),
             other => drop_guarded(other),
         }

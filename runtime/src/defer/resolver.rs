@@ -173,7 +173,7 @@ where
 {
     let leaf =
         Rc::new(Leaf { slot: Slot::new(made), canceller: Cell::new(canceller), phase: Cell::new(Phase::Open), chained: Cell::new(None) });
-    debug::note(&leaf, leaf.slot.address(), "Deferred", current_function, made);
+    debug::note(&leaf, leaf.slot.address(), "Deferred", || Frame::new(current_function(), made).function(), made);
     (leaf.clone(), Resolver { leaf: Some(leaf) })
 }
 

@@ -298,7 +298,7 @@ where
 
 /// Runs one piece of user code of a chain: what it gives, or a failed Deferred if it panics.
 pub(crate) fn call<T, U, F: Callback<T, U>>(f: F, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-    let before = enter_function(F::frame(made).function());
+    let before = enter_function(F::frame(made).raw_function());
     // user code
     let given = catch_unwind(AssertUnwindSafe(|| f.call(outcome, made)));
     enter_function(before);

@@ -66,15 +66,22 @@ impl Task {
     }
 
     /// Notes that it does not wait for `source` any more.
-    pub(super) fn remove_wait(&self, source: &Rc<dyn Upstream>) {
+    pub(super) fn remove_wait(&self, source: *const ()) {
+        let is_it = |other: &Rc<dyn Upstream>| std::ptr::addr_eq(Rc::as_ptr(other), source);
         let gone = {
             let waits = &mut *self.waits.borrow_mut();
             match &waits.first {
-                Some(first) if same(first, source) => waits.first.take(),
-                _ => waits.more.iter().position(|other| same(other, source)).map(|at| waits.more.remove(at)),
+                Some(first) if is_it(first) => waits.first.take(),
+                _ => waits.more.iter().position(is_it).map(|at| waits.more.remove(at)),
             }
         };
         drop(gone);
+    }
+
+    /// The bell, out of its place. Nearly always there is none.
+    #[inline]
+    fn take_bell(&self) -> Option<(Lent, usize)> {
+        if self.bell.borrow().is_none() { None } else { self.bell.take() }
     }
 
     fn up(&self) -> Up {
@@ -85,10 +92,6 @@ impl Task {
             (first, false) => Up::Many(first.iter().chain(&waits.more).cloned().collect()),
         }
     }
-}
-
-fn same(one: &Rc<dyn Upstream>, other: &Rc<dyn Upstream>) -> bool {
-    Rc::as_ptr(one).cast::<()>() == Rc::as_ptr(other).cast::<()>()
 }
 
 /// A coroutine as an await sees it.
@@ -183,8 +186,7 @@ enum Polled<T> {
 impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
     fn poll_once(self: &Rc<Self>) -> Polled<T> {
         let task = &self.beside.task;
-        let bound = task.bell.take();
-        let (lent, key) = match bound {
+        let (lent, key) = match task.take_bell() {
             Some((lent, key)) => (lent, Some(key)),
             None => (Lent::take(), None),
         };
@@ -237,7 +239,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
             );
         }
         task.kept.take();
-        if let Some((lent, key)) = task.bell.take() {
+        if let Some((lent, key)) = task.take_bell() {
             lent.unbind(key);
             lent.give_back();
         }
@@ -317,8 +319,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Source<T> for Body<T,
 impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for Body<T, F> {
     fn with_bell(&self, work: &dyn Fn(&Lent)) {
         // taken out, so that nothing is borrowed if the work comes back here
-        let bell = self.beside.task.bell.take();
-        if let Some((lent, key)) = bell {
+        if let Some((lent, key)) = self.beside.task.take_bell() {
             work(&lent);
             if self.beside.task.phase.get() == Phase::Over {
                 lent.unbind(key);

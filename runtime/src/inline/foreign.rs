@@ -70,8 +70,11 @@ impl Wake for Bell {
     }
 }
 
-/// A bell with the waker that rings it. As long as nobody else holds it, the `Arc` counts two.
-pub(super) struct Lent {
+/// A bell with the waker that rings it. As long as nobody else holds it, the `Arc` counts two. One pointer, since each poll takes it out of its place and
+/// puts it back.
+pub(super) struct Lent(Box<Ringer>);
+
+struct Ringer {
     bell: Arc<Bell>,
     waker: Waker,
 }
@@ -101,20 +104,20 @@ impl Lent {
     pub(super) fn take() -> Self {
         POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
             let bell = Arc::new(Bell { rung: AtomicBool::new(false), bound: Mutex::new(Bound::default()) });
-            Self { waker: bell.clone().into(), bell }
+            Self(Box::new(Ringer { waker: bell.clone().into(), bell }))
         })
     }
 
     pub(super) fn waker(&self) -> &Waker {
-        &self.waker
+        &self.0.waker
     }
 
     /// Whether foreign code kept it, or has rung it.
     pub(super) fn is_held(&self) -> bool {
-        let held = Arc::strong_count(&self.bell) > 2;
+        let held = Arc::strong_count(&self.0.bell) > 2;
         // whoever rang and then let go of it: the ring is seen with the count
         fence(Ordering::Acquire);
-        held || self.bell.rung.load(Ordering::Acquire)
+        held || self.0.bell.rung.load(Ordering::Acquire)
     }
 
     /// Gives it back: into the pool if it is blank.
@@ -136,7 +139,7 @@ impl Lent {
         let key = TABLE.try_with(|table| table.borrow_mut().insert(coroutine)).ok()?;
         self.replace_bound(Bound { coroutine: Some((thread::current().id(), key)), door: door(), executor });
         if self.has_rung() && self.has_listener() {
-            self.bell.call();
+            self.0.bell.call();
         }
         Some(key)
     }
@@ -150,22 +153,22 @@ impl Lent {
 
     /// The wakers in the old one may run foreign code when they are dropped: the lock has ended by then.
     fn replace_bound(&self, new: Bound) {
-        let old = std::mem::replace(&mut *self.bell.bound(), new);
+        let old = std::mem::replace(&mut *self.0.bell.bound(), new);
         drop_guarded(old);
     }
 
     /// A reactor has come into the thread: rings go to it, and one that nobody has heard does now.
     fn open(&self) {
-        self.bell.bound().door = door();
+        self.0.bell.bound().door = door();
         if self.has_rung() {
-            self.bell.call();
+            self.0.bell.call();
         }
     }
 
     /// Calls for a ring that came while the coroutine ran, where no reactor and no executor has heard it.
     pub(super) fn call_unheard(&self) {
         if self.has_rung() && !self.has_listener() {
-            self.bell.call();
+            self.0.bell.call();
         }
     }
 
@@ -173,18 +176,18 @@ impl Lent {
     pub(super) fn listen_if(&self, bound: bool) {
         if bound {
             // acquires what the ringing thread has published, and is not moved behind the poll
-            self.bell.rung.swap(false, Ordering::AcqRel);
+            self.0.bell.rung.swap(false, Ordering::AcqRel);
         }
     }
 
     fn has_rung(&self) -> bool {
-        self.bell.rung.load(Ordering::Acquire)
+        self.0.bell.rung.load(Ordering::Acquire)
     }
 
     /// Rings go to `executor` where there is no door. Whether one has come already, for the executor to resume the coroutine now.
     pub(super) fn assist(&self, executor: Waker) -> bool {
         let (old, alone) = {
-            let mut bound = self.bell.bound();
+            let mut bound = self.0.bell.bound();
             if bound.door.is_none() {
                 bound.door = door();
             }
@@ -196,7 +199,7 @@ impl Lent {
 
     /// Whether somebody hears a ring.
     fn has_listener(&self) -> bool {
-        let bound = self.bell.bound();
+        let bound = self.0.bell.bound();
         bound.door.is_some() || bound.executor.is_some()
     }
 }

@@ -1,7 +1,7 @@
 //! The await of a Deferred.
 use super::driver::{Coroutine, current};
 use crate::{
-    defer::{Deferred, Outcome, Source, State, Upstream, assist_from, debug, ends_here},
+    defer::{Deferred, Outcome, Source, State, assist_from, debug, ends_here},
     failure::{Failure, Frame, current_function},
 };
 use std::{
@@ -54,24 +54,20 @@ impl<T: 'static> Future for Wait<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        // looked at in place: a pending one is polled twice at least, and stays where it is
+        if let Stage::Pending(source, registered) = &mut this.state {
+            let outcome = source.slot().take().or_else(|| register(source, registered, cx.waker()));
+            let Some(outcome) = outcome else {
+                debug::awaited(source.slot().address(), this.place);
+                return Poll::Pending;
+            };
+            unregister(source, registered);
+            this.state = Stage::Over;
+            return Poll::Ready(passing(outcome, this.place));
+        }
         match std::mem::replace(&mut this.state, Stage::Over) {
             Stage::Ready(outcome) => Poll::Ready(passing(outcome, this.place)),
-            Stage::Pending(source, mut registered) => {
-                let outcome = source.slot().take().or_else(|| {
-                    registered = register(&source, registered.take(), cx.waker());
-                    // an executor outside may have brought it along while it offered its waker
-                    source.slot().take()
-                });
-                if let Some(outcome) = outcome {
-                    unregister(&source, &registered);
-                    Poll::Ready(passing(outcome, this.place))
-                } else {
-                    debug::awaited(source.slot().address(), this.place);
-                    this.state = Stage::Pending(source, registered);
-                    Poll::Pending
-                }
-            }
-            Stage::Over => panic!("the await of a Deferred was polled after it was ready"),
+            Stage::Pending(..) | Stage::Over => panic!("the await of a Deferred was polled after it was ready"),
         }
     }
 }
@@ -81,31 +77,31 @@ fn passing<T>(outcome: Outcome<T>, place: &'static Location<'static>) -> Outcome
     outcome.map_err(|failure| failure.passing(Frame::new(current_function(), place)))
 }
 
-/// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker.
-fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: Registered, waker: &Waker) -> Registered {
+/// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker. An executor outside may bring the outcome along
+/// while it offers its waker.
+fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registered, waker: &Waker) -> Option<Outcome<T>> {
     let Some(current) = current() else {
-        unregister(source, &registered);
+        unregister(source, registered);
         source.slot().wait_waker(waker);
         assist_from(source.clone(), waker);
-        return None;
+        return source.slot().take();
     };
     if current.owns(waker) {
         source.slot().wait(current.coroutine.clone());
     } else {
         source.slot().wait_waker(waker);
     }
-    let here = Rc::downgrade(&current.coroutine);
-    if registered.as_ref().is_some_and(|known| known.ptr_eq(&here)) {
-        return registered;
+    if !registered.as_ref().is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), Rc::as_ptr(&current.coroutine))) {
+        unregister(source, registered);
+        current.coroutine.task().add_wait(source.clone());
+        *registered = Some(Rc::downgrade(&current.coroutine));
     }
-    unregister(source, &registered);
-    current.coroutine.task().add_wait(source.clone());
-    Some(here)
+    None
 }
 
-fn unregister<T: 'static>(source: &Rc<dyn Source<T>>, registered: &Registered) {
-    if let Some(coroutine) = registered.as_ref().and_then(Weak::upgrade) {
-        coroutine.task().remove_wait(&(source.clone() as Rc<dyn Upstream>));
+fn unregister<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registered) {
+    if let Some(coroutine) = registered.take().and_then(|known| known.upgrade()) {
+        coroutine.task().remove_wait(Rc::as_ptr(source).cast());
     }
 }
 
@@ -113,8 +109,8 @@ impl<T: 'static> Drop for Wait<T> {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, Stage::Over) {
             Stage::Ready(outcome) => ends_here(outcome, self.place),
-            Stage::Pending(source, registered) => {
-                unregister(&source, &registered);
+            Stage::Pending(source, mut registered) => {
+                unregister(&source, &mut registered);
                 source.slot().let_go();
             }
             Stage::Over => {}
