@@ -113,7 +113,10 @@ pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
             }
             FnArg::Typed(typed) => {
                 let (attrs, pat, ty) = (&typed.attrs, &*typed.pat, &*typed.ty);
-                let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+                // what is said about unused or mutable names concerns the binding; an expectation would go unfulfilled on the argument
+                let is = |attr: &syn::Attribute, names: &[&str]| names.iter().any(|name| attr.path().is_ident(name));
+                let on_binding = attrs.iter().filter(|attr| is(attr, &["cfg", "allow", "expect", "warn", "deny", "forbid"]));
+                let on_argument = attrs.iter().filter(|attr| !is(attr, &["expect"]));
                 let span = ours(pat.span());
                 let (name, binding) = if let Pat::Ident(PatIdent { by_ref: None, subpat: None, ident, .. }) = pat {
                     let mut right = ident.clone();
@@ -127,8 +130,8 @@ pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
                     let name = local(&format!("__arg{index}"), pat.span());
                     (name.clone(), quote_spanned!(span=> let #pat = #name;))
                 };
-                outer.push(quote!(#(#attrs)* #name: #ty));
-                inner.extend(quote!(#(#cfgs)* #binding));
+                outer.push(quote!(#(#on_argument)* #name: #ty));
+                inner.extend(quote!(#(#on_binding)* #binding));
             }
         }
     }

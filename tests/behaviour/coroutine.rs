@@ -442,6 +442,33 @@ fn arguments_by_pattern_generics_and_recursion() {
 }
 
 #[test]
+fn locals_and_arguments_are_dropped_in_the_order_of_an_async_fn() {
+    struct Noted(&'static str, Log);
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            self.1.add(self.0);
+        }
+    }
+    #[inline_callbacks]
+    fn ours(_a: Noted, _: Noted, (_c, _d): (Noted, Noted), log: Log) -> Deferred<()> {
+        let _local = Noted("local", log);
+        yield_!(Deferred::succeed(()))?;
+        return_value!()
+    }
+    async fn rust_s(_a: Noted, _: Noted, (_c, _d): (Noted, Noted), log: Log) {
+        let _local = Noted("local", log);
+        std::future::ready(()).await;
+    }
+    let log = Log::new();
+    let noted = |name| Noted(name, log.clone());
+    futures::executor::block_on(rust_s(noted("a"), noted("b"), (noted("c"), noted("d")), log.clone()));
+    let expected = log.take();
+    assert_eq!(expected.len(), 5);
+    now(ours(noted("a"), noted("b"), (noted("c"), noted("d")), log.clone())).unwrap();
+    assert_eq!(log.take(), expected);
+}
+
+#[test]
 fn methods_take_self_shared_or_by_value() {
     struct Bank {
         balance: u32,
