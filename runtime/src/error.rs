@@ -22,6 +22,11 @@ use std::{
 #[non_exhaustive]
 pub struct ConnectionClosed;
 
+/// A kind of error: [`TaskStopped`], [`TaskDone`] and [`TaskFailed`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TaskFinished;
+
 /// A kind of error: [`CannotListenError`].
 #[derive(Debug)]
 #[non_exhaustive]
@@ -152,6 +157,18 @@ errors! {
     InvalidAddressError: "The address is not valid here";
     /// A process has ended with exit code 0.
     ProcessDone: "The process has ended";
+    /// What was started runs already.
+    AlreadyRunningError: "It is running already";
+    /// A cooperator was stopped, and its tasks with it.
+    SchedulerStopped: "The cooperator has been stopped";
+    /// A task was stopped.
+    TaskStopped: "The task has been stopped";
+    /// A task has come to its end.
+    TaskDone: "The task is done";
+    /// A task has failed.
+    TaskFailed: "The task has failed";
+    /// A task was resumed that is not paused.
+    NotPaused: "The task is not paused";
     /// A lock object was waited for a second time, while the first waits.
     AlreadyTryingToLockError: "The lock is being waited for already";
     /// A transport was used in a way its protocol's framing has no word for.
@@ -175,6 +192,9 @@ pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
         ProcessDone: ConnectionDone, ConnectionClosed;
         ProcessTerminated: ConnectionLost, ConnectionClosed;
         InvalidAddressError: ValueError;
+        TaskStopped: TaskFinished;
+        TaskDone: TaskFinished;
+        TaskFailed: TaskFinished;
         DnsLookupError: ConnectError;
         ConnectionAborted: ConnectionLost, ConnectionClosed;
         CannotListenError: BindError;
@@ -298,6 +318,44 @@ impl fmt::Display for ProcessTerminated {
 }
 
 impl Error for ProcessTerminated {}
+
+/// The program is to end with this exit code: what a `main` fails with that has said all there is to say.
+///
+/// ```
+/// use twistor::{error::SystemExit, prelude::*};
+///
+/// #[inline_callbacks]
+/// fn serve(reactor: Reactor) -> Deferred<()> {
+///     if yield_!(reactor.when_stopped()).is_err() {
+///         return Err(SystemExit::new(23).into());
+///     }
+///     return_value!()
+/// }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct SystemExit {
+    code: u8,
+}
+
+impl SystemExit {
+    /// The end with `code`.
+    pub fn new(code: u8) -> Self {
+        Self { code }
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for SystemExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "The program ends with exit code {}.", self.code)
+    }
+}
+
+impl Error for SystemExit {}
 
 /// An attempt to connect was cancelled: it keeps the address that was being connected to.
 #[derive(Debug, Clone)]

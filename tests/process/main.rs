@@ -147,6 +147,25 @@ fn a_port_in_use_is_exit_code_1_with_the_address() {
     assert!(error.contains(&format!("Couldn't listen on {address}")), "{error}");
 }
 
+/// What a program of `programs.rs` ends with: its exit code, and how many tracebacks it has printed.
+fn program(name: &str) -> (Option<i32>, usize) {
+    let output = Command::new(env!("CARGO_BIN_EXE_programs")).arg(name).output().expect("it runs");
+    let text = String::from_utf8(output.stderr).expect("text");
+    (output.status.code(), text.matches("Traceback").count())
+}
+
+#[test]
+fn k_044_k_045_a_main_that_fails_is_logged_once_and_is_exit_code_1() {
+    assert_eq!(program("fails"), (Some(1), 1));
+    assert_eq!(program("fails_later"), (Some(1), 1));
+}
+
+#[test]
+fn k_049_an_exit_request_is_the_exit_code_and_is_not_logged() {
+    assert_eq!(program("exits"), (Some(23), 0));
+    assert_eq!(program("exits_later"), (Some(23), 0));
+}
+
 #[test]
 fn chat_tells_the_others_what_one_says() {
     let mut chat = Running::start("chat", &["tcp:0:interface=127.0.0.1"]);

@@ -166,7 +166,10 @@ impl<T: 'static> Deferred<T> {
     )]
     #[inline(always)]
     pub(crate) fn settle(mut self) -> State<T> {
-        match self.state.take() {
+        let state = self.state.take();
+        // nothing is left that its drop could end
+        std::mem::forget(self);
+        match state {
             Some(State::Pending(source)) => match source.slot().take() {
                 Some(outcome) => State::Ready(outcome),
                 None => State::Pending(source),

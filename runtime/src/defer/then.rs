@@ -171,6 +171,7 @@ where
         seen
     }
 
+    #[inline]
     fn finish(&self, outcome: Outcome<U>) -> Option<Rc<dyn Step>> {
         self.stage.set(Stage::Over);
         self.kept.take();

@@ -1,7 +1,7 @@
 //! How a program starts: one coroutine, run by a reactor of its own.
 use crate::{
     defer::Deferred,
-    error::AbandonedError,
+    error::{AbandonedError, SystemExit},
     failure::{Failure, Frame},
     reactor::Reactor,
     report::guarded,
@@ -54,7 +54,7 @@ impl<S: Into<String>, const N: usize> From<[S; N]> for Args {
 
 /// Runs `main` on a reactor of its own until its Deferred fires, then stops. [`#[twistor::main]`](macro@crate::main) writes this call.
 ///
-/// The exit code is 0, or 1 with the traceback on standard error if `main` failed. SIGINT and SIGTERM stop the reactor; a `main` that has not
+/// The exit code is 0, or 1 with the traceback on standard error if `main` failed, or the one of a [`SystemExit`] that it failed with. SIGINT and SIGTERM stop the reactor; a `main` that has not
 /// finished by then ends with it, and the exit code is 0.
 #[doc(alias = "twisted.internet.task.react")]
 pub fn react(main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> ExitCode {
@@ -62,6 +62,9 @@ pub fn react(main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> Exit
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            if let Some(exit) = failure.downcast_ref::<SystemExit>() {
+                return ExitCode::from(exit.code());
+            }
             failure.print_traceback();
             ExitCode::FAILURE
         }

@@ -1,0 +1,44 @@
+//! `defer_later`: a call at a later time, and its result.
+use crate::{
+    defer::{Deferred, IntoDeferred},
+    time::{DelayedCall, ReactorTime},
+};
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+/// Calls `f` when `delay` has passed, and gives what comes of it.
+///
+/// ```
+/// use std::time::Duration;
+/// use twistor::task::{Clock, defer_later};
+///
+/// let clock = Clock::new();                        // in a program: the reactor
+/// let answer = defer_later(&clock, Duration::from_secs(3), || Ok(42));
+/// clock.advance(Duration::from_secs(3));
+/// assert_eq!(answer.take_result().unwrap().unwrap(), 42);
+/// ```
+///
+/// To wait and do nothing, `defer_later(&clock, delay, || ())`.
+///
+/// # Errors
+/// Those of `f`, and its panic.
+///
+/// # Cancellation
+/// Takes the call back before it runs; afterwards it reaches the Deferred that `f` has returned.
+#[doc(alias = "deferLater")]
+#[track_caller]
+pub fn defer_later<R: IntoDeferred>(
+    clock: &(impl ReactorTime + ?Sized),
+    delay: Duration,
+    f: impl FnOnce() -> R + 'static,
+) -> Deferred<R::Value> {
+    let timer: Rc<Cell<Option<DelayedCall>>> = Rc::default();
+    let taken_back = timer.clone();
+    let (time, resolver) = Deferred::with_canceller(move |_| {
+        if let Some(timer) = taken_back.take() {
+            // it has not run: it would have fired the Deferred
+            let _ = timer.cancel();
+        }
+    });
+    timer.set(Some(clock.schedule(delay, Box::new(move || resolver.callback(())))));
+    time.add_callback(move |()| f())
+}
