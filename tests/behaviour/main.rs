@@ -26,3 +26,4 @@ mod support;
 mod tcp;
 mod timeout;
 mod traceback;
+mod triggers;

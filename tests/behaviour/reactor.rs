@@ -2,7 +2,7 @@
 use crate::support::{Log, Reports};
 use std::{cell::Cell, rc::Rc, time::Duration};
 use twistor::{
-    error::{ReactorAlreadyRunning, ReactorClosed, ReactorNotRunning},
+    error::{ReactorAlreadyRunning, ReactorClosed, ReactorNotRunning, ValueError},
     reactor::Reactor,
     testing::MemoryReactor,
 };
@@ -276,4 +276,47 @@ fn r_056_r_057_r_058_a_hundred_calls_run_in_order_and_none_before_the_reactor_do
 fn a_memory_reactor_in_which_nothing_can_happen_says_so() {
     let (_memory, reactor, _) = memory();
     assert!(reactor.run().unwrap_err().to_string().contains("nothing can ever happen"));
+}
+
+#[test]
+fn r_044_a_turn_waits_for_the_next_timer_and_without_one_as_long_as_it_may() {
+    let (_memory, reactor, _) = memory();
+    reactor.iterate(1000 * SECOND).unwrap();
+    assert_eq!(reactor.seconds(), 1000 * SECOND);
+    let start = reactor.seconds();
+    let calls: Vec<_> = [50, 10, 100].map(|delay| reactor.call_later(delay * SECOND, || ())).into();
+    reactor.iterate(1000 * SECOND).unwrap();
+    assert_eq!(reactor.seconds().abs_diff(start), 10 * SECOND);
+    calls[0].cancel().unwrap();
+    // the one that is due runs in this turn, which then waits for the last
+    reactor.iterate(15 * SECOND).unwrap();
+    assert_eq!(reactor.seconds().abs_diff(start), 25 * SECOND);
+    reactor.iterate(1000 * SECOND).unwrap();
+    assert_eq!(reactor.seconds().abs_diff(start), 100 * SECOND, "75 that were left");
+}
+
+#[test]
+fn r_045_moving_a_timer_moves_the_wait() {
+    let wait = |change: fn(&twistor::time::DelayedCall), passed: u32| {
+        let (_memory, reactor, _) = memory();
+        let call = reactor.call_later(50 * SECOND, || ());
+        reactor.iterate(passed * SECOND).unwrap();
+        change(&call);
+        reactor.iterate(1000 * SECOND).unwrap();
+        reactor.seconds().abs_diff(passed * SECOND)
+    };
+    assert_eq!(wait(|call| call.reset(15 * SECOND).unwrap(), 25), 15 * SECOND);
+    assert_eq!(wait(|call| call.delay(20 * SECOND).unwrap(), 10), 60 * SECOND);
+    assert_eq!(wait(|call| call.cancel().unwrap(), 10), 1000 * SECOND);
+}
+
+#[test]
+fn a_signal_that_nobody_may_handle_is_refused() {
+    let reactor = Reactor::new().unwrap();
+    for forbidden in [9, 19, 11] {
+        let failure = reactor.on_signal(forbidden, || ()).unwrap_err();
+        assert!(failure.check::<ValueError>(), "{failure}");
+    }
+    reactor.close();
+    assert!(reactor.on_signal(10, || ()).unwrap_err().check::<ReactorClosed>());
 }

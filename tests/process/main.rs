@@ -30,9 +30,17 @@ impl Running {
         Self::start_with(name, args, &[])
     }
 
+    /// A program of `programs.rs`.
+    fn program(name: &str) -> Self {
+        Self::command(Command::new(env!("CARGO_BIN_EXE_programs")).arg(name))
+    }
+
     fn start_with(name: &str, args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(example(name));
-        let child = command.args(args).envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self::command(Command::new(example(name)).args(args).envs(environment.iter().copied()))
+    }
+
+    fn command(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Self(child.expect("the example starts"))
     }
 
@@ -164,6 +172,39 @@ fn k_044_k_045_a_main_that_fails_is_logged_once_and_is_exit_code_1() {
 fn k_049_an_exit_request_is_the_exit_code_and_is_not_logged() {
     assert_eq!(program("exits"), (Some(23), 0));
     assert_eq!(program("exits_later"), (Some(23), 0));
+}
+
+#[test]
+fn r_076_the_reactor_remembers_which_signal_has_stopped_it() {
+    assert_eq!(program("stops").0, Some(0));
+    for (signal, number) in [("-INT", 2), ("-TERM", 15)] {
+        let mut program = Running::program("waits");
+        assert_eq!(program.line(), "running");
+        program.signal(signal);
+        assert_eq!(program.end().0, Some(number));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_shutdown_that_waits_for_ever() {
+    let mut program = Running::program("stuck");
+    assert_eq!(program.line(), "running");
+    program.signal("-TERM");
+    assert_eq!(program.line(), "stopping");
+    program.signal("-INT");
+    assert_eq!(program.end().0, Some(2));
+}
+
+#[test]
+fn a_signal_during_a_long_callback_is_not_lost() {
+    let mut program = Running::program("hangs_up");
+    assert_eq!(program.line(), "running");
+    program.signal("-HUP");
+    program.0.stdin.as_mut().expect("a pipe").write_all(b"go on\n").expect("it reads");
+    assert_eq!(program.line(), "back");
+    assert_eq!(program.line(), "hung up");
+    program.signal("-TERM");
+    assert_eq!(program.end().0, Some(15));
 }
 
 #[test]

@@ -3,6 +3,7 @@ use std::{process::ExitCode, time::Duration};
 use twistor::{
     error::SystemExit,
     prelude::*,
+    reactor::{SystemEvent, TriggerPhase},
     task::{defer_later, react},
 };
 
@@ -15,7 +16,51 @@ fn fails(reactor: Reactor, later: bool, failure: Failure) -> Deferred<()> {
     Err(failure)
 }
 
+/// Runs a reactor until it is stopped; the exit code is the signal that has done it.
+fn run(prepare: impl FnOnce(&Reactor)) -> ExitCode {
+    let reactor = Reactor::new().expect("a reactor");
+    prepare(&reactor);
+    reactor.call_when_running(|| println!("running"));
+    reactor.run().expect("it can wait");
+    ExitCode::from(u8::try_from(reactor.exit_signal().unwrap_or(0)).expect("a small number"))
+}
+
+/// Stops by itself.
+fn stops(reactor: &Reactor) {
+    let stop = reactor.clone();
+    reactor.call_when_running(move || stop.stop().expect("it runs"));
+}
+
+/// Waits for ever before it stops.
+fn stuck(reactor: &Reactor) {
+    reactor.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, || {
+        println!("stopping");
+        let (never, resolver) = Deferred::<()>::new();
+        std::mem::forget(resolver);
+        never
+    });
+}
+
+/// Says when SIGHUP has come, also if it came during a long callback.
+fn hangs_up(reactor: &Reactor) {
+    const SIGHUP: i32 = 1;
+    reactor.on_signal(SIGHUP, || println!("hung up")).expect("a signal");
+    reactor.call_later(Duration::ZERO, || {
+        let mut line = String::new();
+        // a long callback: until the test writes
+        std::io::stdin().read_line(&mut line).expect("a line");
+        println!("back");
+    });
+}
+
 fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("stops") => return run(stops),
+        Some("waits") => return run(|_| ()),
+        Some("stuck") => return run(stuck),
+        Some("hangs_up") => return run(hangs_up),
+        _ => {}
+    }
     react(|reactor, args| match args.get(0).unwrap_or_default() {
         "fails" => fails(reactor, false, Failure::message("no")),
         "fails_later" => fails(reactor, true, Failure::message("no")),

@@ -1,17 +1,16 @@
-//! Reactor: run, stop, timers, other threads.
+//! Reactor: what it is made of; timers, other threads, its end.
 use super::{
     backend::{Backend, Event},
     names::LookUps,
     poll::Desk,
-    signals,
+    running::Stage,
     source::Source,
     threads::{Inbox, Remote},
+    triggers::Triggers,
 };
 use crate::{
-    defer::{Deferred, Resolver},
-    error::{ReactorAlreadyRunning, ReactorClosed, ReactorNotRunning},
-    failure::{Failure, Frame},
-    report::{drop_guarded, guarded, report},
+    defer::Resolver,
+    report::drop_guarded,
     time::{DelayedCall, ReactorTime},
     timers::Timers,
     wake::{Door, door, set_door},
@@ -43,54 +42,25 @@ pub(crate) struct Core {
     pub(crate) timers: Rc<Timers>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) again: RefCell<Vec<Event>>,
-    pub(crate) stopping: Cell<bool>,
-    phase: Cell<Phase>,
-    when_running: Calls,
-    when_stopped: RefCell<Vec<Resolver<()>>>,
-    desk: Cell<Option<Box<Desk>>>,
+    pub(super) phase: Cell<Phase>,
+    /// How far a run has come: see `running.rs`.
+    pub(super) stage: Cell<Stage>,
+    pub(super) triggers: Triggers,
+    pub(super) when_running: Calls,
+    pub(super) when_stopped: RefCell<Vec<Resolver<()>>>,
+    pub(super) desk: Cell<Option<Box<Desk>>>,
     pub(crate) look_ups: LookUps,
-    handles_signals: Cell<bool>,
-    signals_installed: Cell<bool>,
+    pub(super) handles_signals: Cell<bool>,
+    pub(super) signals_installed: Cell<bool>,
+    pub(super) exit_signal: Cell<Option<i32>>,
 }
 
+/// What may be done with a reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Idle,
     Running,
     Closed,
-}
-
-thread_local! {
-    /// The reactors that run in this thread, the innermost last.
-    static RUNNING: RefCell<Vec<Reactor>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Puts a reactor into the thread while it runs.
-struct InThread {
-    door: Option<Arc<dyn Door>>,
-    core: Rc<Core>,
-}
-
-impl InThread {
-    fn enter(reactor: &Reactor) -> Self {
-        RUNNING.with_borrow_mut(|running| running.push(reactor.clone()));
-        reactor.0.phase.set(Phase::Running);
-        Self { door: set_door(Some(reactor.0.inbox.clone())), core: reactor.0.clone() }
-    }
-}
-
-impl Drop for InThread {
-    fn drop(&mut self) {
-        // a reactor that has run stays the thread's door unless another one was there
-        if let Some(door) = self.door.take().filter(|door| door.is_open()) {
-            set_door(Some(door));
-        }
-        if self.core.phase.get() == Phase::Running {
-            self.core.phase.set(Phase::Idle);
-        }
-        let gone = RUNNING.with_borrow_mut(Vec::pop);
-        drop(gone);
-    }
 }
 
 impl Reactor {
@@ -108,156 +78,17 @@ impl Reactor {
             timers: Timers::with_clock(move || clock.now()),
             inbox,
             again: RefCell::default(),
-            stopping: Cell::new(false),
             phase: Cell::new(Phase::Idle),
+            stage: Cell::new(Stage::Idle),
+            triggers: Triggers::default(),
             when_running: RefCell::default(),
             when_stopped: RefCell::default(),
             desk: Cell::new(None),
             look_ups: LookUps::default(),
             handles_signals: Cell::new(true),
             signals_installed: Cell::new(false),
+            exit_signal: Cell::new(None),
         }))
-    }
-
-    /// The reactor that runs in this thread right now, for code that was given none.
-    ///
-    /// ```
-    /// assert!(twistor::reactor::Reactor::current().is_none());
-    /// ```
-    pub fn current() -> Option<Self> {
-        RUNNING.with_borrow(|running| running.last().cloned())
-    }
-
-    /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards: connections, ports and timers are still
-    /// there.
-    ///
-    /// # Errors
-    /// [`ReactorAlreadyRunning`] inside a turn of the same reactor, [`ReactorClosed`] after [`close`](Self::close), and what the operating
-    /// system says when waiting itself fails.
-    pub fn run(&self) -> Result<(), Failure> {
-        self.may_run()?;
-        let core = &self.0;
-        if !core.signals_installed.replace(true) {
-            signals::install(core, core.handles_signals.get())?;
-        }
-        core.stopping.set(false);
-        let _in_thread = InThread::enter(self);
-        let mut desk = core.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
-        self.start_up();
-        let mut result = Ok(());
-        while !core.stopping.get() && core.phase.get() == Phase::Running {
-            result = core.turn(&mut desk, None);
-            if result.is_err() {
-                break;
-            }
-        }
-        core.desk.set(Some(desk));
-        self.shut_down();
-        Ok(result?)
-    }
-
-    /// Runs one turn that waits for at most `delay`.
-    ///
-    /// # Errors
-    /// As for [`run`](Self::run).
-    pub fn iterate(&self, delay: Duration) -> Result<(), Failure> {
-        self.may_run()?;
-        self.0.stopping.set(false);
-        let _in_thread = InThread::enter(self);
-        let mut desk = self.0.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
-        self.start_up();
-        let result = self.0.turn(&mut desk, Some(delay));
-        self.0.desk.set(Some(desk));
-        Ok(result?)
-    }
-
-    /// [`stop`](Self::stop) where it does not matter whether it runs.
-    pub(crate) fn request_stop(&self) {
-        self.0.request_stop();
-    }
-
-    /// Whether a turn has something to do without waiting for anything.
-    pub(crate) fn has_work(&self) -> bool {
-        let core = &self.0;
-        core.inbox.is_waiting() || !core.again.borrow().is_empty() || core.timers.next_due().is_some_and(|due| due <= core.backend.now())
-    }
-
-    fn may_run(&self) -> Result<(), Failure> {
-        match self.0.phase.get() {
-            Phase::Idle => Ok(()),
-            Phase::Running => Err(ReactorAlreadyRunning::new().into()),
-            Phase::Closed => Err(ReactorClosed::new().into()),
-        }
-    }
-
-    fn start_up(&self) {
-        loop {
-            let call = self.0.when_running.borrow_mut().pop_front();
-            let Some(call) = call else { break };
-            // user code
-            if let Err(failure) = guarded(|| Frame::new("call_when_running", Location::caller()), call) {
-                report(failure, "a call at the start of the reactor");
-            }
-        }
-    }
-
-    fn shut_down(&self) {
-        let waiting = self.0.when_stopped.take();
-        for resolver in waiting {
-            // user code
-            resolver.callback(());
-        }
-    }
-
-    /// Asks the reactor to stop: [`run`](Self::run) returns after the turn that this is called in.
-    ///
-    /// # Errors
-    /// [`ReactorNotRunning`] if it does not run.
-    pub fn stop(&self) -> Result<(), Failure> {
-        if self.is_running() {
-            self.0.request_stop();
-            Ok(())
-        } else {
-            Err(ReactorNotRunning::new().into())
-        }
-    }
-
-    /// Whether it is in [`run`](Self::run) or [`iterate`](Self::iterate).
-    #[doc(alias = "running")]
-    pub fn is_running(&self) -> bool {
-        self.0.phase.get() == Phase::Running
-    }
-
-    /// A Deferred that fires when the reactor stops, right before [`run`](Self::run) returns.
-    ///
-    /// # Errors
-    /// [`ReactorClosed`] after [`close`](Self::close).
-    ///
-    /// # Cancellation
-    /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
-    #[track_caller]
-    pub fn when_stopped(&self) -> Deferred<()> {
-        if self.0.is_closed() {
-            return Deferred::fail(ReactorClosed::new());
-        }
-        let (deferred, resolver) = Deferred::new();
-        let mut waiting = self.0.when_stopped.borrow_mut();
-        waiting.retain(Resolver::is_wanted);
-        waiting.push(resolver);
-        deferred
-    }
-
-    /// Runs `call` at the start of [`run`](Self::run), in the order given; at once if the reactor runs.
-    #[doc(alias = "callWhenRunning")]
-    pub fn call_when_running(&self, call: impl FnOnce() + 'static) {
-        if self.is_running() {
-            // user code
-            call();
-        } else if self.0.is_closed() {
-            drop_guarded(call);
-        } else {
-            self.0.when_running.borrow_mut().push_back(Box::new(call));
-        }
     }
 
     /// Runs `call` once, `delay` from now, in a later turn.
@@ -293,12 +124,6 @@ impl Reactor {
         Remote(self.0.inbox.clone())
     }
 
-    /// Whether [`run`](Self::run) lets SIGINT and SIGTERM stop it; it does unless told otherwise before the first run.
-    #[doc(alias = "installSignalHandlers")]
-    pub fn handle_signals(&self, yes: bool) {
-        self.0.handles_signals.set(yes);
-    }
-
     /// Ends the reactor for good: drops its connections, ports, timers and waiting calls. Connections get no handler call; what waits for
     /// one of them fails. Code that this wakes finds an inert reactor: it takes no timers, ports or connections.
     pub fn close(&self) {
@@ -306,7 +131,7 @@ impl Reactor {
         if core.phase.replace(Phase::Closed) == Phase::Closed {
             return;
         }
-        core.stopping.set(true);
+        core.stage.set(Stage::Over);
         let sources: Vec<_> = core.sources.borrow_mut().drain().collect();
         for source in sources {
             source.closed();
@@ -318,6 +143,7 @@ impl Reactor {
         }
         drop_guarded(core.when_running.take());
         drop_guarded(core.when_stopped.take());
+        core.triggers.drop_all();
         core.look_ups.forget_all();
     }
 }
@@ -337,11 +163,15 @@ fn leave_door(inbox: &Arc<Inbox>) {
     }
 }
 
-impl Core {
-    pub(crate) fn request_stop(&self) {
-        self.stopping.set(true);
+impl Reactor {
+    /// Whether a turn has something to do without waiting for anything.
+    pub(crate) fn has_work(&self) -> bool {
+        let core = &self.0;
+        core.inbox.is_waiting() || !core.again.borrow().is_empty() || core.timers.next_due().is_some_and(|due| due <= core.backend.now())
     }
+}
 
+impl Core {
     /// A delayed call of the runtime's own.
     #[track_caller]
     pub(crate) fn timer(&self, delay: Duration, call: impl FnOnce() + 'static) -> DelayedCall {

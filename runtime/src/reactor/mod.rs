@@ -18,10 +18,14 @@ pub(crate) mod backend;
 mod handle;
 mod names;
 mod poll;
+mod running;
 mod signals;
 pub(crate) mod source;
 mod threads;
+mod triggers;
 
 pub(crate) use handle::Core;
 pub use handle::Reactor;
+pub use signals::SignalHandler;
 pub use threads::Remote;
+pub use triggers::{SystemEvent, SystemEventTrigger, TriggerPhase};

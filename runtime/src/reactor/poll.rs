@@ -69,7 +69,7 @@ impl Core {
     }
 
     fn timeout(&self, limit: Option<Duration>) -> Option<Duration> {
-        if self.stopping.get() || self.inbox.is_waiting() || !self.again.borrow().is_empty() {
+        if self.is_in_a_hurry() || self.inbox.is_waiting() || !self.again.borrow().is_empty() {
             return Some(Duration::ZERO);
         }
         let timer = self.timers.next_due().map(|due| due.saturating_sub(self.backend.now()).min(LONGEST_WAIT));

@@ -1,19 +1,32 @@
-//! SIGINT and SIGTERM stop the reactor; with `TWISTOR_DEBUG=1`, SIGUSR1 shows what waits.
+//! Signals: SIGINT and SIGTERM stop the reactor, others call what was asked for; with `TWISTOR_DEBUG=1`, SIGUSR1 shows what waits.
 use super::{
+    Reactor,
     backend::Signals,
     handle::Core,
     source::{Readiness, Source},
 };
-use crate::defer::debug;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use crate::{
+    defer::debug,
+    error::{ReactorClosed, ValueError},
+    failure::{Failure, Frame},
+    report::{guarded, report},
+};
+use signal_hook::consts::{FORBIDDEN, SIGINT, SIGTERM, SIGUSR1};
 use std::{
-    io,
+    cell::{Cell, RefCell},
+    fmt, io,
+    panic::Location,
     rc::{Rc, Weak},
 };
 
+/// What is called for each signal that comes.
+type Handler = Box<dyn FnMut(i32)>;
+
 struct OnSignal {
     signals: Box<dyn Signals>,
-    core: Weak<Core>,
+    /// `None` while it runs.
+    handler: RefCell<Option<Handler>>,
+    made: &'static Location<'static>,
 }
 
 /// Lets the signals of this process reach `core` from now on; those that stop it only if `stop`.
@@ -25,28 +38,95 @@ pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<()> {
     if debug::wanted_by_environment() {
         wanted.push(SIGUSR1);
     }
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let slot = core.sources.borrow().vacant_key();
-    if let Some(signals) = core.backend.signals(slot, &wanted)? {
-        let source = Rc::new(OnSignal { signals, core: Rc::downgrade(core) });
-        let given = core.sources.borrow_mut().insert(source);
-        debug_assert_eq!(given, slot, "nothing came in between");
+    let weak = Rc::downgrade(core);
+    let handler = move |signal| {
+        if signal == SIGUSR1 {
+            debug::print_waiting();
+        } else if let Some(core) = weak.upgrade() {
+            core.stop_by_signal(signal);
+        }
+    };
+    if !wanted.is_empty() {
+        listen(core, &wanted, Box::new(handler), Location::caller())?;
     }
     Ok(())
 }
 
+fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: &'static Location<'static>) -> io::Result<usize> {
+    let slot = core.sources.borrow().vacant_key();
+    if let Some(signals) = core.backend.signals(slot, wanted)? {
+        let source = Rc::new(OnSignal { signals, handler: RefCell::new(Some(handler)), made });
+        let given = core.sources.borrow_mut().insert(source);
+        debug_assert_eq!(given, slot, "nothing came in between");
+    }
+    Ok(slot)
+}
+
 impl Source for OnSignal {
     fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {
-        let Some(core) = self.core.upgrade() else { return };
         for signal in self.signals.pending() {
-            if signal == SIGUSR1 {
-                debug::print_waiting();
-            } else {
-                tracing::info!("received signal {signal}, stopping");
-                core.request_stop();
+            let handler = self.handler.take();
+            let Some(mut handler) = handler else { return };
+            // user code
+            let called = guarded(|| Frame::new("on_signal", self.made), || handler(signal));
+            *self.handler.borrow_mut() = Some(handler);
+            if let Err(failure) = called {
+                report(failure, format!("a signal handler made at {}", self.made));
             }
         }
+    }
+}
+
+/// A handler that [`Reactor::on_signal`] has made. Dropping this changes nothing.
+pub struct SignalHandler {
+    core: Weak<Core>,
+    slot: Cell<Option<usize>>,
+    signal: i32,
+}
+
+impl SignalHandler {
+    /// Ends it. The process goes on ignoring the signal: the operating system's own way with it is not put back.
+    pub fn stop(&self) {
+        if let (Some(core), Some(slot)) = (self.core.upgrade(), self.slot.take()) {
+            let gone = core.remove(slot);
+            drop(gone);
+        }
+    }
+}
+
+impl fmt::Debug for SignalHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<SignalHandler of signal {}>", self.signal)
+    }
+}
+
+impl Reactor {
+    /// Calls `f` in a turn of the reactor each time `signal` has come to the process, from now on. A signal that comes during a long callback is not
+    /// lost; several of the same number that come before a turn are one call.
+    ///
+    /// `signal` is a number such as `signal_hook::consts::SIGHUP`.
+    ///
+    /// ```
+    /// use twistor::reactor::Reactor;
+    ///
+    /// const SIGHUP: i32 = 1;
+    /// let reactor = Reactor::new()?;
+    /// reactor.on_signal(SIGHUP, || println!("reading the configuration again"))?;
+    /// # Ok::<(), twistor::failure::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ValueError`] for a signal that no process may handle (SIGKILL, SIGSTOP, SIGSEGV, SIGILL, SIGFPE), [`ReactorClosed`], and what the operating
+    /// system says.
+    #[track_caller]
+    pub fn on_signal(&self, signal: i32, mut f: impl FnMut() + 'static) -> Result<SignalHandler, Failure> {
+        if FORBIDDEN.contains(&signal) {
+            return Err(ValueError::with_text(format!("signal {signal} cannot be handled")).into());
+        }
+        if self.0.is_closed() {
+            return Err(ReactorClosed::new().into());
+        }
+        let slot = listen(&self.0, &[signal], Box::new(move |_| f()), Location::caller())?;
+        Ok(SignalHandler { core: Rc::downgrade(&self.0), slot: Cell::new(Some(slot)), signal })
     }
 }

@@ -1,0 +1,330 @@
+//! Running a reactor: start, turns, stop.
+//!
+//! ```text
+//!            run            before-startup triggers done           stop                  before-shutdown triggers done
+//!   Idle ─────────▶ Starting ─────────────────────────▶ Running ─────────▶ Stopping ──▶ Ending ────────────────────────▶ Over
+//!                      └──────────── crash: from anywhere straight to Over ────────────────┘
+//! ```
+//! Turns go on from Starting to Ending, so that what the triggers wait for can come.
+use super::{
+    Reactor,
+    handle::{Core, Phase},
+    poll::Desk,
+    signals,
+    triggers::{SystemEvent, SystemEventTrigger, TriggerPhase},
+};
+use crate::{
+    defer::{Deferred, IntoDeferred},
+    error::{ReactorAlreadyRunning, ReactorClosed, ReactorNotRunning},
+    failure::{Failure, Frame},
+    report::{drop_guarded, guarded, report},
+    wake::{Door, set_door},
+};
+use std::{cell::RefCell, panic::Location, rc::Rc, sync::Arc, time::Duration};
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Idle,
+    /// The triggers before the startup have not all finished.
+    Starting,
+    Running,
+    /// It was asked to stop, in this turn.
+    Stopping,
+    /// The triggers before the shutdown have not all finished.
+    Ending,
+    Over,
+}
+
+thread_local! {
+    /// The reactors that run in this thread, the innermost last.
+    static RUNNING: RefCell<Vec<Reactor>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Puts a reactor into the thread while it runs.
+struct InThread {
+    door: Option<Arc<dyn Door>>,
+    core: Rc<Core>,
+}
+
+impl InThread {
+    fn enter(reactor: &Reactor) -> Self {
+        RUNNING.with_borrow_mut(|running| running.push(reactor.clone()));
+        reactor.0.phase.set(Phase::Running);
+        Self { door: set_door(Some(reactor.0.inbox.clone())), core: reactor.0.clone() }
+    }
+}
+
+impl Drop for InThread {
+    fn drop(&mut self) {
+        // a reactor that has run stays the thread's door unless another one was there
+        if let Some(door) = self.door.take().filter(|door| door.is_open()) {
+            set_door(Some(door));
+        }
+        if self.core.phase.get() == Phase::Running {
+            self.core.phase.set(Phase::Idle);
+        }
+        let gone = RUNNING.with_borrow_mut(Vec::pop);
+        drop(gone);
+    }
+}
+
+impl Reactor {
+    /// The reactor that runs in this thread right now, for code that was given none.
+    ///
+    /// ```
+    /// assert!(twistor::reactor::Reactor::current().is_none());
+    /// ```
+    pub fn current() -> Option<Self> {
+        RUNNING.with_borrow(|running| running.last().cloned())
+    }
+
+    /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards: connections, ports and timers are still
+    /// there.
+    ///
+    /// # Errors
+    /// [`ReactorAlreadyRunning`] inside a turn of the same reactor, [`ReactorClosed`] after [`close`](Self::close), and what the operating
+    /// system says when waiting itself fails.
+    pub fn run(&self) -> Result<(), Failure> {
+        self.may_run()?;
+        let core = &self.0;
+        let _in_thread = InThread::enter(self);
+        core.exit_signal.set(None);
+        let mut desk = core.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
+        let mut result = self.start_up(true);
+        while result.is_ok() && core.phase.get() == Phase::Running {
+            if core.stage.get() == Stage::Stopping {
+                self.shut_down();
+            }
+            if core.stage.get() == Stage::Over {
+                break;
+            }
+            result = core.turn(&mut desk, None).map_err(Failure::from);
+        }
+        if result.is_err() {
+            // waiting itself has failed: nothing more can come
+            core.stage.set(Stage::Ending);
+            self.ended();
+        }
+        core.desk.set(Some(desk));
+        core.stage.set(Stage::Idle);
+        result
+    }
+
+    /// Runs one turn that waits for at most `delay`. What [`call_when_running`](Self::call_when_running) and the triggers of the startup have put
+    /// off runs first; the triggers of the shutdown do not run.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub fn iterate(&self, delay: Duration) -> Result<(), Failure> {
+        self.may_run()?;
+        let _in_thread = InThread::enter(self);
+        let mut desk = self.0.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
+        let result = self.start_up(false).and_then(|()| self.0.turn(&mut desk, Some(delay)).map_err(Failure::from));
+        self.0.desk.set(Some(desk));
+        self.0.stage.set(Stage::Idle);
+        result
+    }
+
+    /// [`stop`](Self::stop) where it does not matter whether it runs.
+    pub(crate) fn request_stop(&self) {
+        self.0.request_stop();
+    }
+
+    fn may_run(&self) -> Result<(), Failure> {
+        match self.0.phase.get() {
+            Phase::Idle => Ok(()),
+            Phase::Running => Err(ReactorAlreadyRunning::new().into()),
+            Phase::Closed => Err(ReactorClosed::new().into()),
+        }
+    }
+
+    fn start_up(&self, signals: bool) -> Result<(), Failure> {
+        let core = &self.0;
+        core.stage.set(Stage::Starting);
+        let before = core.triggers.run(SystemEvent::Startup, TriggerPhase::Before);
+        match before.take_result() {
+            Ok(_) => self.started(signals),
+            Err(waiting) => {
+                let reactor = self.clone();
+                // an error here is the reactor's own, and nobody is left to return it to
+                waiting.add_callback(move |()| reactor.started(signals)).detach();
+                Ok(())
+            }
+        }
+    }
+
+    fn started(&self, signals: bool) -> Result<(), Failure> {
+        let core = &self.0;
+        if core.stage.get() == Stage::Starting {
+            core.stage.set(Stage::Running);
+        }
+        if signals && !core.signals_installed.replace(true) {
+            signals::install(core, core.handles_signals.get())?;
+        }
+        core.triggers.run(SystemEvent::Startup, TriggerPhase::During).detach();
+        core.triggers.run(SystemEvent::Startup, TriggerPhase::After).detach();
+        loop {
+            let call = core.when_running.borrow_mut().pop_front();
+            let Some(call) = call else { break };
+            // user code
+            if let Err(failure) = guarded(|| Frame::new("call_when_running", Location::caller()), call) {
+                report(failure, "a call at the start of the reactor");
+            }
+        }
+        Ok(())
+    }
+
+    fn shut_down(&self) {
+        self.0.stage.set(Stage::Ending);
+        let reactor = self.clone();
+        let before = self.0.triggers.run(SystemEvent::Shutdown, TriggerPhase::Before);
+        before.map(move |()| reactor.ended()).detach();
+    }
+
+    fn ended(&self) {
+        let core = &self.0;
+        if core.stage.get() != Stage::Ending {
+            // it has crashed or was closed meanwhile
+            return;
+        }
+        core.triggers.run(SystemEvent::Shutdown, TriggerPhase::During).detach();
+        core.triggers.run(SystemEvent::Shutdown, TriggerPhase::After).detach();
+        core.stage.set(Stage::Over);
+        let waiting = core.when_stopped.take();
+        for resolver in waiting {
+            // user code
+            resolver.callback(());
+        }
+    }
+
+    /// Asks the reactor to stop: after the turn that this is called in the triggers of the shutdown run, and when those are done
+    /// [`run`](Self::run) returns.
+    ///
+    /// # Errors
+    /// [`ReactorNotRunning`] if it does not run, or has been asked already.
+    pub fn stop(&self) -> Result<(), Failure> {
+        if matches!(self.0.stage.get(), Stage::Starting | Stage::Running) {
+            self.0.request_stop();
+            Ok(())
+        } else {
+            Err(ReactorNotRunning::new().into())
+        }
+    }
+
+    /// Ends [`run`](Self::run) after this turn without any trigger of the shutdown: for when those cannot be trusted any more. On a reactor that does not
+    /// run it does nothing.
+    pub fn crash(&self) {
+        if self.0.phase.get() == Phase::Running {
+            self.0.stage.set(Stage::Over);
+        }
+    }
+
+    /// Whether it runs: from the end of the triggers before the startup to the end of [`run`](Self::run) or [`iterate`](Self::iterate).
+    #[doc(alias = "running")]
+    pub fn is_running(&self) -> bool {
+        self.0.phase.get() == Phase::Running && !matches!(self.0.stage.get(), Stage::Starting | Stage::Over | Stage::Idle)
+    }
+
+    /// The signal that has made the last [`run`](Self::run) stop, if it was one.
+    #[doc(alias = "_exitSignal")]
+    pub fn exit_signal(&self) -> Option<i32> {
+        self.0.exit_signal.get()
+    }
+
+    /// Runs `f` when the reactor starts or stops, in one of three phases: all triggers of a phase in the order in which they were added, then the next
+    /// phase. The later phases wait for the Deferreds that triggers of [`TriggerPhase::Before`] return; meanwhile turns go on. Each trigger runs once, also
+    /// if the reactor runs again. An error or a panic in one is reported, and the others run.
+    ///
+    /// ```
+    /// use twistor::reactor::{Reactor, SystemEvent, TriggerPhase};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, || println!("saving"));
+    /// let stop = reactor.clone();
+    /// reactor.call_when_running(move || stop.stop().unwrap());
+    /// reactor.run()?;                                              // prints before it returns
+    /// # Ok::<(), twistor::failure::Failure>(())
+    /// ```
+    #[doc(alias = "addSystemEventTrigger")]
+    pub fn add_system_event_trigger<R: IntoDeferred>(
+        &self,
+        phase: TriggerPhase,
+        event: SystemEvent,
+        f: impl FnOnce() -> R + 'static,
+    ) -> SystemEventTrigger {
+        self.0.triggers.add(event, phase, f)
+    }
+
+    /// Takes a trigger back; a phase that runs already leaves it out.
+    ///
+    /// # Errors
+    /// [`ValueError`](crate::error::ValueError) if it has run or was removed before.
+    #[doc(alias = "removeSystemEventTrigger")]
+    pub fn remove_system_event_trigger(&self, trigger: &SystemEventTrigger) -> Result<(), Failure> {
+        self.0.triggers.remove(trigger)
+    }
+
+    /// A Deferred that fires when the reactor stops, after the triggers of the shutdown and right before [`run`](Self::run) returns.
+    ///
+    /// # Errors
+    /// [`ReactorClosed`] after [`close`](Self::close).
+    ///
+    /// # Cancellation
+    /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
+    #[track_caller]
+    pub fn when_stopped(&self) -> Deferred<()> {
+        if self.0.is_closed() {
+            return Deferred::fail(ReactorClosed::new());
+        }
+        let (deferred, resolver) = Deferred::new();
+        let mut waiting = self.0.when_stopped.borrow_mut();
+        waiting.retain(crate::defer::Resolver::is_wanted);
+        waiting.push(resolver);
+        deferred
+    }
+
+    /// Runs `call` at the start of [`run`](Self::run), in the order given; at once if the reactor runs.
+    #[doc(alias = "callWhenRunning")]
+    pub fn call_when_running(&self, call: impl FnOnce() + 'static) {
+        if self.is_running() {
+            // user code
+            call();
+        } else if self.0.is_closed() {
+            drop_guarded(call);
+        } else {
+            self.0.when_running.borrow_mut().push_back(Box::new(call));
+        }
+    }
+
+    /// Whether [`run`](Self::run) lets SIGINT and SIGTERM stop it; it does unless told otherwise before the first run.
+    #[doc(alias = "installSignalHandlers")]
+    pub fn handle_signals(&self, yes: bool) {
+        self.0.handles_signals.set(yes);
+    }
+}
+
+impl Core {
+    pub(crate) fn request_stop(&self) {
+        if matches!(self.stage.get(), Stage::Starting | Stage::Running) {
+            self.stage.set(Stage::Stopping);
+        }
+    }
+
+    /// SIGINT or SIGTERM has come. A second one while the triggers of the shutdown still wait ends the run without them.
+    pub(super) fn stop_by_signal(&self, signal: i32) {
+        self.exit_signal.set(Some(signal));
+        if self.stage.get() == Stage::Ending {
+            tracing::warn!("received signal {signal} while stopping: not waiting any longer");
+            self.stage.set(Stage::Over);
+        } else {
+            tracing::info!("received signal {signal}, stopping");
+            self.request_stop();
+        }
+    }
+
+    /// Whether the turn must not wait.
+    pub(super) fn is_in_a_hurry(&self) -> bool {
+        matches!(self.stage.get(), Stage::Stopping | Stage::Over)
+    }
+}

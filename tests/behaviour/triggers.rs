@@ -1,0 +1,246 @@
+//! What runs when a reactor starts and stops.
+use crate::support::{Bang, Log, Reports, run_until, watch};
+use std::{cell::RefCell, rc::Rc, time::Duration};
+use twistor::{
+    defer::{Deferred, Resolver},
+    error::{ReactorNotRunning, ValueError},
+    failure::Failure,
+    reactor::{
+        Reactor,
+        SystemEvent::{self, Shutdown, Startup},
+        SystemEventTrigger,
+        TriggerPhase::{self, After, Before, During},
+    },
+    testing::MemoryReactor,
+};
+
+/// A reactor in memory, and a log.
+fn reactor() -> (Reactor, Log) {
+    (MemoryReactor::new().reactor(), Log::new())
+}
+
+/// A trigger that notes `what`.
+fn note(reactor: &Reactor, log: &Log, phase: TriggerPhase, event: SystemEvent, what: &'static str) -> SystemEventTrigger {
+    let log = log.clone();
+    reactor.add_system_event_trigger(phase, event, move || log.add(what))
+}
+
+/// Stops the reactor in its first turn.
+fn stop_soon(reactor: &Reactor) {
+    let stop = reactor.clone();
+    reactor.call_later(Duration::ZERO, move || stop.stop().unwrap());
+}
+
+/// A trigger before the shutdown that waits; its resolver.
+fn wait_before_shutdown(reactor: &Reactor) -> Resolver<()> {
+    let (wait, resolver) = Deferred::new();
+    reactor.add_system_event_trigger(Before, Shutdown, move || wait);
+    resolver
+}
+
+#[test]
+fn r_004_running_is_false_before_the_startup_and_true_during_and_after_it() {
+    let (reactor, log) = reactor();
+    for phase in [Before, During, After] {
+        let (inside, log) = (reactor.clone(), log.clone());
+        reactor.add_system_event_trigger(phase, Startup, move || log.add(format!("{phase:?} {}", inside.is_running())));
+    }
+    stop_soon(&reactor);
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["Before false", "During true", "After true"]);
+    assert!(!reactor.is_running());
+    reactor.close();
+}
+
+#[test]
+fn r_005_r_015_r_016_run_returns_after_all_phases_of_the_shutdown_in_their_order() {
+    let (reactor, log) = reactor();
+    for (phase, what) in [(After, "a1"), (During, "d1"), (Before, "b1"), (After, "a2"), (Before, "b2"), (During, "d2")] {
+        note(&reactor, &log, phase, Shutdown, what);
+    }
+    let (stop, inside) = (reactor.clone(), log.clone());
+    reactor.call_later(Duration::ZERO, move || {
+        stop.stop().unwrap();
+        inside.add("stopped");
+    });
+    assert!(log.take().is_empty(), "not earlier");
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["stopped", "b1", "b2", "d1", "d2", "a1", "a2"]);
+    reactor.close();
+}
+
+#[test]
+fn r_010_run_turns_while_a_trigger_before_the_startup_waits() {
+    let (reactor, log) = reactor();
+    let (wait, resolver) = Deferred::new();
+    reactor.add_system_event_trigger(Before, Startup, move || wait);
+    note(&reactor, &log, During, Startup, "started");
+    let inside = log.clone();
+    reactor.call_when_running(move || inside.add("running"));
+    let (first, inside) = (log.clone(), reactor.clone());
+    reactor.call_later(Duration::from_secs(5), move || {
+        first.add("a turn");
+        resolver.callback(());
+        stop_soon(&inside);
+    });
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["a turn", "started", "running"]);
+    reactor.close();
+}
+
+#[test]
+fn r_011_a_crash_ends_the_run_without_triggers() {
+    let (reactor, log) = reactor();
+    note(&reactor, &log, Before, Shutdown, "shutdown");
+    let stopped = watch(reactor.when_stopped());
+    let inside = reactor.clone();
+    reactor.call_later(Duration::ZERO, move || inside.crash());
+    reactor.run().unwrap();
+    assert!(log.take().is_empty() && !reactor.is_running() && stopped.is_pending());
+    // and it may be run again: then they are still there
+    stop_soon(&reactor);
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["shutdown"]);
+    stopped.value();
+    reactor.close();
+}
+
+#[test]
+fn r_017_r_018_the_shutdown_waits_for_every_deferred_of_its_first_phase() {
+    let (reactor, log) = reactor();
+    let (one, two) = (wait_before_shutdown(&reactor), wait_before_shutdown(&reactor));
+    note(&reactor, &log, During, Shutdown, "during");
+    for (resolver, after) in [(one, 10), (two, 20)] {
+        let (log, inside) = (log.clone(), reactor.clone());
+        reactor.call_later(Duration::from_secs(after), move || {
+            assert!(inside.is_running() && inside.stop().unwrap_err().check::<ReactorNotRunning>(), "it has been asked already");
+            log.add(after);
+            resolver.callback(());
+        });
+    }
+    stop_soon(&reactor);
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["10", "20", "during"]);
+    reactor.close();
+}
+
+#[test]
+fn r_019_a_trigger_that_fires_what_an_earlier_one_waits_for_does_not_end_the_phase() {
+    let (reactor, log) = reactor();
+    let first = wait_before_shutdown(&reactor);
+    reactor.add_system_event_trigger(Before, Shutdown, move || first.callback(()));
+    let third = wait_before_shutdown(&reactor);
+    note(&reactor, &log, During, Shutdown, "during");
+    let inside = log.clone();
+    reactor.call_later(Duration::from_secs(3), move || {
+        inside.add("third");
+        third.callback(());
+    });
+    stop_soon(&reactor);
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["third", "during"]);
+    reactor.close();
+}
+
+#[test]
+fn r_021_r_022_a_removed_trigger_does_not_run_and_removing_it_again_is_an_error() {
+    let (reactor, log) = reactor();
+    let gone = note(&reactor, &log, Before, Shutdown, "gone");
+    let stays = note(&reactor, &log, Before, Shutdown, "stays");
+    reactor.remove_system_event_trigger(&gone).unwrap();
+    assert!(reactor.remove_system_event_trigger(&gone).unwrap_err().check::<ValueError>());
+    stop_soon(&reactor);
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["stays"]);
+    assert!(reactor.remove_system_event_trigger(&stays).is_err());
+    reactor.close();
+}
+
+#[test]
+fn r_024_a_trigger_may_remove_one_that_has_not_run() {
+    for (phase, waits) in [(Before, false), (During, false), (After, false), (During, true)] {
+        let (reactor, log) = reactor();
+        let victim: Rc<RefCell<Option<SystemEventTrigger>>> = Rc::default();
+        let (inside, name) = (reactor.clone(), victim.clone());
+        let remove = move || inside.remove_system_event_trigger(name.borrow().as_ref().unwrap()).unwrap();
+        if waits {
+            let resolver = wait_before_shutdown(&reactor);
+            reactor.call_later(Duration::from_secs(1), move || {
+                remove();
+                resolver.callback(());
+            });
+        } else {
+            reactor.add_system_event_trigger(Before, Shutdown, remove);
+        }
+        *victim.borrow_mut() = Some(note(&reactor, &log, phase, Shutdown, "victim"));
+        note(&reactor, &log, phase, Shutdown, "next");
+        stop_soon(&reactor);
+        reactor.run().unwrap();
+        assert_eq!(log.take(), ["next"]);
+        reactor.close();
+    }
+}
+
+#[test]
+fn r_026_triggers_are_used_up() {
+    let (reactor, log) = reactor();
+    note(&reactor, &log, During, Startup, "start");
+    note(&reactor, &log, During, Shutdown, "stop");
+    for _ in 0..2 {
+        stop_soon(&reactor);
+        reactor.run().unwrap();
+    }
+    assert_eq!(log.take(), ["start", "stop"]);
+    reactor.close();
+}
+
+#[test]
+fn r_028_a_startup_that_waits_does_not_disturb_the_shutdown() {
+    let (reactor, log) = reactor();
+    let (wait, resolver) = Deferred::<()>::new();
+    reactor.add_system_event_trigger(Before, Startup, move || wait);
+    note(&reactor, &log, During, Startup, "started");
+    note(&reactor, &log, During, Shutdown, "stopped");
+    stop_soon(&reactor);
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["stopped"]);
+    drop(resolver);
+    reactor.close();
+}
+
+#[test]
+fn a_trigger_that_panics_or_fails_is_reported_and_the_others_run() {
+    let (reactor, log) = reactor();
+    let reports = Reports::new();
+    reactor.add_system_event_trigger(Before, Shutdown, || -> () { std::panic::resume_unwind(Box::new("boom")) });
+    reactor.add_system_event_trigger(Before, Shutdown, || Err::<(), _>(Failure::new(Bang("bad"))));
+    note(&reactor, &log, After, Shutdown, "after");
+    stop_soon(&reactor);
+    reactor.run().unwrap();
+    assert_eq!(log.take(), ["after"]);
+    let seen = reports.take();
+    assert!(seen.len() == 2 && seen[0].contains("boom") && seen[1].contains("bad"), "{seen:?}");
+    assert!(seen[1].contains("a trigger Before Shutdown"), "{seen:?}");
+    reactor.close();
+}
+
+#[test]
+fn a_real_reactor_wakes_up_when_the_last_wait_of_the_shutdown_ends() {
+    let reactor = Reactor::new().unwrap();
+    let resolver = wait_before_shutdown(&reactor);
+    let (remote, inside) = (reactor.remote(), reactor.clone());
+    let resolver = RefCell::new(Some(resolver));
+    let stop = reactor.clone();
+    reactor.call_when_running(move || stop.stop().unwrap());
+    // nothing but this call from another thread can end the wait
+    let fire = Rc::new(move || resolver.take().map_or((), |resolver| resolver.callback(())));
+    let by_thread = fire.clone();
+    inside.call_later(Duration::from_millis(1), move || {
+        std::thread::spawn(move || remote.call_from_thread(|| ())).join().unwrap();
+        by_thread();
+    });
+    reactor.run().unwrap();
+    drop(fire);
+    run_until(&reactor, || true);
+    reactor.close();
+}
