@@ -169,6 +169,8 @@ errors! {
     TaskFailed: "The task has failed";
     /// A task was resumed that is not paused.
     NotPaused: "The task is not paused";
+    /// A pool has as much work waiting as it may have.
+    QueueFullError: "The queue is full";
     /// A lock object was waited for a second time, while the first waits.
     AlreadyTryingToLockError: "The lock is being waited for already";
     /// A transport was used in a way its protocol's framing has no word for.

@@ -32,6 +32,7 @@
 //! | [`protocol`](mod@protocol), [`basic`] | `twisted.internet.protocol`, `twisted.protocols.basic` | what happens on a connection |
 //! | [`transport`] | `twisted.internet.tcp` | connections and ports |
 //! | [`endpoints`], [`address`] | `twisted.internet.endpoints`, `twisted.internet.address` | where to listen and connect |
+//! | [`threads`] | `twisted.internet.threads` | work in other threads, and the way back |
 //! | [`lockfile`] | `twisted.python.lockfile` | locks between processes |
 //! | [`task`], [`time`] | `twisted.internet.task` | clocks and start-up |
 //! | [`testing`] | `twisted.internet.testing` | fakes |
@@ -65,6 +66,7 @@ pub mod reactor;
 pub mod report;
 pub mod task;
 pub mod testing;
+pub mod threads;
 pub mod time;
 mod timers;
 pub mod transport;

@@ -24,6 +24,7 @@ mod reactor;
 mod regression;
 mod support;
 mod tcp;
+mod threads;
 mod timeout;
 mod traceback;
 mod triggers;

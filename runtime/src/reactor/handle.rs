@@ -1,8 +1,9 @@
 //! Reactor: what it is made of; timers, other threads, its end.
 use super::{
     backend::{Backend, Event},
-    names::LookUps,
+    crossing::Crossings,
     poll::Desk,
+    pool::ThreadPool,
     running::Stage,
     source::Source,
     threads::{Inbox, Remote},
@@ -49,11 +50,16 @@ pub(crate) struct Core {
     pub(super) when_running: Calls,
     pub(super) when_stopped: RefCell<Vec<Resolver<()>>>,
     pub(super) desk: Cell<Option<Box<Desk>>>,
-    pub(crate) look_ups: LookUps,
+    pub(crate) crossings: Crossings,
+    pub(super) pool: RefCell<Option<ThreadPool>>,
+    pub(super) pool_size: Cell<usize>,
     pub(super) handles_signals: Cell<bool>,
     pub(super) signals_installed: Cell<bool>,
     pub(super) exit_signal: Cell<Option<i32>>,
 }
+
+/// How many threads a reactor's pool has at most, unless it is told otherwise.
+const DEFAULT_POOL_SIZE: usize = 10;
 
 /// What may be done with a reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +90,9 @@ impl Reactor {
             when_running: RefCell::default(),
             when_stopped: RefCell::default(),
             desk: Cell::new(None),
-            look_ups: LookUps::default(),
+            crossings: Crossings::default(),
+            pool: RefCell::new(None),
+            pool_size: Cell::new(DEFAULT_POOL_SIZE),
             handles_signals: Cell::new(true),
             signals_installed: Cell::new(false),
             exit_signal: Cell::new(None),
@@ -144,7 +152,8 @@ impl Reactor {
         drop_guarded(core.when_running.take());
         drop_guarded(core.when_stopped.take());
         core.triggers.drop_all();
-        core.look_ups.forget_all();
+        core.crossings.forget_all();
+        self.stop_pool();
     }
 }
 
@@ -164,6 +173,46 @@ fn leave_door(inbox: &Arc<Inbox>) {
 }
 
 impl Reactor {
+    /// The reactor's pool of threads: up to 10 unless [`suggest_thread_pool_size`](Self::suggest_thread_pool_size) has said otherwise. Its threads start with the
+    /// reactor, or when work needs them, and have ended when [`run`](Self::run) returns; work that was given by then is done.
+    #[doc(alias = "getThreadPool")]
+    pub fn thread_pool(&self) -> ThreadPool {
+        let core = &self.0;
+        let pool = core.pool.borrow_mut().get_or_insert_with(|| ThreadPool::of_reactor(core.pool_size.get())).clone();
+        if core.phase.get() == Phase::Running && !pool.is_started() {
+            pool.start();
+        }
+        pool
+    }
+
+    /// Lets the reactor's pool have up to `size` threads; 0 counts as 1.
+    #[doc(alias = "suggestThreadPoolSize")]
+    pub fn suggest_thread_pool_size(&self, size: usize) {
+        let size = size.max(1);
+        self.0.pool_size.set(size);
+        if let Some(pool) = &*self.0.pool.borrow() {
+            // 0 to at least 1 is a size that can be
+            let _ = pool.adjust(0, size);
+        }
+    }
+
+    /// Starts a pool that was asked for before the reactor ran.
+    pub(super) fn start_pool(&self) {
+        let pool = self.0.pool.borrow().clone();
+        if let Some(pool) = pool {
+            pool.start();
+        }
+    }
+
+    /// Ends the pool's threads; the next run has a pool of its own.
+    pub(super) fn stop_pool(&self) {
+        let pool = self.0.pool.take();
+        if let Some(pool) = pool {
+            // a thread may be in a blocking call to this one
+            pool.stop_meanwhile(|| self.0.calls_from_threads());
+        }
+    }
+
     /// Whether a turn has something to do without waiting for anything.
     pub(crate) fn has_work(&self) -> bool {
         let core = &self.0;

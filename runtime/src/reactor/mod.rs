@@ -15,9 +15,11 @@
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```
 pub(crate) mod backend;
+mod crossing;
 mod handle;
 mod names;
 mod poll;
+mod pool;
 mod running;
 mod signals;
 pub(crate) mod source;
@@ -26,6 +28,7 @@ mod triggers;
 
 pub(crate) use handle::Core;
 pub use handle::Reactor;
+pub use pool::ThreadPool;
 pub use signals::SignalHandler;
 pub use threads::Remote;
 pub use triggers::{SystemEvent, SystemEventTrigger, TriggerPhase};

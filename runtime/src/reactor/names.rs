@@ -1,16 +1,13 @@
 //! Host names: getaddrinfo on a small pool of threads, so that a slow answer holds up nobody.
 use super::Reactor;
 use crate::{
-    defer::{Deferred, Resolver},
+    defer::Deferred,
     error::{DnsLookupError, TimeoutError},
     failure::Failure,
 };
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
     io,
     net::{SocketAddr, ToSocketAddrs},
-    rc::Rc,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -56,57 +53,24 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
     }
 }
 
-/// The look-ups of a reactor that wait for their answer.
-#[derive(Default)]
-pub(crate) struct LookUps {
-    next: Cell<u64>,
-    waiting: RefCell<HashMap<u64, Resolver<Vec<SocketAddr>>>>,
-}
-
-impl LookUps {
-    fn add(&self, resolver: Resolver<Vec<SocketAddr>>, key: u64) {
-        self.waiting.borrow_mut().insert(key, resolver);
-    }
-
-    fn remove(&self, key: u64) -> Option<Resolver<Vec<SocketAddr>>> {
-        self.waiting.borrow_mut().remove(&key)
-    }
-
-    /// The reactor is being closed: nobody will bring the answers.
-    pub(super) fn forget_all(&self) {
-        let gone = self.waiting.take();
-        drop(gone);
-    }
-}
-
 impl Reactor {
     /// The addresses of `host`, in the system's order, each with `port`. A numeric host is its own answer.
     pub(crate) fn look_up(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         if let Ok(ip) = host.parse() {
             return Deferred::succeed(vec![SocketAddr::new(ip, port)]);
         }
-        let look_ups = &self.0.look_ups;
-        let key = look_ups.next.replace(look_ups.next.get() + 1);
-        let core = Rc::downgrade(&self.0);
-        let (deferred, resolver) = Deferred::with_canceller(move |_| {
-            let gone = core.upgrade().and_then(|core| core.look_ups.remove(key));
-            drop(gone);
-        });
-        look_ups.add(resolver, key);
-        let remote = self.remote();
-        let reply = Box::new(move |found| {
-            // a closed reactor has no use for the answer; an open one runs this call in its own turn
-            remote.call_from_thread(move || {
-                if let Some(reactor) = Self::current() {
-                    reactor.arrived(key, found);
-                }
-            });
-        });
+        let (deferred, answer) = self.deferred_answer();
+        let reply = Box::new(move |found: io::Result<Vec<SocketAddr>>| answer.send(found.map_err(Failure::from)));
         let question = Question { host: host.to_owned(), port, reply };
         let asked = pool().and_then(|pool| pool.try_send(question).map_err(|_| io::Error::other("too many names are being looked up")));
-        if let Err(error) = asked {
-            self.arrived(key, Err(error));
-        }
+        let deferred = match asked {
+            Ok(()) => deferred,
+            Err(error) => {
+                deferred.cancel();
+                deferred.detach();
+                Deferred::fail(error)
+            }
+        };
         let host = host.to_owned();
         deferred.add_timeout(TIME_LIMIT, self).add_both(move |found| match found {
             Ok(found) if found.is_empty() => Err(DnsLookupError::with_text(format!("`{host}` has no address")).into()),
@@ -116,12 +80,5 @@ impl Reactor {
             }
             found => found,
         })
-    }
-
-    fn arrived(&self, key: u64, found: io::Result<Vec<SocketAddr>>) {
-        if let Some(resolver) = self.0.look_ups.remove(key) {
-            // user code
-            resolver.resolve(found.map_err(Failure::from));
-        }
     }
 }

@@ -47,7 +47,7 @@ impl Core {
         self.backend.wait(timeout, &mut |event| self.dispatch(event, buffer))
     }
 
-    fn calls_from_threads(&self) {
+    pub(super) fn calls_from_threads(&self) {
         for call in self.inbox.take() {
             if self.is_closed() {
                 drop_guarded(call);

@@ -11,6 +11,7 @@ use super::{
     handle::{Core, Phase},
     poll::Desk,
     signals,
+    threads::Remote,
     triggers::{SystemEvent, SystemEventTrigger, TriggerPhase},
 };
 use crate::{
@@ -107,6 +108,7 @@ impl Reactor {
             self.ended();
         }
         core.desk.set(Some(desk));
+        self.stop_pool();
         core.stage.set(Stage::Idle);
         result
     }
@@ -162,6 +164,7 @@ impl Reactor {
         if signals && !core.signals_installed.replace(true) {
             signals::install(core, core.handles_signals.get())?;
         }
+        self.start_pool();
         core.triggers.run(SystemEvent::Startup, TriggerPhase::During).detach();
         core.triggers.run(SystemEvent::Startup, TriggerPhase::After).detach();
         loop {
@@ -301,6 +304,14 @@ impl Reactor {
     #[doc(alias = "installSignalHandlers")]
     pub fn handle_signals(&self, yes: bool) {
         self.0.handles_signals.set(yes);
+    }
+}
+
+impl Remote {
+    /// Whether this is the thread of the reactor, inside one of its turns.
+    #[doc(alias = "isInIOThread")]
+    pub fn is_in_reactor_thread(&self) -> bool {
+        Reactor::current().is_some_and(|reactor| Arc::ptr_eq(&reactor.0.inbox, &self.0))
     }
 }
 

@@ -1,0 +1,97 @@
+//! Deferreds that another thread fires.
+use super::{Reactor, threads::Remote};
+use crate::{
+    defer::{Deferred, Resolver},
+    failure::Failure,
+};
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// The Resolvers of a reactor that wait for an answer out of another thread: they stay here, and only their number crosses.
+#[derive(Default)]
+pub(crate) struct Crossings {
+    next: Cell<u64>,
+    waiting: RefCell<HashMap<u64, Box<dyn Any>>>,
+}
+
+impl Crossings {
+    /// The reactor is being closed: nobody will bring the answers.
+    pub(super) fn forget_all(&self) {
+        let gone = self.waiting.take();
+        drop(gone);
+    }
+
+    fn remove(&self, number: u64) -> Option<Box<dyn Any>> {
+        self.waiting.borrow_mut().remove(&number)
+    }
+}
+
+/// The right to answer, for another thread. Dropped without an answer, it lets the Deferred fail with [`AbandonedError`](crate::error::AbandonedError).
+pub(crate) struct Answer<T: Send + 'static> {
+    remote: Remote,
+    number: u64,
+    wanted: Arc<AtomicBool>,
+    sent: bool,
+    _value: PhantomData<fn(T)>,
+}
+
+impl<T: Send + 'static> Answer<T> {
+    /// Whether the Deferred was not cancelled.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Fires the Deferred in a later turn of its reactor, with what has come in this thread.
+    pub(crate) fn send(mut self, result: Result<T, Failure>) {
+        self.hand_in(Some(result));
+    }
+
+    fn hand_in(&mut self, result: Option<Result<T, Failure>>) {
+        self.sent = true;
+        let number = self.number;
+        // a closed reactor has no use for the answer; an open one runs this call in its own turn
+        self.remote.call_from_thread(move || {
+            let resolver = Reactor::current().and_then(|reactor| reactor.0.crossings.remove(number));
+            if let Some(resolver) = resolver.and_then(|resolver| resolver.downcast::<Resolver<T>>().ok())
+                && let Some(result) = result
+            {
+                // user code
+                resolver.resolve(result);
+            }
+        });
+    }
+}
+
+impl<T: Send + 'static> Drop for Answer<T> {
+    fn drop(&mut self) {
+        if !self.sent {
+            self.hand_in(None);
+        }
+    }
+}
+
+impl Reactor {
+    /// A Deferred that another thread fires, and what that thread needs for it.
+    #[track_caller]
+    pub(crate) fn deferred_answer<T: Send + 'static>(&self) -> (Deferred<T>, Answer<T>) {
+        let crossings = &self.0.crossings;
+        let number = crossings.next.replace(crossings.next.get() + 1);
+        let wanted = Arc::new(AtomicBool::new(true));
+        let (core, asked) = (std::rc::Rc::downgrade(&self.0), wanted.clone());
+        let (deferred, resolver) = Deferred::with_canceller(move |_| {
+            asked.store(false, Ordering::Relaxed);
+            let gone = core.upgrade().and_then(|core| core.crossings.remove(number));
+            drop(gone);
+        });
+        crossings.waiting.borrow_mut().insert(number, Box::new(resolver));
+        (deferred, Answer { remote: self.remote(), number, wanted, sent: false, _value: PhantomData })
+    }
+}

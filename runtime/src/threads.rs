@@ -1,0 +1,123 @@
+//! Work in other threads, and the way back.
+//!
+//! Everything of twistor's lives in the reactor's thread. What blocks goes to the pool with [`defer_to_thread`], and its result comes back as a Deferred; other threads
+//! reach the reactor through its [`Remote`].
+//!
+//! ```
+//! use twistor::{prelude::*, threads::defer_to_thread};
+//!
+//! #[inline_callbacks]
+//! fn sum(reactor: Reactor) -> Deferred<u64> {
+//!     let sum = yield_!(defer_to_thread(&reactor, || Ok((1..=1000u64).sum())))?;
+//!     return_value!(sum)
+//! }
+//! ```
+pub use crate::reactor::ThreadPool;
+use crate::{
+    defer::{Deferred, IntoDeferred, maybe_deferred},
+    error::{ReactorAlreadyRunning, ReactorClosed},
+    failure::{Failure, Frame},
+    reactor::{Reactor, Remote},
+    report::guarded,
+};
+use std::{panic::Location, sync::mpsc::sync_channel};
+
+/// Runs `work` in the reactor's pool of threads, and fires with its result in a turn of the reactor.
+///
+/// What `work` takes along and gives back goes between threads: it is `Send`. Deferreds, protocols and transports are not; the compiler says so.
+///
+/// # Errors
+/// What `work` fails with, its panic, and [`QueueFullError`](crate::error::QueueFullError).
+///
+/// # Cancellation
+/// Work that has not begun is not done; what has begun runs to its end, and its result is dropped.
+#[doc(alias = "deferToThread")]
+#[track_caller]
+pub fn defer_to_thread<T: Send + 'static>(reactor: &Reactor, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Deferred<T> {
+    defer_to_thread_pool(reactor, &reactor.thread_pool(), work)
+}
+
+/// The same in a pool of your own.
+#[doc(alias = "deferToThreadPool")]
+#[track_caller]
+pub fn defer_to_thread_pool<T: Send + 'static>(
+    reactor: &Reactor,
+    pool: &ThreadPool,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Deferred<T> {
+    let place = Location::caller();
+    let (deferred, answer) = reactor.deferred_answer();
+    let given = pool.call_in_thread(move || {
+        if answer.is_wanted() {
+            // user code
+            let result = guarded(|| Frame::new("defer_to_thread", place), work).and_then(|result| result);
+            answer.send(result);
+        }
+    });
+    match given {
+        Ok(()) => deferred,
+        Err(failure) => {
+            deferred.cancel();
+            deferred.detach();
+            Deferred::fail(failure)
+        }
+    }
+}
+
+/// Runs all of `work` in one thread of the reactor's pool, one after the other. A panic in one is reported, and the next runs.
+///
+/// # Errors
+/// [`QueueFullError`](crate::error::QueueFullError).
+#[doc(alias = "callMultipleInThread")]
+pub fn call_multiple_in_thread(reactor: &Reactor, work: Vec<Box<dyn FnOnce() + Send>>) -> Result<(), Failure> {
+    reactor.thread_pool().call_in_thread(move || {
+        for piece in work {
+            // user code
+            if let Err(failure) = guarded(|| Frame::new("call_multiple_in_thread", Location::caller()), piece) {
+                crate::report::report(failure, "a piece of work in a thread");
+            }
+        }
+    })
+}
+
+/// Runs `f` in the reactor's thread and waits, in this one, for its result: what `f` returns, or what comes of its Deferred.
+///
+/// ```
+/// use twistor::{prelude::*, threads::blocking_call_from_thread};
+///
+/// let reactor = Reactor::new()?;
+/// let remote = reactor.remote();
+/// let thread = std::thread::spawn(move || {
+///     let answer = blocking_call_from_thread(&remote, || Ok(42));
+///     remote.call_from_thread(|| Reactor::current().unwrap().stop().unwrap());
+///     answer
+/// });
+/// reactor.run()?;
+/// assert_eq!(thread.join().unwrap()?, 42);
+/// # Ok::<(), Failure>(())
+/// ```
+///
+/// # Errors
+/// What `f` fails with, [`ReactorClosed`] if the reactor ends before the result is there, and [`ReactorAlreadyRunning`] in the reactor's own thread, where it would wait for itself.
+#[doc(alias = "blockingCallFromThread")]
+pub fn blocking_call_from_thread<R>(remote: &Remote, f: impl FnOnce() -> R + Send + 'static) -> Result<R::Value, Failure>
+where
+    R: IntoDeferred,
+    R::Value: Send,
+{
+    if remote.is_in_reactor_thread() {
+        return Err(ReactorAlreadyRunning::with_text("a blocking call in the reactor's own thread would wait for itself").into());
+    }
+    let (send, receive) = sync_channel(1);
+    remote.call_from_thread(move || {
+        // user code
+        let result = maybe_deferred(f);
+        result
+            .add_both(move |result| {
+                // the other thread waits for nothing else
+                let _ = send.send(result);
+            })
+            .detach();
+    });
+    receive.recv().unwrap_or_else(|_| Err(ReactorClosed::new().into()))
+}
