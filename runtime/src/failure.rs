@@ -6,6 +6,7 @@ use std::{
     cell::Cell,
     error::Error,
     fmt,
+    io::Write as _,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     sync::{
         Arc, OnceLock,
@@ -62,7 +63,7 @@ pub enum TracebackDetail {
 }
 
 /// One step of a traceback: a place in the source, and the function it stands in where that is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Frame {
     /// As the compiler names it: what a closure's name has too much is cut off where somebody reads it, and not in each callback.
     function: &'static str,
@@ -94,6 +95,15 @@ impl Frame {
         self.location
     }
 }
+
+impl PartialEq for Frame {
+    /// Whether both name the same function and place.
+    fn eq(&self, other: &Self) -> bool {
+        self.function() == other.function() && self.location == other.location
+    }
+}
+
+impl Eq for Frame {}
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -249,10 +259,11 @@ impl Failure {
         } else {
             lines.push(last.clone());
         }
-        let mut cause = self.0.error.source();
-        while let Some(error) = cause {
+        let mut cause = source_of(&*self.0.error);
+        for _ in 0..MAX_CAUSES {
+            let Some(error) = cause else { break };
             lines.push(format!("Caused by: {}", text_of(|| if verbose { format!("{error:?}") } else { error.to_string() })));
-            cause = error.source();
+            cause = source_of(error);
         }
         if let Some(backtrace) = &self.0.backtrace {
             lines.push(format!("Backtrace of the place where it was made:\n{backtrace}"));
@@ -272,7 +283,8 @@ impl Failure {
     /// Prints [`traceback`](Self::traceback) to standard error.
     #[doc(alias = "printTraceback")]
     pub fn print_traceback(&self) {
-        eprintln!("{}", self.traceback());
+        // a standard error that is closed is no reason to fall
+        let _ = writeln!(std::io::stderr(), "{}", self.traceback());
     }
 
     /// The same failure, as if made at `frame`: for an error that the library makes on behalf of that place.
@@ -288,6 +300,18 @@ impl Failure {
         Arc::make_mut(&mut self.0).trail.push(frame);
         self
     }
+}
+
+/// How many causes a traceback shows at most: a chain of them may be a circle.
+const MAX_CAUSES: usize = 64;
+
+/// What a user's error names as its cause; nothing if that panics.
+fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    // user code
+    catch_unwind(AssertUnwindSafe(|| error.source())).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        None
+    })
 }
 
 /// The text of a user's error, also where making it panics.

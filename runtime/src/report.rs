@@ -6,6 +6,7 @@ use crate::{
 use std::{
     cell::RefCell,
     fmt,
+    io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
 };
@@ -81,7 +82,8 @@ fn log(report: &Report) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!("{report}");
     } else {
-        eprintln!("{report}");
+        // a standard error that is closed is no reason to fall
+        let _ = writeln!(std::io::stderr(), "{report}");
     }
 }
 

@@ -122,6 +122,26 @@ impl DelayedCall {
     }
 }
 
+/// A [`DelayedCall`] for what the call's own function can reach: it keeps nothing alive.
+#[derive(Clone, Default)]
+pub(crate) struct WeakCall(Weak<Call>);
+
+impl WeakCall {
+    /// Takes the call back, if it has not run.
+    pub(crate) fn cancel(&self) {
+        if let Some(call) = self.0.upgrade() {
+            // an error says that there is nothing to take back
+            let _ = DelayedCall(call).cancel();
+        }
+    }
+}
+
+impl From<DelayedCall> for WeakCall {
+    fn from(call: DelayedCall) -> Self {
+        Self(Rc::downgrade(&call.0))
+    }
+}
+
 impl PartialEq for DelayedCall {
     /// Whether both are the same call; two calls due at the same time are not equal.
     fn eq(&self, other: &Self) -> bool {

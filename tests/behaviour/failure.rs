@@ -190,6 +190,29 @@ fn f_018_a_trace_can_be_made_of_an_error_whose_text_cannot() {
     assert_eq!(format!("{failure:?}"), "<Failure behaviour::failure::Broken: (its text could not be made: that panicked)>");
 }
 
+/// An error whose cause is itself, or whose cause panics.
+#[derive(Debug)]
+struct Circle(bool);
+
+impl fmt::Display for Circle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("round")
+    }
+}
+
+impl Error for Circle {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        assert!(self.0, "no source");
+        Some(self)
+    }
+}
+
+#[test]
+fn a_trace_can_be_made_of_an_error_whose_cause_panics_or_is_a_circle() {
+    assert!(Failure::new(Circle(false)).traceback().ends_with("Circle: round"));
+    assert_eq!(Failure::new(Circle(true)).traceback().matches("Caused by: round").count(), 64);
+}
+
 #[inline_callbacks]
 fn fails_inside() -> twistor::defer::Deferred<()> {
     yield_!(twistor::defer::Deferred::fail(Bang("inside")))

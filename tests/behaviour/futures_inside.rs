@@ -293,3 +293,38 @@ fn without_reactor_and_executor_a_wake_fails_the_result() {
     send.send(1).unwrap();
     assert!(result.failure().check::<NoReactorError>());
 }
+
+thread_local! {
+    static ON_DROP: std::cell::RefCell<Option<Box<dyn FnOnce()>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// A waker of an executor, which does something when it is dropped.
+struct Dropper;
+
+impl std::task::Wake for Dropper {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+impl Drop for Dropper {
+    fn drop(&mut self) {
+        if let Some(call) = ON_DROP.with_borrow_mut(Option::take) {
+            call();
+        }
+    }
+}
+
+#[test]
+fn an_executor_s_waker_may_cancel_what_it_was_for_when_it_is_dropped() {
+    let (_send, receive) = oneshot::channel();
+    let result = foreign(receive, Log::new());
+    let canceller = result.canceller();
+    let mut wait = result.into_future();
+    let first: std::task::Waker = std::sync::Arc::new(Dropper).into();
+    assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&first)).is_pending());
+    drop(first);
+    ON_DROP.set(Some(Box::new(move || canceller.cancel())));
+    let noop = std::task::Waker::noop();
+    let polled = Pin::new(&mut wait).poll(&mut Context::from_waker(noop));
+    let Poll::Ready(Err(failure)) = polled else { panic!("{polled:?}") };
+    assert!(failure.check::<CancelledError>());
+}

@@ -172,7 +172,7 @@ fn a_lock_taken_away_from_its_holder_is_told_when_it_releases() {
     fs::remove_file(folder.lock()).unwrap();
     drop(held);
     let seen = reports.take();
-    assert!(seen.len() == 1 && seen[0].contains("release of <FilesystemLock"), "{seen:?}");
+    assert!(seen.len() == 1 && seen[0].contains("release of <DeferredFilesystemLock"), "{seen:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod protocols;
 mod reactor;
 mod regression;
 mod support;
+mod task_ends;
 mod tcp;
 mod threads;
 mod timeout;

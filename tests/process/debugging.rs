@@ -98,6 +98,31 @@ fn a_deferred_that_two_wait_for_has_one_line_and_a_circle_is_called_one() {
 }
 
 #[test]
+fn a_circle_is_called_one_also_beside_others() {
+    debugging(|| {
+        let (_alone, _resolver) = Deferred::<u32>::new();
+        let (one, fire_one) = Deferred::<u32>::new();
+        let (two, fire_two) = Deferred::<u32>::new();
+        one.chain(fire_two);
+        two.chain(fire_one);
+        let text = tree();
+        assert!(text.last().unwrap().ends_with("waits for #2 (above: a circle)"), "{text:#?}");
+    });
+}
+
+#[test]
+fn a_coroutine_that_waits_for_an_older_deferred_is_not_said_to_wait_for_a_future() {
+    debugging(|| {
+        debug::set_debugging(false);
+        let (older, _resolver) = Deferred::<u32>::new();
+        debug::set_debugging(true);
+        let _waits = inner(older);
+        let text = tree();
+        assert!(text.len() == 2 && !text[1].contains("future"), "{text:#?}");
+    });
+}
+
+#[test]
 fn a_coroutine_that_keeps_the_resolver_of_what_it_waits_for_is_shown() {
     #[inline_callbacks]
     fn forgetful() -> Deferred<u32> {

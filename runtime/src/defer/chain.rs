@@ -146,9 +146,11 @@ impl<T> Slot<T> {
     /// Lets a foreign task wait here.
     pub(crate) fn wait_waker(&self, waker: &Waker) {
         if !matches!(&*self.state.borrow(), SlotState::Waker(known) if known.will_wake(waker)) {
-            // user code: a foreign waker's clone and drop
-            let before = self.state.replace(SlotState::Waker(waker.clone()));
-            drop_guarded(before);
+            // user code: a foreign waker's clone and drop. The clone may fire this very Deferred
+            let waker = waker.clone();
+            if !self.is_fired() {
+                drop_guarded(self.state.replace(SlotState::Waker(waker)));
+            }
         }
     }
 

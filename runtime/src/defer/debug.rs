@@ -35,6 +35,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fmt,
+    io::Write as _,
     panic::Location,
     rc::{Rc, Weak},
     sync::atomic::{AtomicU8, Ordering},
@@ -74,6 +75,10 @@ pub(crate) fn wanted_by_environment() -> bool {
 #[doc(alias = "setDebugging")]
 pub fn set_debugging(on: bool) {
     STATE.store(if on { ON } else { OFF }, Ordering::Relaxed);
+    if !on {
+        // what this thread remembers keeps memory; weak pointers run nobody's code
+        with(|table| *table = Table::default());
+    }
 }
 
 /// What is remembered of one source.
@@ -191,6 +196,8 @@ pub struct Waiter {
     /// For whom, and at which await.
     waits_for: Vec<(u64, Option<Place>)>,
     running: bool,
+    /// It waits for no Deferred at all.
+    in_a_future: bool,
 }
 
 impl Waiter {
@@ -258,12 +265,14 @@ pub fn waiting() -> Waiting {
         known.iter().map(|(node, (number, .., awaited))| (Rc::as_ptr(node).cast(), (*number, *awaited))).collect();
     let mut all = Vec::new();
     for (node, (number, what, function, made, _)) in &known {
-        let (ups, running) = match node.upstream() {
+        let up = node.upstream();
+        let running = matches!(up, Up::Busy);
+        let in_a_future = *what == "coroutine" && matches!(up, Up::Here);
+        let ups = match up {
             Up::Over => continue,
-            Up::Busy => (Vec::new(), true),
-            Up::Here => (Vec::new(), false),
-            Up::One(up) => (vec![up], false),
-            Up::Many(ups) => (ups, false),
+            Up::Busy | Up::Here => Vec::new(),
+            Up::One(up) => vec![up],
+            Up::Many(ups) => ups,
         };
         let is_coroutine = *what == "coroutine";
         let ups = ups.iter().filter_map(|up| by_node.get(&Rc::as_ptr(up).cast()));
@@ -274,6 +283,7 @@ pub fn waiting() -> Waiting {
             made,
             waits_for: ups.map(|(number, awaited)| (*number, awaited.filter(|_| is_coroutine))).collect(),
             running,
+            in_a_future,
         });
     }
     all.sort_unstable_by_key(|waiter| waiter.number);
@@ -282,7 +292,8 @@ pub fn waiting() -> Waiting {
 
 /// Prints [`waiting`] to standard error.
 pub fn print_waiting() {
-    eprintln!("{}", waiting());
+    // a standard error that is closed is no reason to fall
+    let _ = writeln!(std::io::stderr(), "{}", waiting());
 }
 
 /// Deeper lines are not indented further.
@@ -322,6 +333,7 @@ impl<'a> Tree<'a> {
     fn below(&mut self, f: &mut fmt::Formatter<'_>, root: &'a Waiter) -> fmt::Result {
         // the edges still to show, the next one last: to whom, at which await, how deep
         let mut edges = Vec::new();
+        self.path.clear();
         self.show(f, root, 0, &mut edges)?;
         while let Some((to, place, depth)) = edges.pop() {
             self.path.truncate(depth);
@@ -355,7 +367,7 @@ impl<'a> Tree<'a> {
         self.path.push(waiter.number);
         if waiter.running {
             f.write_str(", runs")?;
-        } else if waiter.waits_for.is_empty() && waiter.what == "coroutine" {
+        } else if waiter.in_a_future {
             f.write_str(", waits for a future that is no Deferred")?;
         }
         edges.extend(waiter.waits_for.iter().rev().map(|(to, place)| (*to, *place, depth + 1)));

@@ -5,13 +5,13 @@ use crate::{
     failure::Failure,
     lockfile::FilesystemLock,
     report::report,
-    time::{DelayedCall, ReactorTime},
+    time::{ReactorTime, WeakCall},
 };
 use std::{
     cell::{Cell, RefCell},
     fmt,
     path::PathBuf,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -32,10 +32,18 @@ pub struct DeferredFilesystemLock(Rc<Inner>);
 
 struct Inner {
     lock: RefCell<FilesystemLock>,
+    /// What the lock says of itself, to be asked while it is at work.
+    held: Cell<bool>,
+    clean: Cell<bool>,
     clock: Box<dyn ReactorTime>,
     interval: Cell<Duration>,
-    /// Who waits, and the next try.
-    waiting: Cell<Option<(Resolver<HeldFilesystemLock>, DelayedCall)>>,
+    wait: RefCell<Weak<Wait>>,
+}
+
+/// One who waits. It belongs to the timer of the next try: if that is dropped, as when the reactor is closed, the Deferred fails.
+struct Wait {
+    resolver: Cell<Option<Resolver<HeldFilesystemLock>>>,
+    next: Cell<Option<WeakCall>>,
 }
 
 impl DeferredFilesystemLock {
@@ -47,10 +55,12 @@ impl DeferredFilesystemLock {
     /// The same on a lock of your own making.
     pub fn with_lock(lock: FilesystemLock, clock: impl ReactorTime + 'static) -> Self {
         Self(Rc::new(Inner {
+            held: Cell::new(lock.is_held()),
+            clean: Cell::new(lock.is_clean()),
             lock: RefCell::new(lock),
             clock: Box::new(clock),
             interval: Cell::new(Duration::from_secs(1)),
-            waiting: Cell::new(None),
+            wait: RefCell::default(),
         }))
     }
 
@@ -70,22 +80,25 @@ impl DeferredFilesystemLock {
     #[track_caller]
     pub fn defer_until_locked(&self) -> Deferred<HeldFilesystemLock> {
         let inner = &self.0;
-        if inner.is_waiting() {
-            return Deferred::fail(AlreadyTryingToLockError::with_text(inner.lock.borrow().path().display().to_string()));
+        if inner.wait.borrow().strong_count() > 0 {
+            return Deferred::fail(inner.in_use());
         }
         match inner.try_once() {
             Ok(Some(held)) => Deferred::succeed(held),
             Ok(None) => {
-                let weak = Rc::downgrade(inner);
+                let wait = Rc::new(Wait { resolver: Cell::new(None), next: Cell::new(None) });
+                let weak = Rc::downgrade(&wait);
+                *inner.wait.borrow_mut() = weak.clone();
                 let (turn, resolver) = Deferred::with_canceller(move |_| {
-                    let gone = weak.upgrade().and_then(|inner| inner.waiting.take());
-                    if let Some((resolver, next)) = gone {
-                        // it cannot have run: it would have taken the pair
-                        let _ = next.cancel();
-                        drop(resolver);
+                    if let Some(wait) = weak.upgrade() {
+                        drop(wait.resolver.take());
+                        if let Some(next) = wait.next.take() {
+                            next.cancel();
+                        }
                     }
                 });
-                inner.try_later(resolver);
+                wait.resolver.set(Some(resolver));
+                inner.try_later(wait);
                 turn
             }
             Err(failure) => Deferred::fail(failure),
@@ -95,43 +108,64 @@ impl DeferredFilesystemLock {
     /// Whether this object holds the lock.
     #[doc(alias = "locked")]
     pub fn is_held(&self) -> bool {
-        self.0.lock.borrow().is_held()
+        self.0.held.get()
     }
 
     /// Whether the one before has released it in order; `false` if it was taken over from a process that had died.
     #[doc(alias = "clean")]
     pub fn is_clean(&self) -> bool {
-        self.0.lock.borrow().is_clean()
+        self.0.clean.get()
     }
 }
 
 impl Inner {
-    fn is_waiting(&self) -> bool {
-        let waiting = self.waiting.take();
-        let some = waiting.is_some();
-        self.waiting.set(waiting);
-        some
+    fn in_use(&self) -> AlreadyTryingToLockError {
+        match self.lock.try_borrow() {
+            Ok(lock) => AlreadyTryingToLockError::with_text(lock.path().display().to_string()),
+            Err(_) => AlreadyTryingToLockError::new(),
+        }
+    }
+
+    /// Lets `work` have the lock. It calls the user's [`LockSystem`](crate::lockfile::LockSystem), which finds the lock in use if it comes back here.
+    fn with_lock<R>(&self, work: impl FnOnce(&mut FilesystemLock) -> Result<R, Failure>) -> Result<R, Failure> {
+        let mut lock = self.lock.try_borrow_mut().map_err(|_| self.in_use())?;
+        // user code
+        let result = work(&mut lock);
+        self.held.set(lock.is_held());
+        self.clean.set(lock.is_clean());
+        result
     }
 
     #[track_caller]
     fn try_once(self: &Rc<Self>) -> Result<Option<HeldFilesystemLock>, Failure> {
-        let taken = self.lock.borrow_mut().lock()?;
+        let taken = self.with_lock(|lock| Ok(lock.lock()?))?;
         Ok(taken.then(|| HeldFilesystemLock(Some(self.clone()))))
     }
 
-    fn try_later(self: &Rc<Self>, resolver: Resolver<HeldFilesystemLock>) {
-        // who waits keeps the lock: the try is the way back to it
-        let inner = self.clone();
-        let next = self.clock.schedule(self.interval.get(), Box::new(move || inner.try_again()));
-        self.waiting.set(Some((resolver, next)));
+    fn try_later(self: &Rc<Self>, wait: Rc<Wait>) {
+        let (inner, weak) = (self.clone(), Rc::downgrade(&wait));
+        let next = self.clock.schedule(self.interval.get(), Box::new(move || inner.try_again(wait)));
+        // a closed reactor has dropped it already
+        if let Some(wait) = weak.upgrade() {
+            wait.next.set(Some(next.into()));
+        }
     }
 
-    fn try_again(self: &Rc<Self>) {
-        let Some((resolver, _)) = self.waiting.take() else { return };
-        match self.try_once() {
+    fn try_again(self: &Rc<Self>, wait: Rc<Wait>) {
+        wait.next.take();
+        let result = self.try_once();
+        // it may have been cancelled meanwhile
+        let Some(resolver) = wait.resolver.take() else { return };
+        if matches!(result, Ok(None)) {
+            wait.resolver.set(Some(resolver));
+            return self.try_later(wait);
+        }
+        // nobody waits any more: what runs now may ask again
+        drop(wait);
+        match result {
             // user code
             Ok(Some(held)) => resolver.callback(held),
-            Ok(None) => self.try_later(resolver),
+            Ok(None) => {}
             // user code
             Err(failure) => resolver.errback(failure),
         }
@@ -140,7 +174,10 @@ impl Inner {
 
 impl fmt::Debug for DeferredFilesystemLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Deferred{}", &format!("{:?}", self.0.lock.borrow())[1..])
+        match self.0.lock.try_borrow() {
+            Ok(lock) => write!(f, "<Deferred{}", &format!("{lock:?}")[1..]),
+            Err(_) => f.write_str("<DeferredFilesystemLock, being tried>"),
+        }
     }
 }
 
@@ -155,17 +192,16 @@ impl HeldFilesystemLock {
     /// Those of [`FilesystemLock::unlock`].
     #[doc(alias = "unlock")]
     pub fn release(mut self) -> Result<(), Failure> {
-        self.0.take().map_or(Ok(()), |inner| inner.lock.borrow_mut().unlock())
+        self.0.take().map_or(Ok(()), |inner| inner.with_lock(FilesystemLock::unlock))
     }
 }
 
 impl Drop for HeldFilesystemLock {
     fn drop(&mut self) {
-        if let Some(inner) = self.0.take() {
-            let unlocked = inner.lock.borrow_mut().unlock();
-            if let Err(failure) = unlocked {
-                report(failure, format!("release of {:?}", inner.lock.borrow()));
-            }
+        if let Some(inner) = self.0.take()
+            && let Err(failure) = inner.with_lock(FilesystemLock::unlock)
+        {
+            report(failure, format!("release of {:?}", DeferredFilesystemLock(inner)));
         }
     }
 }

@@ -303,8 +303,9 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Upstream for Body<T, 
         let (known, kept) = (waker.clone(), waker.clone());
         let old = self.beside.task.executor.replace(Some(kept));
         drop_guarded(old);
-        let rung = self.beside.task.bell.borrow().as_ref().is_some_and(|(lent, _)| lent.assist(known));
-        if rung {
+        let rung = Cell::new(false);
+        self.with_bell(&|lent| rung.set(lent.assist(known.clone())));
+        if rung.get() {
             run(self);
         }
     }

@@ -86,17 +86,20 @@ fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registered,
         assist_from(source.clone(), waker);
         return source.slot().take();
     };
+    let mut came = None;
     if current.owns(waker) {
         source.slot().wait(current.coroutine.clone());
     } else {
         source.slot().wait_waker(waker);
+        // the waker's own code may have fired it
+        came = source.slot().take();
     }
     if !registered.as_ref().is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), Rc::as_ptr(&current.coroutine))) {
         unregister(source, registered);
         current.coroutine.task().add_wait(source.clone());
         *registered = Some(Rc::downgrade(&current.coroutine));
     }
-    None
+    came
 }
 
 fn unregister<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registered) {

@@ -1,15 +1,16 @@
 //! `Cooperator`: long work in small pieces, so that everything else goes on in between.
 use crate::{
     defer::{Deferred, IntoDeferred, Resolver, maybe_deferred},
-    error::{AlreadyRunningError, NotPaused, SchedulerStopped, TaskDone, TaskFailed, TaskStopped},
-    failure::Failure,
-    report::{drop_guarded, report},
-    time::{DelayedCall, ReactorTime},
+    error::{AbandonedError, AlreadyRunningError, NotPaused, SchedulerStopped, TaskDone, TaskFailed, TaskStopped},
+    failure::{Failure, Frame},
+    report::{drop_guarded, guarded, report},
+    time::{ReactorTime, WeakCall},
 };
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
+    panic::Location,
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
@@ -42,12 +43,29 @@ struct Inner {
     clock: Box<dyn ReactorTime>,
     enough: Box<dyn Fn() -> Enough>,
     state: Cell<State>,
-    /// The tasks that can do a piece of work, the next one first.
+    /// The tasks that can do a piece of work, the next one first. One that has been put aside since is passed over.
     ready: RefCell<VecDeque<Rc<Task>>>,
-    /// All tasks that have not finished.
-    alive: RefCell<Vec<Rc<Task>>>,
-    tick: Cell<Option<DelayedCall>>,
-    me: Weak<Self>,
+    /// How many of them have not been put aside.
+    count: Cell<usize>,
+    /// All tasks that have not ended: for the stop. They belong to whatever makes them go on.
+    alive: RefCell<HashMap<u64, Weak<Task>>>,
+    next: Cell<u64>,
+    tick: Cell<Option<WeakCall>>,
+}
+
+/// A turn's share that is to come. If it is dropped instead, as when the reactor is closed, the tasks that wait for it fail.
+struct Tick(Option<Rc<Inner>>);
+
+impl Drop for Tick {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take() {
+            inner.count.set(0);
+            let ready = inner.ready.take();
+            for task in ready.iter().filter(|task| task.queued.replace(false)) {
+                task.clone().finish(End::Failed(AbandonedError::new().into()));
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,14 +93,15 @@ impl Cooperator {
 
     /// The same, which begins to work with [`start`](Self::start).
     pub fn new_stopped<E: FnMut() -> bool + 'static>(clock: impl ReactorTime + 'static, begin: impl Fn() -> E + 'static) -> Self {
-        Self(Rc::new_cyclic(|me| Inner {
+        Self(Rc::new(Inner {
             clock: Box::new(clock),
             enough: Box::new(move || Box::new(begin())),
             state: Cell::new(State::New),
             ready: RefCell::default(),
+            count: Cell::new(0),
             alive: RefCell::default(),
+            next: Cell::new(0),
             tick: Cell::new(None),
-            me: me.clone(),
         }))
     }
 
@@ -100,22 +119,24 @@ impl Cooperator {
             waiting: RefCell::default(),
             pauses: Cell::new(0),
             held: Cell::new(false),
+            queued: Cell::new(false),
             told: Cell::new(false),
-            cooperator: self.0.me.clone(),
+            number: self.0.next.replace(self.0.next.get() + 1),
+            cooperator: Rc::downgrade(&self.0),
         });
         if self.0.state.get() == State::Stopped {
             task.clone().finish(End::Refused(SchedulerStopped::new().into()));
         } else {
-            self.0.alive.borrow_mut().push(task.clone());
-            self.0.make_ready(task.clone());
+            self.0.alive.borrow_mut().insert(task.number, Rc::downgrade(&task));
+            self.0.make_ready(&task);
         }
-        CooperativeTask(task)
+        CooperativeTask(task, self.0.clone())
     }
 
     /// Takes on an iterator and gives a Deferred that fires when it has come to its end.
     ///
     /// # Errors
-    /// [`SchedulerStopped`] after [`stop`](Self::stop), and what the iterator fails with.
+    /// [`SchedulerStopped`] after [`stop`](Self::stop), [`AbandonedError`] if the reactor is closed, and what the iterator fails with.
     ///
     /// # Cancellation
     /// Fails this Deferred and changes nothing else: to stop the work use [`cooperate`](Self::cooperate).
@@ -145,13 +166,11 @@ impl Cooperator {
     /// Stops all work: each task fails with [`SchedulerStopped`], and new ones are refused.
     pub fn stop(&self) {
         self.0.state.set(State::Stopped);
-        let ready = self.0.ready.take();
-        let alive = self.0.alive.take();
-        self.0.unschedule();
-        for task in alive {
+        let mut alive: Vec<_> = self.0.alive.take().into_iter().filter_map(|(number, task)| Some((number, task.upgrade()?))).collect();
+        alive.sort_unstable_by_key(|(number, _)| *number);
+        for (_, task) in alive {
             task.finish(End::Refused(SchedulerStopped::new().into()));
         }
-        drop(ready);
     }
 
     /// Whether it works: started and not stopped.
@@ -168,51 +187,74 @@ impl fmt::Debug for Cooperator {
 }
 
 impl Inner {
-    fn make_ready(&self, task: Rc<Task>) {
-        self.ready.borrow_mut().push_back(task);
+    fn make_ready(self: &Rc<Self>, task: &Rc<Task>) {
+        if !task.queued.replace(true) {
+            self.count.set(self.count.get() + 1);
+            self.ready.borrow_mut().push_back(task.clone());
+        }
         self.schedule();
     }
 
-    fn schedule(&self) {
+    fn schedule(self: &Rc<Self>) {
         let tick = self.tick.take();
-        let wanted = self.state.get() == State::Started && !self.ready.borrow().is_empty();
-        if tick.is_some() || !wanted {
+        if tick.is_some() || self.state.get() != State::Started || self.count.get() == 0 {
             self.tick.set(tick);
             return;
         }
-        let me = self.me.upgrade();
-        // the tick keeps the cooperator while there is work
-        self.tick.set(me.map(|me| self.clock.schedule(Duration::ZERO, Box::new(move || me.run()))));
-    }
-
-    fn unschedule(&self) {
-        if let Some(tick) = self.tick.take() {
-            // it has not run: a run takes it out
-            let _ = tick.cancel();
+        let mut tick = Tick(Some(self.clone()));
+        let call = self.clock.schedule(
+            Duration::ZERO,
+            Box::new(move || {
+                if let Some(inner) = tick.0.take() {
+                    inner.run();
+                }
+            }),
+        );
+        // a closed reactor has dropped it already, and with it the tasks
+        if call.active() {
+            self.tick.set(Some(call.into()));
         }
     }
 
     /// One turn's share.
-    fn run(&self) {
+    fn run(self: &Rc<Self>) {
         self.tick.take();
-        let mut enough = (self.enough)();
-        loop {
+        let place = Location::caller();
+        // user code
+        let mut enough = guarded(|| Frame::new("Cooperator", place), || (self.enough)());
+        while let Ok(is_enough) = &mut enough {
             let task = self.ready.borrow_mut().pop_front();
             let Some(task) = task else { break };
-            task.piece();
-            // user code
-            if enough() {
-                break;
+            if !task.queued.replace(false) {
+                continue;
             }
+            self.count.set(self.count.get() - 1);
+            task.piece(self);
+            // user code
+            match guarded(|| Frame::new("Cooperator", place), is_enough) {
+                Ok(false) => {}
+                Ok(true) => break,
+                Err(failure) => enough = Err(failure),
+            }
+        }
+        if let Err(failure) = enough {
+            report(failure, "the predicate of a cooperator");
         }
         self.schedule();
     }
 
     /// Takes a task out of those that can work.
-    fn put_aside(&self, task: &Rc<Task>) {
-        self.ready.borrow_mut().retain(|other| !Rc::ptr_eq(other, task));
-        if self.ready.borrow().is_empty() {
-            self.unschedule();
+    fn put_aside(&self, task: &Task) {
+        if task.queued.replace(false) {
+            self.count.set(self.count.get() - 1);
+        }
+        if self.count.get() == 0 {
+            let passed_over = self.ready.take();
+            let tick = self.tick.take();
+            if let Some(tick) = tick {
+                tick.cancel();
+            }
+            drop(passed_over);
         }
     }
 }
@@ -237,8 +279,11 @@ struct Task {
     pauses: Cell<u32>,
     /// A piece has not ended: it runs, or its Deferred is waited for.
     held: Cell<bool>,
+    /// It is among the ready ones.
+    queued: Cell<bool>,
     /// Somebody has been given the outcome.
     told: Cell<bool>,
+    number: u64,
     cooperator: Weak<Inner>,
 }
 
@@ -253,7 +298,8 @@ impl Drop for Task {
 }
 
 impl Task {
-    fn piece(self: Rc<Self>) {
+    /// One piece of work; its end keeps the cooperator.
+    fn piece(self: Rc<Self>, cooperator: &Rc<Inner>) {
         let Some(mut work) = self.work.take() else { return };
         self.held.set(true);
         let exhausted = Rc::new(Cell::new(false));
@@ -268,39 +314,41 @@ impl Task {
             }
             next.unwrap_or_else(|| Deferred::succeed(()))
         });
-        piece.add_both(move |result| self.piece_ended(result, exhausted.get())).detach();
+        let cooperator = cooperator.clone();
+        piece.add_both(move |result| self.piece_ended(&cooperator, result, exhausted.get())).detach();
     }
 
-    fn piece_ended(self: Rc<Self>, result: Result<(), Failure>, exhausted: bool) {
+    fn piece_ended(self: Rc<Self>, cooperator: &Rc<Inner>, result: Result<(), Failure>, exhausted: bool) {
         self.held.set(false);
         match result {
-            _ if self.end.borrow().is_some() => {}
+            // stopped meanwhile: nobody is waiting, but a failure is not lost
+            result if self.end.borrow().is_some() => Deferred::ready(result, Location::caller()).detach(),
             Err(failure) => self.finish(End::Failed(failure)),
             Ok(()) if exhausted => self.finish(End::Done),
-            Ok(()) => self.go_on(),
+            Ok(()) => self.go_on(cooperator),
         }
     }
 
-    fn go_on(self: Rc<Self>) {
-        if self.pauses.get() == 0
-            && !self.held.get()
-            && self.end.borrow().is_none()
-            && let Some(cooperator) = self.cooperator.upgrade()
-        {
+    fn go_on(self: &Rc<Self>, cooperator: &Rc<Inner>) {
+        if self.pauses.get() == 0 && !self.held.get() && self.end.borrow().is_none() {
             cooperator.make_ready(self);
         }
     }
 
     fn finish(self: Rc<Self>, end: End) {
+        if self.end.borrow().is_some() {
+            // ended by what an earlier one's end has called
+            return;
+        }
         let outcome = end.outcome();
         *self.end.borrow_mut() = Some(end);
         if let Some(cooperator) = self.cooperator.upgrade() {
-            cooperator.alive.borrow_mut().retain(|other| !Rc::ptr_eq(other, &self));
+            cooperator.alive.borrow_mut().remove(&self.number);
             cooperator.put_aside(&self);
         }
         drop_guarded(self.work.take());
         let waiting = self.waiting.take();
-        if !waiting.is_empty() {
+        if waiting.iter().any(Resolver::is_wanted) {
             self.told.set(true);
         }
         for resolver in waiting {
@@ -332,7 +380,7 @@ impl End {
 
 /// An iterator that a [`Cooperator`] works on. A cheap handle; dropping it stops nothing.
 #[derive(Clone)]
-pub struct CooperativeTask(Rc<Task>);
+pub struct CooperativeTask(Rc<Task>, Rc<Inner>);
 
 impl CooperativeTask {
     /// A Deferred that fires when the iterator has come to its end; each call gives a new one.
@@ -352,7 +400,9 @@ impl CooperativeTask {
             Some(Err(failure)) => Deferred::fail(failure),
             None => {
                 let (deferred, resolver) = Deferred::new();
-                self.0.waiting.borrow_mut().push(resolver);
+                let mut waiting = self.0.waiting.borrow_mut();
+                waiting.retain(Resolver::is_wanted);
+                waiting.push(resolver);
                 deferred
             }
         }
@@ -365,9 +415,7 @@ impl CooperativeTask {
     pub fn pause(&self) -> Result<(), Failure> {
         self.check_end()?;
         self.0.pauses.set(self.0.pauses.get() + 1);
-        if let Some(cooperator) = self.0.cooperator.upgrade() {
-            cooperator.put_aside(&self.0);
-        }
+        self.1.put_aside(&self.0);
         Ok(())
     }
 
@@ -380,7 +428,7 @@ impl CooperativeTask {
             0 => Err(NotPaused::new().into()),
             pauses => {
                 self.0.pauses.set(pauses - 1);
-                self.0.clone().go_on();
+                self.0.go_on(&self.1);
                 Ok(())
             }
         }

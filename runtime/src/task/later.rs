@@ -1,7 +1,7 @@
 //! `defer_later`: a call at a later time, and its result.
 use crate::{
     defer::{Deferred, IntoDeferred},
-    time::{DelayedCall, ReactorTime},
+    time::{ReactorTime, WeakCall},
 };
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -31,14 +31,13 @@ pub fn defer_later<R: IntoDeferred>(
     delay: Duration,
     f: impl FnOnce() -> R + 'static,
 ) -> Deferred<R::Value> {
-    let timer: Rc<Cell<Option<DelayedCall>>> = Rc::default();
+    let timer: Rc<Cell<Option<WeakCall>>> = Rc::default();
     let taken_back = timer.clone();
     let (time, resolver) = Deferred::with_canceller(move |_| {
         if let Some(timer) = taken_back.take() {
-            // it has not run: it would have fired the Deferred
-            let _ = timer.cancel();
+            timer.cancel();
         }
     });
-    timer.set(Some(clock.schedule(delay, Box::new(move || resolver.callback(())))));
+    timer.set(Some(clock.schedule(delay, Box::new(move || resolver.callback(()))).into()));
     time.add_callback(move |()| f())
 }

@@ -3,13 +3,13 @@ use crate::{
     defer::{Deferred, IntoDeferred, Resolver, maybe_deferred},
     error::AlreadyRunningError,
     failure::Failure,
-    time::{DelayedCall, ReactorTime},
+    time::{ReactorTime, WeakCall},
 };
 use std::{
     cell::{Cell, RefCell},
     fmt,
     panic::Location,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -42,17 +42,25 @@ pub struct LoopingCall(Rc<Inner>);
 type Body = Box<dyn FnMut(&LoopingCall, u64) -> Deferred<()>>;
 
 struct Inner {
-    /// `None` while it runs.
+    /// `None` while it is being called.
     body: RefCell<Option<Body>>,
     clock: Box<dyn ReactorTime>,
     made: &'static Location<'static>,
     interval: Cell<Duration>,
+    /// A call of the function, or its Deferred, has not ended: of this start or of one before.
+    busy: Cell<bool>,
+    run: RefCell<Weak<Run>>,
+}
+
+/// One start. It belongs to whatever makes it go on: the timer of the next call, or the end of the one that is under way. If that is dropped, as when
+/// the reactor is closed, the start ends with it, and its Deferred fails.
+struct Run {
     /// The grid begins here.
     begun: Cell<Duration>,
-    /// The slot of the last run; the first one counts from the slot before it.
+    /// The slot of the last call; the first one counts from the slot before it.
     last_slot: Cell<i128>,
-    running: Cell<bool>,
-    next: Cell<Option<DelayedCall>>,
+    stopped: Cell<bool>,
+    next: Cell<Option<WeakCall>>,
     ended: Cell<Option<Resolver<LoopingCall>>>,
 }
 
@@ -72,18 +80,16 @@ impl LoopingCall {
             clock: Box::new(clock),
             made: Location::caller(),
             interval: Cell::new(Duration::ZERO),
-            begun: Cell::new(Duration::ZERO),
-            last_slot: Cell::new(0),
-            running: Cell::new(false),
-            next: Cell::new(None),
-            ended: Cell::new(None),
+            busy: Cell::new(false),
+            run: RefCell::default(),
         }))
     }
 
-    /// Runs it now and then every `interval`; 0 is once a turn. The Deferred fires with this handle when the loop is stopped.
+    /// Runs it now and then every `interval`; 0 is once a turn. The Deferred fires with this handle when the loop is stopped. If a call of an earlier start is
+    /// still under way, the first one comes an interval later, or when that has ended.
     ///
     /// # Errors
-    /// What the function fails with. [`AlreadyRunningError`] if it runs.
+    /// What the function fails with. [`AlreadyRunningError`] if it runs. [`AbandonedError`](crate::error::AbandonedError) if the reactor is closed.
     ///
     /// # Cancellation
     /// Stops the loop.
@@ -101,55 +107,59 @@ impl LoopingCall {
     #[track_caller]
     fn begin(&self, interval: Duration, now: bool) -> Deferred<Self> {
         let inner = &self.0;
-        if inner.running.replace(true) {
+        if self.is_running() {
             return Deferred::fail(AlreadyRunningError::with_text(format!("the looping call made at {}", inner.made)));
         }
-        let weak = Rc::downgrade(inner);
+        inner.interval.set(interval);
+        let run = Rc::new(Run {
+            begun: Cell::new(inner.clock.seconds()),
+            last_slot: Cell::new(if now { -1 } else { 0 }),
+            stopped: Cell::new(false),
+            next: Cell::new(None),
+            ended: Cell::new(None),
+        });
+        let weak = Rc::downgrade(&run);
+        *inner.run.borrow_mut() = weak.clone();
         let (ended, resolver) = Deferred::with_canceller(move |_| {
-            if let Some(inner) = weak.upgrade() {
-                let resolver = inner.ended.take();
-                Self(inner).stop();
-                drop(resolver);
+            if let Some(run) = weak.upgrade() {
+                run.stopped.set(true);
+                drop(run.ended.take());
+                run.cancel_next();
             }
         });
-        inner.ended.set(Some(resolver));
-        inner.interval.set(interval);
-        inner.begun.set(inner.clock.seconds());
-        inner.last_slot.set(if now { -1 } else { 0 });
+        run.ended.set(Some(resolver));
         if now {
-            self.run();
+            self.call(run);
         } else {
-            self.schedule();
+            self.schedule(run);
         }
         ended
     }
 
     /// Stops it: no further run, and the Deferred of [`start`](Self::start) fires, right now or when the run that is under way has ended. On one that does not run it does nothing.
     pub fn stop(&self) {
-        if !self.0.running.replace(false) {
-            return;
-        }
-        if let Some(next) = self.0.next.take() {
-            // it has not run: a run takes it out
-            let _ = next.cancel();
-            self.end(Ok(()));
+        if let Some(run) = self.run().filter(|run| !run.stopped.replace(true))
+            && run.cancel_next()
+        {
+            self.end(&run, Ok(()));
         }
     }
 
     /// Starts the wait for the next run again: it comes one interval from now, and the grid begins now. While a run is under way it does nothing.
     pub fn reset(&self) {
-        if let Some(next) = self.0.next.take() {
-            let _ = next.cancel();
-            self.0.begun.set(self.0.clock.seconds());
-            self.0.last_slot.set(0);
-            self.schedule();
+        if let Some(run) = self.run().filter(|run| !run.stopped.get())
+            && run.cancel_next()
+        {
+            run.begun.set(self.0.clock.seconds());
+            run.last_slot.set(0);
+            self.schedule(run);
         }
     }
 
     /// Whether it was started and neither stopped nor ended by an error.
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
-        self.0.running.get()
+        self.run().is_some_and(|run| !run.stopped.get())
     }
 
     /// The interval of the last start.
@@ -157,61 +167,76 @@ impl LoopingCall {
         self.0.interval.get()
     }
 
-    /// How many whole intervals have passed since the start.
-    fn slot(&self) -> i128 {
-        let passed = self.0.clock.seconds().saturating_sub(self.0.begun.get());
-        passed.as_nanos().checked_div(self.0.interval.get().as_nanos()).map_or(0, u128::cast_signed)
+    fn run(&self) -> Option<Rc<Run>> {
+        self.0.run.borrow().upgrade()
     }
 
-    fn schedule(&self) {
+    fn schedule(&self, run: Rc<Run>) {
         let inner = &self.0;
         let interval = inner.interval.get();
-        let passed = inner.clock.seconds().saturating_sub(inner.begun.get());
+        let passed = inner.clock.seconds().saturating_sub(run.begun.get());
         // to the next point of the grid
         let over = passed.as_nanos().checked_rem(interval.as_nanos()).unwrap_or(0);
         let wait = interval.saturating_sub(nanos(over));
-        let again = self.clone();
-        inner.next.set(Some(inner.clock.schedule(wait, Box::new(move || again.run()))));
+        let (again, next) = (self.clone(), Rc::downgrade(&run));
+        let call = inner.clock.schedule(wait, Box::new(move || again.call(run)));
+        // a closed reactor has dropped it already
+        if let Some(run) = next.upgrade() {
+            run.next.set(Some(call.into()));
+        }
     }
 
-    fn run(&self) {
+    fn call(&self, run: Rc<Run>) {
         let inner = &self.0;
-        inner.next.take();
-        let count = if inner.interval.get().is_zero() {
-            1
-        } else {
-            let slot = self.slot();
-            u64::try_from(slot - inner.last_slot.replace(slot)).unwrap_or(0).max(1)
-        };
-        let Some(mut body) = inner.body.take() else {
-            // started again inside its own function: that one has to end first
-            self.schedule();
-            return;
-        };
+        run.next.take();
+        let body = if inner.busy.get() { None } else { inner.body.take() };
+        let Some(mut body) = body else { return self.schedule(run) };
+        inner.busy.set(true);
+        let count = run.count(inner.clock.seconds(), inner.interval.get());
         // user code
         let result = maybe_deferred(|| body(self, count));
         *inner.body.borrow_mut() = Some(body);
         let looping = self.clone();
-        result.add_both(move |result| looping.has_run(result)).detach();
+        result.add_both(move |result| looping.has_run(run, result)).detach();
     }
 
-    fn has_run(&self, result: Result<(), Failure>) {
-        if let Err(failure) = result {
-            self.0.running.set(false);
-            self.end(Err(failure));
-        } else if self.0.running.get() {
-            self.schedule();
+    fn has_run(&self, run: Rc<Run>, result: Result<(), Failure>) {
+        self.0.busy.set(false);
+        if result.is_err() {
+            run.stopped.set(true);
+        }
+        if run.stopped.get() {
+            self.end(&run, result);
         } else {
-            self.end(Ok(()));
+            self.schedule(run);
         }
     }
 
-    fn end(&self, result: Result<(), Failure>) {
-        match self.0.ended.take() {
+    fn end(&self, run: &Run, result: Result<(), Failure>) {
+        match run.ended.take() {
             // user code
             Some(resolver) => resolver.resolve(result.map(|()| self.clone())),
             // the Deferred was cancelled: a failure has no other way out
             None => Deferred::ready(result, self.0.made).detach(),
+        }
+    }
+}
+
+impl Run {
+    /// Takes the next call back; `false` if one is under way. The caller holds the run, which that call had.
+    fn cancel_next(&self) -> bool {
+        self.next.take().is_some_and(|next| {
+            next.cancel();
+            true
+        })
+    }
+
+    /// How many slots have come since the last call.
+    fn count(&self, now: Duration, interval: Duration) -> u64 {
+        let passed = now.saturating_sub(self.begun.get()).as_nanos();
+        match passed.checked_div(interval.as_nanos()).map(u128::cast_signed) {
+            Some(slot) => u64::try_from(slot - self.last_slot.replace(slot)).unwrap_or(0).max(1),
+            None => 1,
         }
     }
 }
