@@ -573,7 +573,7 @@ fn panics_in_drops_of_user_values_unwind_out_of_nothing() {
     assert_eq!(reports.take().len(), 2);
 }
 
-// ---- a million
+// ---- what a kept Resolver does not keep
 
 #[test]
 fn a_failure_is_reported_when_its_deferred_is_dropped_although_somebody_keeps_a_resolver() {

@@ -27,5 +27,6 @@ mod task_ends;
 mod tcp;
 mod threads;
 mod timeout;
+mod timers;
 mod traceback;
 mod triggers;
