@@ -12,6 +12,7 @@ mod signature;
 #[cfg(test)]
 mod snapshots;
 mod spans;
+mod test_fn;
 
 use proc_macro::TokenStream;
 
@@ -37,4 +38,10 @@ pub fn factory(item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
     main_fn::expand(options.into(), item.into()).into()
+}
+
+#[expect(missing_docs, reason = "documented at the re-export, where examples can run")]
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    test_fn::expand(options.into(), item.into()).into()
 }

@@ -52,6 +52,16 @@ fn factory() {
 }
 
 #[test]
+fn test() {
+    check(
+        "test/coroutine.rs",
+        "#[should_panic]\nfn fails(reactor: Reactor) -> Deferred<()> {\n    yield_!(reactor.when_stopped())\n}",
+        crate::test_fn::expand,
+        "timeout = \"5s\"",
+    );
+}
+
+#[test]
 fn main() {
     check(
         "main/both.rs",

@@ -264,3 +264,21 @@ pub use twistor_macros::Factory;
 /// }
 /// ```
 pub use twistor_macros::main;
+
+/// Makes a function a test with a reactor of its own, a time limit, and an eye on what it leaves behind.
+///
+/// The function takes `reactor: Reactor` or nothing, and returns nothing, a `Result<(), E>`, or a `Deferred<()>`; in the last case, and as an `async fn`, it is a coroutine.
+/// The test fails with its error or panic, after `timeout` (`"500ms"`, `"5s"`, `"2m"`; 30 s if it does not say), and if it ends and leaves behind: a port, a
+/// connection, a delayed call, work for threads, a coroutine that still waits, a failure that nobody consumed. It says what, and where calls and coroutines were made.
+/// `#[should_panic]`, `#[ignore]` and other attributes stay.
+///
+/// ```
+/// use std::time::Duration;
+/// use twistor::{prelude::*, task::defer_later};
+///
+/// #[twistor::test(timeout = "5s")]
+/// fn a_moment_passes(reactor: Reactor) -> Deferred<()> {
+///     yield_!(defer_later(&reactor, Duration::from_millis(1), || ()))
+/// }
+/// ```
+pub use twistor_macros::test;

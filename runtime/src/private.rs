@@ -173,6 +173,11 @@ pub fn enter<P: Protocol>(this: &Handle<P>, run: impl FnOnce(&mut P)) {
     this.enter(run);
 }
 
+/// Runs a test of `#[twistor::test]`; the limit is in milliseconds.
+pub fn test<T: crate::testing::Tested>(limit: u64, test: impl FnOnce(crate::reactor::Reactor) -> T + 'static) {
+    crate::testing::run_test(std::time::Duration::from_millis(limit), test);
+}
+
 /// For the struct half: says that the impl half is missing.
 pub const fn is_protocol<P: Protocol>() {}
 

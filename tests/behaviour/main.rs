@@ -19,6 +19,7 @@ mod lists;
 mod lockfile;
 mod looping;
 mod model;
+mod own_tests;
 mod protocols;
 mod reactor;
 mod regression;

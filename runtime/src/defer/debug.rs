@@ -38,7 +38,10 @@ use std::{
     io::Write as _,
     panic::Location,
     rc::{Rc, Weak},
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 type Place = &'static Location<'static>;
@@ -47,23 +50,59 @@ type Place = &'static Location<'static>;
 static STATE: AtomicU8 = AtomicU8::new(0);
 const OFF: u8 = 1;
 const ON: u8 = 2;
+/// In the threads that a test watches.
+const SOME: u8 = 3;
 
-/// Whether debugging is on, in all threads.
+/// Whether it is on in all threads, and how many threads are watched.
+static WANTED: Mutex<(bool, usize)> = Mutex::new((false, 0));
+
+/// Whether debugging is on.
 #[doc(alias = "getDebugging")]
 #[inline]
 pub fn debugging() -> bool {
     match STATE.load(Ordering::Relaxed) {
         OFF => false,
         ON => true,
+        SOME => WATCHED.get(),
         _ => ask_environment(),
     }
 }
 
 #[cold]
 fn ask_environment() -> bool {
-    let on = wanted_by_environment();
-    STATE.store(if on { ON } else { OFF }, Ordering::Relaxed);
-    on
+    want(|wanted| wanted.0 |= wanted_by_environment());
+    debugging()
+}
+
+fn want(change: impl FnOnce(&mut (bool, usize))) {
+    let mut wanted = WANTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if STATE.load(Ordering::Relaxed) == 0 {
+        wanted.0 |= wanted_by_environment();
+    }
+    change(&mut wanted);
+    let state = match *wanted {
+        (true, _) => ON,
+        (false, 0) => OFF,
+        (false, _) => SOME,
+    };
+    STATE.store(state, Ordering::Relaxed);
+}
+
+/// Switches debugging on in this thread alone, for as long as the guard lives.
+pub(crate) fn watch_thread() -> Watch {
+    want(|wanted| wanted.1 += 1);
+    Watch { outer: WATCHED.replace(true) }
+}
+
+pub(crate) struct Watch {
+    outer: bool,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHED.set(self.outer);
+        want(|wanted| wanted.1 -= 1);
+    }
 }
 
 /// Whether `TWISTOR_DEBUG=1` is set.
@@ -74,7 +113,7 @@ pub(crate) fn wanted_by_environment() -> bool {
 /// Switches debugging on or off, in all threads. What was made while it was off is not shown.
 #[doc(alias = "setDebugging")]
 pub fn set_debugging(on: bool) {
-    STATE.store(if on { ON } else { OFF }, Ordering::Relaxed);
+    want(|wanted| wanted.0 = on);
     if !on {
         // what this thread remembers keeps memory; weak pointers run nobody's code
         with(|table| *table = Table::default());
@@ -103,6 +142,8 @@ struct Table {
 
 thread_local! {
     static TABLE: RefCell<Table> = RefCell::default();
+    /// Whether a test watches this thread.
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
     /// The line that fires right now.
     static FIRING: Cell<Option<Place>> = const { Cell::new(None) };
 }

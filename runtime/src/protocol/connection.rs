@@ -97,6 +97,10 @@ impl<P: Protocol> Live for Connection<P> {
 }
 
 impl<P: Protocol> Source for Connection<P> {
+    fn describe(&self) -> Option<String> {
+        Some(format!("a connection with {}, of {}", self.transport.peer(), std::any::type_name::<P>()))
+    }
+
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
         let this = Handle(self);
         let Some(stream) = &this.0.transport.0 else { return };

@@ -213,6 +213,16 @@ impl Reactor {
         }
     }
 
+    /// What lives in it: ports, connections, attempts, signal handlers.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        self.0.sources.borrow().iter().filter_map(|(_, source)| source.describe()).collect()
+    }
+
+    /// How many threads its pool has, and how much work waits for one.
+    pub(crate) fn thread_load(&self) -> (usize, usize) {
+        self.0.pool.borrow().as_ref().map_or((0, 0), ThreadPool::load)
+    }
+
     /// Whether a turn has something to do without waiting for anything.
     pub(crate) fn has_work(&self) -> bool {
         let core = &self.0;

@@ -63,6 +63,11 @@ fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: &'static Loca
 }
 
 impl Source for OnSignal {
+    fn describe(&self) -> Option<String> {
+        // what the reactor has installed itself was not made by the user
+        (!self.made.file().ends_with("reactor/signals.rs")).then(|| format!("a signal handler made at {}", self.made))
+    }
+
     fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {
         for signal in self.signals.pending() {
             let handler = self.handler.take();

@@ -49,6 +49,11 @@ pub(crate) trait Source {
     /// It has become ready. `buffer` is the reactor's one read buffer, lent for this call.
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]);
 
+    /// What it is, for a test that has left it behind; nothing for what is the reactor's own.
+    fn describe(&self) -> Option<String> {
+        None
+    }
+
     /// The reactor is being closed: lets go of what it has, and calls no handler.
     fn closed(self: Rc<Self>) {}
 }

@@ -10,8 +10,10 @@
 //! memory.advance(Duration::from_secs(3600));
 //! assert!(reactor.delayed_calls().is_empty());
 //! ```
+mod case;
 mod memory_net;
 mod memory_reactor;
 
 pub use crate::task::Clock;
+pub use case::{Tested, run_test};
 pub use memory_reactor::MemoryReactor;

@@ -92,6 +92,10 @@ impl Source for Listening {
         core.look_again(self.slot, Readiness::AGAIN);
     }
 
+    fn describe(&self) -> Option<String> {
+        Some(format!("the port {}", self.host))
+    }
+
     fn closed(self: Rc<Self>) {
         let accept = self.accept.take();
         drop(accept);

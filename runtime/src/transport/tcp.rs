@@ -301,6 +301,10 @@ impl Connecting {
 }
 
 impl Source for Connecting {
+    fn describe(&self) -> Option<String> {
+        Some(format!("an attempt to connect to {}", self.to))
+    }
+
     fn ready(self: Rc<Self>, readiness: Readiness, _buffer: &mut [u8]) {
         if !(readiness.is_writable() || readiness.is_closed()) {
             return;
