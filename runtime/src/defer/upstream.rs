@@ -37,8 +37,8 @@ pub(crate) trait Upstream {
     }
 }
 
-/// Cancels `from`: walks up, in a loop, to the innermost sources that are not fired, and ends those.
-pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
+/// Walks up from `from`, in a loop, in the order in which things are waited for, and shows each place with what lies upstream of it.
+fn walk(from: Rc<dyn Upstream>, mut visit: impl FnMut(Rc<dyn Upstream>, &Up)) {
     // the ways still to walk, the next one last
     let mut ways = vec![from];
     let mut circle = Circle::default();
@@ -46,32 +46,28 @@ pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
         if circle.closes(&at) {
             continue;
         }
-        match at.upstream() {
-            Up::Here => at.force(why),
-            Up::One(up) => ways.push(up),
-            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
-            Up::Busy => at.keep_cancel(why),
-            Up::Over => {}
+        let up = at.upstream();
+        match &up {
+            Up::One(up) => ways.push(up.clone()),
+            Up::Many(ups) => ways.extend(ups.iter().rev().cloned()),
+            Up::Here | Up::Busy | Up::Over => {}
         }
+        visit(at, &up);
     }
 }
 
-/// Offers `waker` to every coroutine that `from` hangs on.
+/// Cancels `from`: ends the innermost sources that are not fired.
+pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
+    walk(from, |at, up| match up {
+        Up::Here => at.force(why),
+        Up::Busy => at.keep_cancel(why),
+        Up::One(_) | Up::Many(_) | Up::Over => {}
+    });
+}
+
+/// Offers `waker` to every coroutine that `from` hangs on; also to those that wait for a Deferred now, since their next wait may be a foreign one.
 pub(crate) fn assist_from(from: Rc<dyn Upstream>, waker: &Waker) {
-    let mut ways = vec![from];
-    let mut circle = Circle::default();
-    while let Some(at) = ways.pop() {
-        if circle.closes(&at) {
-            continue;
-        }
-        match at.upstream() {
-            Up::Here | Up::Busy | Up::Over => {}
-            Up::One(up) => ways.push(up),
-            Up::Many(ups) => ways.extend(ups.into_iter().rev()),
-        }
-        // also those that wait for a Deferred now: their next wait may be a foreign one
-        at.assist(waker);
-    }
+    walk(from, |at, _| at.assist(waker));
 }
 
 /// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at each power of two of the steps.
