@@ -329,3 +329,28 @@ fn one_piece_a_turn_leaves_room_for_others() {
     clock.advance(Duration::ZERO);
     assert_eq!(log.take(), ["0", "other", "1"]);
 }
+
+#[test]
+fn pausing_and_resuming_gives_a_task_no_second_share() {
+    let clock = Clock::new();
+    let cooperator = Cooperator::with_predicate(clock.clone(), || {
+        let mut left = 60;
+        move || {
+            left -= 1;
+            left == 0
+        }
+    });
+    let (one, two) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let task = cooperator.cooperate(endless(&one).take(200));
+    let _other = cooperator.cooperate(endless(&two).take(200));
+    for _ in 0..4 {
+        task.pause().unwrap();
+        task.resume().unwrap();
+    }
+    let seen = Rc::new(Cell::new((0, 0)));
+    let (into, a, b) = (seen.clone(), one.clone(), two.clone());
+    clock.call_later(Duration::ZERO, move || into.set((a.get(), b.get())));
+    clock.advance(Duration::ZERO);
+    assert_eq!(seen.get(), (30, 30), "after the first turn");
+    assert_eq!((one.get(), two.get()), (200, 200));
+}

@@ -328,3 +328,91 @@ fn a_million_calls_from_four_threads_all_run_in_order_per_thread() {
     assert_eq!(SEEN.with_borrow(|seen| *seen), [EACH; 4]);
     reactor.close();
 }
+
+#[test]
+fn the_end_of_a_run_answers_blocking_calls_that_wait_for_timers() {
+    let reactor = Reactor::new().unwrap();
+    let (remote, stop) = (reactor.remote(), reactor.clone());
+    let (send, receive) = channel();
+    let barrier = Arc::new(Barrier::new(2));
+    let reached = barrier.clone();
+    let work = move || {
+        reached.wait();
+        let later = || defer_later(&Reactor::current().unwrap(), Duration::from_millis(20), || Ok(5));
+        send.send(blocking_call_from_thread(&remote, later)).unwrap();
+    };
+    reactor.thread_pool().call_in_thread(work).unwrap();
+    reactor.call_when_running(move || {
+        stop.stop().unwrap();
+        barrier.wait();
+    });
+    reactor.run().unwrap();
+    assert_eq!(receive.try_recv().unwrap().unwrap(), 5);
+    assert!(!reactor.thread_pool().is_started(), "and no other pool was made");
+    reactor.close();
+}
+
+#[test]
+fn work_for_a_closed_reactor_fails_at_once() {
+    let reactor = Reactor::new().unwrap();
+    reactor.close();
+    assert!(watch(defer_to_thread(&reactor, || Ok(1))).failure().check::<ReactorClosed>());
+    let pool = ThreadPool::new(1, 1).unwrap();
+    assert!(watch(defer_to_thread_pool(&reactor, &pool, || Ok(1))).failure().check::<ReactorClosed>());
+}
+
+#[test]
+fn a_reactor_inside_another_s_turn_is_in_both_their_threads() {
+    let (outer, inner) = (Reactor::new().unwrap(), Reactor::new().unwrap());
+    let (stop_outer, run_inner, remote, log) = (outer.clone(), inner.clone(), outer.remote(), Log::new());
+    let noted = log.clone();
+    outer.call_when_running(move || {
+        let stop_inner = run_inner.clone();
+        run_inner.call_when_running(move || {
+            noted.add(blocking_call_from_thread(&remote, || Ok(1)).is_err());
+            stop_inner.stop().unwrap();
+        });
+        run_inner.run().unwrap();
+        stop_outer.stop().unwrap();
+    });
+    outer.run().unwrap();
+    assert_eq!(log.take(), ["true"]);
+    outer.close();
+    inner.close();
+}
+
+#[test]
+fn a_higher_maximum_is_a_thread_for_what_waits() {
+    let pool = ThreadPool::new(0, 1).unwrap();
+    pool.start();
+    let barrier = Arc::new(Barrier::new(2));
+    for _ in 0..2 {
+        let barrier = barrier.clone();
+        pool.call_in_thread(move || {
+            barrier.wait();
+        })
+        .unwrap();
+    }
+    pool.adjust(0, 2).unwrap();
+    pool.stop();
+    assert_eq!(pool.load(), (0, 0));
+}
+
+#[test]
+fn what_a_thread_can_take_at_once_does_not_count_as_waiting() {
+    let pool = ThreadPool::new(0, 2).unwrap();
+    pool.set_queue_limit(0);
+    pool.start();
+    let barrier = Arc::new(Barrier::new(3));
+    for _ in 0..2 {
+        let barrier = barrier.clone();
+        pool.call_in_thread(move || {
+            barrier.wait();
+        })
+        .unwrap();
+    }
+    assert!(pool.call_in_thread(|| ()).unwrap_err().check::<QueueFullError>());
+    barrier.wait();
+    pool.stop();
+    assert!(ThreadPool::named("a\0b", 0, 1).unwrap_err().check::<ValueError>());
+}

@@ -2,7 +2,9 @@
 use super::{Reactor, threads::Remote};
 use crate::{
     defer::{Deferred, Resolver},
+    error::ReactorClosed,
     failure::Failure,
+    report::drop_guarded,
 };
 use std::{
     any::Any,
@@ -25,8 +27,10 @@ pub(crate) struct Crossings {
 impl Crossings {
     /// The reactor is being closed: nobody will bring the answers.
     pub(super) fn forget_all(&self) {
-        let gone = self.waiting.take();
-        drop(gone);
+        // one after the other, with nothing borrowed: each may run somebody's code
+        for (_, gone) in self.waiting.take() {
+            drop_guarded(gone);
+        }
     }
 
     fn remove(&self, number: u64) -> Option<Box<dyn Any>> {
@@ -83,6 +87,7 @@ impl Reactor {
     #[track_caller]
     pub(crate) fn deferred_answer<T: Send + 'static>(&self) -> (Deferred<T>, Answer<T>) {
         let crossings = &self.0.crossings;
+        let is_closed = self.0.is_closed();
         let number = crossings.next.replace(crossings.next.get() + 1);
         let wanted = Arc::new(AtomicBool::new(true));
         let (core, asked) = (std::rc::Rc::downgrade(&self.0), wanted.clone());
@@ -91,7 +96,12 @@ impl Reactor {
             let gone = core.upgrade().and_then(|core| core.crossings.remove(number));
             drop(gone);
         });
-        crossings.waiting.borrow_mut().insert(number, Box::new(resolver));
+        if is_closed {
+            wanted.store(false, Ordering::Relaxed);
+            resolver.errback(ReactorClosed::new());
+        } else {
+            crossings.waiting.borrow_mut().insert(number, Box::new(resolver));
+        }
         (deferred, Answer { remote: self.remote(), number, wanted, sent: false, _value: PhantomData })
     }
 }

@@ -10,7 +10,7 @@ use super::{
     triggers::Triggers,
 };
 use crate::{
-    defer::Resolver,
+    defer::{CancelHandle, Resolver},
     report::drop_guarded,
     time::{DelayedCall, ReactorTime},
     timers::Timers,
@@ -56,6 +56,11 @@ pub(crate) struct Core {
     pub(super) handles_signals: Cell<bool>,
     pub(super) signals_installed: Cell<bool>,
     pub(super) exit_signal: Cell<Option<i32>>,
+    /// Which run it is, and whether its startup is done.
+    pub(super) run: Cell<u64>,
+    pub(super) started: Cell<bool>,
+    /// The startup that waits for its first triggers.
+    pub(super) waiting_startup: RefCell<Option<CancelHandle>>,
 }
 
 /// How many threads a reactor's pool has at most, unless it is told otherwise.
@@ -96,6 +101,9 @@ impl Reactor {
             handles_signals: Cell::new(true),
             signals_installed: Cell::new(false),
             exit_signal: Cell::new(None),
+            run: Cell::new(0),
+            started: Cell::new(false),
+            waiting_startup: RefCell::default(),
         }))
     }
 
@@ -140,20 +148,26 @@ impl Reactor {
             return;
         }
         core.stage.set(Stage::Over);
+        core.triggers.drop_all();
         let sources: Vec<_> = core.sources.borrow_mut().drain().collect();
         for source in sources {
             source.closed();
         }
         leave_door(&core.inbox);
-        drop_guarded(core.inbox.close());
+        for call in core.inbox.close() {
+            drop_guarded(call);
+        }
         for timer in core.timers.take_all() {
             let _ = timer.cancel();
         }
-        drop_guarded(core.when_running.take());
-        drop_guarded(core.when_stopped.take());
-        core.triggers.drop_all();
+        for call in core.when_running.take() {
+            drop_guarded(call);
+        }
+        for resolver in core.when_stopped.take() {
+            drop_guarded(resolver);
+        }
         core.crossings.forget_all();
-        self.stop_pool();
+        self.stop_pool(|| core.calls_from_threads());
     }
 }
 
@@ -161,7 +175,13 @@ impl Drop for Core {
     fn drop(&mut self) {
         // a reactor that is forgotten without `close` must not stay the thread's door
         leave_door(&self.inbox);
-        drop_guarded(self.inbox.close());
+        for call in self.inbox.close() {
+            drop_guarded(call);
+        }
+        if let Some(pool) = self.pool.get_mut() {
+            // nobody is there to wait for its threads, which end when their work is done
+            pool.let_go();
+        }
     }
 }
 
@@ -179,7 +199,7 @@ impl Reactor {
     pub fn thread_pool(&self) -> ThreadPool {
         let core = &self.0;
         let pool = core.pool.borrow_mut().get_or_insert_with(|| ThreadPool::of_reactor(core.pool_size.get())).clone();
-        if core.phase.get() == Phase::Running && !pool.is_started() {
+        if core.phase.get() == Phase::Running && core.stage.get() != Stage::Over && !pool.is_started() {
             pool.start();
         }
         pool
@@ -205,12 +225,14 @@ impl Reactor {
     }
 
     /// Ends the pool's threads; the next run has a pool of its own.
-    pub(super) fn stop_pool(&self) {
-        let pool = self.0.pool.take();
+    pub(super) fn stop_pool(&self, meanwhile: impl FnMut()) {
+        // it stays in its place until it has ended: no other is made meanwhile
+        let pool = self.0.pool.borrow().clone();
         if let Some(pool) = pool {
-            // a thread may be in a blocking call to this one
-            pool.stop_meanwhile(|| self.0.calls_from_threads());
+            pool.stop_meanwhile(meanwhile);
         }
+        let gone = self.0.pool.take();
+        drop_guarded(gone);
     }
 
     /// What lives in it: ports, connections, attempts, signal handlers.

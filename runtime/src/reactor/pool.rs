@@ -5,6 +5,7 @@ use crate::{
     report::{drop_guarded, guarded, report},
 };
 use std::{
+    cell::Cell,
     collections::VecDeque,
     fmt,
     panic::Location,
@@ -53,6 +54,8 @@ struct State {
     queue: VecDeque<Job>,
     workers: usize,
     idle: usize,
+    /// How many do a piece of work.
+    busy: usize,
     started: bool,
     handles: Vec<JoinHandle<()>>,
 }
@@ -72,12 +75,25 @@ impl ThreadPool {
     /// As for [`new`](Self::new).
     pub fn named(name: impl Into<String>, minimum: usize, maximum: usize) -> Result<Self, Failure> {
         check(minimum, maximum)?;
-        Ok(Self::with(name.into(), minimum, maximum))
+        let name = name.into();
+        if name.contains('\0') {
+            return Err(ValueError::with_text("the name of a thread has no NUL in it").into());
+        }
+        Ok(Self::with(name, minimum, maximum))
     }
 
     fn with(name: String, minimum: usize, maximum: usize) -> Self {
-        let state =
-            State { minimum, maximum, limit: usize::MAX, queue: VecDeque::new(), workers: 0, idle: 0, started: false, handles: Vec::new() };
+        let state = State {
+            minimum,
+            maximum,
+            limit: usize::MAX,
+            queue: VecDeque::new(),
+            workers: 0,
+            idle: 0,
+            busy: 0,
+            started: false,
+            handles: Vec::new(),
+        };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), name }))
     }
 
@@ -113,6 +129,12 @@ impl ThreadPool {
                 let _ = handle.join();
             }
         }
+        // another who stops it may have the handles
+        let own = usize::from(WORKS_FOR.get() == self.0.address());
+        let mut state = self.state();
+        while !state.started && state.workers > own {
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// [`stop`](Self::stop) for a thread that the work may be waiting for: calls `meanwhile` again and again until all threads have ended.
@@ -133,6 +155,12 @@ impl ThreadPool {
         self.stop();
     }
 
+    /// Lets the threads end when their work is done, without waiting for them.
+    pub(super) fn let_go(&self) {
+        self.state().started = false;
+        self.0.changed.notify_all();
+    }
+
     /// Changes the limits. Threads beyond a lower maximum end when they are idle.
     ///
     /// # Errors
@@ -143,7 +171,9 @@ impl ThreadPool {
         let mut state = self.state();
         (state.minimum, state.maximum) = (minimum, maximum);
         if state.started {
-            while state.workers < minimum && self.add_worker(&mut state) {}
+            // those that there have to be, and those that waiting work can now have
+            let wanted = (state.workers + state.queue.len().saturating_sub(state.idle)).clamp(minimum, maximum);
+            while state.workers < wanted && self.add_worker(&mut state) {}
         }
         drop(state);
         self.0.changed.notify_all();
@@ -157,7 +187,9 @@ impl ThreadPool {
     #[doc(alias = "callInThread")]
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
         let mut state = self.state();
-        if state.queue.len() >= state.limit {
+        // what a thread can take at once does not wait
+        let free = if state.started { state.maximum.saturating_sub(state.busy) } else { 0 };
+        if state.queue.len() >= state.limit.saturating_add(free) {
             let text = format!("{} pieces of work wait for the pool `{}`", state.queue.len(), self.0.name);
             drop(state);
             drop_guarded(work);
@@ -231,18 +263,31 @@ impl ThreadPool {
     }
 }
 
+thread_local! {
+    /// The pool that this thread is of.
+    static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
+}
+
 impl Shared {
+    /// What a pool is known by.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// What a thread of the pool does.
     fn work(&self) {
+        WORKS_FOR.set(self.address());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(job) = state.queue.pop_front() {
+                state.busy += 1;
                 drop(state);
                 // user code
                 if let Err(failure) = guarded(|| Frame::new("call_in_thread", Location::caller()), job) {
                     report(failure, format!("work in the pool `{}`", self.name));
                 }
                 state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.busy -= 1;
             } else if !state.started || state.workers > state.maximum {
                 state.workers -= 1;
                 drop(state);

@@ -102,14 +102,20 @@ impl Reactor {
             }
             result = core.turn(&mut desk, None).map_err(Failure::from);
         }
-        if result.is_err() {
-            // waiting itself has failed: nothing more can come
-            core.stage.set(Stage::Ending);
-            self.ended();
+        core.stage.set(Stage::Over);
+        if core.phase.get() == Phase::Running {
+            let waiting = core.when_stopped.take();
+            for resolver in waiting {
+                // user code
+                resolver.callback(());
+            }
         }
+        // a thread may be in a blocking call, whose answer takes turns
+        self.stop_pool(|| drop(core.turn(&mut desk, Some(Duration::ZERO))));
         core.desk.set(Some(desk));
-        self.stop_pool();
         core.stage.set(Stage::Idle);
+        core.started.set(false);
+        core.next_run();
         result
     }
 
@@ -144,20 +150,33 @@ impl Reactor {
     fn start_up(&self, signals: bool) -> Result<(), Failure> {
         let core = &self.0;
         core.stage.set(Stage::Starting);
+        core.started.set(false);
+        if core.waiting_startup.borrow().as_ref().is_some_and(|waiting| !waiting.is_dead()) {
+            // an earlier turn by hand has begun the startup, and its triggers are still waited for
+            return Ok(());
+        }
+        let run = core.next_run();
         let before = core.triggers.run(SystemEvent::Startup, TriggerPhase::Before);
         match before.take_result() {
-            Ok(_) => self.started(signals),
+            Ok(_) => self.started(signals, run),
             Err(waiting) => {
                 let reactor = self.clone();
                 // an error here is the reactor's own, and nobody is left to return it to
-                waiting.add_callback(move |()| reactor.started(signals)).detach();
+                let waiting = waiting.add_callback(move |()| reactor.started(signals, run));
+                *core.waiting_startup.borrow_mut() = Some(waiting.canceller());
+                waiting.detach();
                 Ok(())
             }
         }
     }
 
-    fn started(&self, signals: bool) -> Result<(), Failure> {
+    fn started(&self, signals: bool, run: u64) -> Result<(), Failure> {
         let core = &self.0;
+        if core.run.get() != run || core.phase.get() == Phase::Closed || core.stage.get() == Stage::Over {
+            // that run is over, crashed or closed: what it waited for has come too late
+            return Ok(());
+        }
+        core.started.set(true);
         if core.stage.get() == Stage::Starting {
             core.stage.set(Stage::Running);
         }
@@ -180,25 +199,20 @@ impl Reactor {
 
     fn shut_down(&self) {
         self.0.stage.set(Stage::Ending);
-        let reactor = self.clone();
+        let (reactor, run) = (self.clone(), self.0.run.get());
         let before = self.0.triggers.run(SystemEvent::Shutdown, TriggerPhase::Before);
-        before.map(move |()| reactor.ended()).detach();
+        before.map(move |()| reactor.ended(run)).detach();
     }
 
-    fn ended(&self) {
+    fn ended(&self, run: u64) {
         let core = &self.0;
-        if core.stage.get() != Stage::Ending {
+        if core.stage.get() != Stage::Ending || core.run.get() != run {
             // it has crashed or was closed meanwhile
             return;
         }
         core.triggers.run(SystemEvent::Shutdown, TriggerPhase::During).detach();
         core.triggers.run(SystemEvent::Shutdown, TriggerPhase::After).detach();
         core.stage.set(Stage::Over);
-        let waiting = core.when_stopped.take();
-        for resolver in waiting {
-            // user code
-            resolver.callback(());
-        }
     }
 
     /// Asks the reactor to stop: after the turn that this is called in the triggers of the shutdown run, and when those are done
@@ -226,7 +240,7 @@ impl Reactor {
     /// Whether it runs: from the end of the triggers before the startup to the end of [`run`](Self::run) or [`iterate`](Self::iterate).
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
-        self.0.phase.get() == Phase::Running && !matches!(self.0.stage.get(), Stage::Starting | Stage::Over | Stage::Idle)
+        self.0.phase.get() == Phase::Running && self.0.started.get() && !matches!(self.0.stage.get(), Stage::Over | Stage::Idle)
     }
 
     /// The signal that has made the last [`run`](Self::run) stop, if it was one.
@@ -256,6 +270,11 @@ impl Reactor {
         event: SystemEvent,
         f: impl FnOnce() -> R + 'static,
     ) -> SystemEventTrigger {
+        if self.0.is_closed() {
+            // it will never run: nothing keeps it
+            drop_guarded(f);
+            return self.0.triggers.add(event, phase, || ());
+        }
         self.0.triggers.add(event, phase, f)
     }
 
@@ -268,7 +287,7 @@ impl Reactor {
         self.0.triggers.remove(trigger)
     }
 
-    /// A Deferred that fires when the reactor stops, after the triggers of the shutdown and right before [`run`](Self::run) returns.
+    /// A Deferred that fires when the reactor stops, after the triggers of the shutdown, or a crash, and right before [`run`](Self::run) returns.
     ///
     /// # Errors
     /// [`ReactorClosed`] after [`close`](Self::close).
@@ -311,11 +330,17 @@ impl Remote {
     /// Whether this is the thread of the reactor, inside one of its turns.
     #[doc(alias = "isInIOThread")]
     pub fn is_in_reactor_thread(&self) -> bool {
-        Reactor::current().is_some_and(|reactor| Arc::ptr_eq(&reactor.0.inbox, &self.0))
+        RUNNING.with_borrow(|running| running.iter().any(|reactor| Arc::ptr_eq(&reactor.0.inbox, &self.0)))
     }
 }
 
 impl Core {
+    /// A number for the run that begins; what an earlier one has waited for does not concern it.
+    fn next_run(&self) -> u64 {
+        self.run.set(self.run.get() + 1);
+        self.run.get()
+    }
+
     pub(crate) fn request_stop(&self) {
         if matches!(self.stage.get(), Stage::Starting | Stage::Running) {
             self.stage.set(Stage::Stopping);

@@ -9,7 +9,7 @@ use crate::{
     defer::debug,
     error::{ReactorClosed, ValueError},
     failure::{Failure, Frame},
-    report::{guarded, report},
+    report::{drop_guarded, guarded, report},
 };
 use signal_hook::consts::{FORBIDDEN, SIGINT, SIGTERM, SIGUSR1};
 use std::{
@@ -27,6 +27,12 @@ struct OnSignal {
     /// `None` while it runs.
     handler: RefCell<Option<Handler>>,
     made: &'static Location<'static>,
+}
+
+impl Drop for OnSignal {
+    fn drop(&mut self) {
+        drop_guarded(self.handler.take());
+    }
 }
 
 /// Lets the signals of this process reach `core` from now on; those that stop it only if `stop`.
@@ -52,14 +58,16 @@ pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: &'static Location<'static>) -> io::Result<usize> {
+fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: &'static Location<'static>) -> io::Result<Option<usize>> {
     let slot = core.sources.borrow().vacant_key();
     if let Some(signals) = core.backend.signals(slot, wanted)? {
         let source = Rc::new(OnSignal { signals, handler: RefCell::new(Some(handler)), made });
         let given = core.sources.borrow_mut().insert(source);
         debug_assert_eq!(given, slot, "nothing came in between");
+        return Ok(Some(slot));
     }
-    Ok(slot)
+    // there are no signals here: the slot was not taken
+    Ok(None)
 }
 
 impl Source for OnSignal {
@@ -132,6 +140,6 @@ impl Reactor {
             return Err(ReactorClosed::new().into());
         }
         let slot = listen(&self.0, &[signal], Box::new(move |_| f()), Location::caller())?;
-        Ok(SignalHandler { core: Rc::downgrade(&self.0), slot: Cell::new(Some(slot)), signal })
+        Ok(SignalHandler { core: Rc::downgrade(&self.0), slot: Cell::new(slot), signal })
     }
 }

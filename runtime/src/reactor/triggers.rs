@@ -99,8 +99,9 @@ impl Triggers {
     /// The reactor is being closed.
     pub(super) fn drop_all(&self) {
         for queue in self.queues.iter().flatten() {
-            let gone = queue.take();
-            drop_guarded(gone);
+            for (_, function) in queue.take() {
+                drop_guarded(function);
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ struct Inner {
     enough: Box<dyn Fn() -> Enough>,
     state: Cell<State>,
     /// The tasks that can do a piece of work, the next one first. One that has been put aside since is passed over.
-    ready: RefCell<VecDeque<Rc<Task>>>,
+    ready: RefCell<VecDeque<(u64, Rc<Task>)>>,
     /// How many of them have not been put aside.
     count: Cell<usize>,
     /// All tasks that have not ended: for the stop. They belong to whatever makes them go on.
@@ -61,7 +61,7 @@ impl Drop for Tick {
         if let Some(inner) = self.0.take() {
             inner.count.set(0);
             let ready = inner.ready.take();
-            for task in ready.iter().filter(|task| task.queued.replace(false)) {
+            for (_, task) in ready.iter().filter(|(turn, task)| task.turn.get() == *turn && task.queued.replace(false)) {
                 task.clone().finish(End::Failed(AbandonedError::new().into()));
             }
         }
@@ -120,6 +120,7 @@ impl Cooperator {
             pauses: Cell::new(0),
             held: Cell::new(false),
             queued: Cell::new(false),
+            turn: Cell::new(0),
             told: Cell::new(false),
             number: self.0.next.replace(self.0.next.get() + 1),
             cooperator: Rc::downgrade(&self.0),
@@ -190,7 +191,8 @@ impl Inner {
     fn make_ready(self: &Rc<Self>, task: &Rc<Task>) {
         if !task.queued.replace(true) {
             self.count.set(self.count.get() + 1);
-            self.ready.borrow_mut().push_back(task.clone());
+            task.turn.set(task.turn.get() + 1);
+            self.ready.borrow_mut().push_back((task.turn.get(), task.clone()));
         }
         self.schedule();
     }
@@ -224,8 +226,9 @@ impl Inner {
         let mut enough = guarded(|| Frame::new("Cooperator", place), || (self.enough)());
         while let Ok(is_enough) = &mut enough {
             let task = self.ready.borrow_mut().pop_front();
-            let Some(task) = task else { break };
-            if !task.queued.replace(false) {
+            let Some((turn, task)) = task else { break };
+            // put aside, and perhaps taken in again further behind
+            if task.turn.get() != turn || !task.queued.replace(false) {
                 continue;
             }
             self.count.set(self.count.get() - 1);
@@ -279,8 +282,9 @@ struct Task {
     pauses: Cell<u32>,
     /// A piece has not ended: it runs, or its Deferred is waited for.
     held: Cell<bool>,
-    /// It is among the ready ones.
+    /// It is among the ready ones, in the place that has this number.
     queued: Cell<bool>,
+    turn: Cell<u64>,
     /// Somebody has been given the outcome.
     told: Cell<bool>,
     number: u64,
