@@ -60,13 +60,7 @@ impl Parse for Written {
 /// The options in `tokens`, in order. What cannot be read is told; so is a name that comes twice.
 pub(crate) fn options(tokens: TokenStream, diag: &Diag) -> Vec<Written> {
     let parser = Punctuated::<Written, Token![,]>::parse_terminated;
-    let written: Vec<Written> = match parser.parse2(tokens) {
-        Ok(options) => options.into_iter().collect(),
-        Err(error) => {
-            diag.push(error);
-            return Vec::new();
-        }
-    };
+    let written: Vec<Written> = diag.parsed(parser.parse2(tokens)).into_iter().flatten().collect();
     let mut seen: Vec<String> = Vec::new();
     written
         .into_iter()
@@ -98,13 +92,7 @@ impl Written {
     /// The value of `name = value` as an expression; anything else is told, with `example`.
     pub(crate) fn expression(&self, example: &str, diag: &Diag) -> Option<Expr> {
         match &self.value {
-            Value::Is(value) => match syn::parse2(value.clone()) {
-                Ok(expression) => Some(expression),
-                Err(error) => {
-                    diag.push(error);
-                    None
-                }
-            },
+            Value::Is(value) => diag.parsed(syn::parse2(value.clone())),
             _ => self.wrong(example, diag),
         }
     }

@@ -29,6 +29,11 @@ impl Diag {
         }
     }
 
+    /// What was parsed; an error is told.
+    pub(crate) fn parsed<T>(&self, result: syn::Result<T>) -> Option<T> {
+        result.map_err(|error| self.push(error)).ok()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.count() == 0
     }

@@ -6,18 +6,12 @@ use syn::{DeriveInput, Path, spanned::Spanned};
 
 pub(crate) fn expand(item: TokenStream) -> TokenStream {
     let diag = Diag::new();
-    let tokens = match syn::parse2::<DeriveInput>(item) {
-        Ok(input) => {
-            let (root, protocol) = options(&input, &diag);
-            protocol.map(|protocol| factory(&input, &root, &protocol)).unwrap_or_default()
-        }
-        Err(error) => {
-            diag.push(error);
-            TokenStream::new()
-        }
-    };
+    let tokens = diag.parsed(syn::parse2::<DeriveInput>(item)).and_then(|input| {
+        let (root, protocol) = options(&input, &diag);
+        protocol.map(|protocol| factory(&input, &root, &protocol))
+    });
     let mut errors = diag.finish();
-    errors.extend(tokens);
+    errors.extend(tokens.unwrap_or_default());
     errors
 }
 

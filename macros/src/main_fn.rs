@@ -21,20 +21,14 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
             option.unknown("`#[twistor::main]`", &["crate"], &diag);
         }
     }
-    let function = match syn::parse2::<Function>(item.clone()) {
-        Ok(function) => function,
-        Err(error) => {
-            diag.push(error);
-            return diag.finish();
-        }
-    };
+    let Some(function) = diag.parsed(syn::parse2::<Function>(item.clone())) else { return diag.finish() };
     check(&function, &diag);
     if diag.is_empty() {
         return main(&function, &root, &inline_callbacks::expand(options, item));
     }
     // the name is still there, so that nothing else is missed
     let (mut tokens, name) = (diag.finish(), &function.sig.ident);
-    tokens.extend(quote!(#[allow(dead_code)] fn #name() {}));
+    tokens.extend(quote!(#[allow(dead_code, reason = "the item is only here so that nothing else is missed")] fn #name() {}));
     tokens
 }
 

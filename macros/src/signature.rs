@@ -143,7 +143,12 @@ fn underscored(name: &Ident, binding: TokenStream) -> TokenStream {
     if name.to_string().starts_with('_') {
         let span = ours(name.span());
         quote_spanned!(span=>
-            #[allow(clippy::used_underscore_binding, clippy::no_effect_underscore_binding, unused_variables)]
+            #[allow(
+                clippy::used_underscore_binding,
+                clippy::no_effect_underscore_binding,
+                unused_variables,
+                reason = "it is moved into the frame to be dropped with it"
+            )]
             #binding
         )
     } else {

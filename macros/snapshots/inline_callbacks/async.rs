@@ -14,6 +14,7 @@
     clippy::let_unit_value,
     clippy::needless_pass_by_value,
     clippy::redundant_locals,
+    reason = "set off by what the macro writes",
 )]
 fn parse(text: String) -> crate::outer::defer::Deferred<u32> {
     crate::outer::__private::run_async::<

@@ -15,6 +15,7 @@
     clippy::let_unit_value,
     clippy::needless_pass_by_value,
     clippy::redundant_locals,
+    reason = "set off by what the macro writes",
 )]
 pub fn sum(__arg0: (u32, u32), n: Deferred<u32>) -> Deferred<u32> {
     ::twistor::__private::run::<

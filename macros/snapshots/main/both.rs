@@ -15,6 +15,7 @@ fn main() -> ::std::process::ExitCode {
         clippy::let_unit_value,
         clippy::needless_pass_by_value,
         clippy::redundant_locals,
+        reason = "set off by what the macro writes",
     )]
     fn main(args: Args, reactor: Reactor) -> Deferred<()> {
         ::twistor::__private::run::<

@@ -14,6 +14,7 @@ impl Finger {
         clippy::unnecessary_wraps,
         clippy::needless_pass_by_value,
         clippy::missing_const_for_fn,
+        reason = "a handler's signature is the framework's",
     )]
     fn line_received(this: Handle<Self>, name: Vec<u8>) -> Deferred<()> {
         return_value!(())

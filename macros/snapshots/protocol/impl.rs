@@ -13,6 +13,7 @@ impl Person {
         clippy::unnecessary_wraps,
         clippy::needless_pass_by_value,
         clippy::missing_const_for_fn,
+        reason = "a handler's signature is the framework's",
     )]
     fn connection_made(&mut self) {}
     #[allow(
@@ -21,6 +22,7 @@ impl Person {
         clippy::unnecessary_wraps,
         clippy::needless_pass_by_value,
         clippy::missing_const_for_fn,
+        reason = "a handler's signature is the framework's",
     )]
     fn line_received(&mut self, line: &[u8], this: &Handle<Self>) {}
 }

@@ -18,6 +18,7 @@ fn fails() {
         clippy::let_unit_value,
         clippy::needless_pass_by_value,
         clippy::redundant_locals,
+        reason = "set off by what the macro writes",
     )]
     fn fails(reactor: Reactor) -> Deferred<()> {
         ::twistor::__private::run::<

@@ -122,6 +122,7 @@ fn allows(at: Span) -> TokenStream {
             clippy::let_unit_value,
             clippy::needless_pass_by_value,
             clippy::redundant_locals,
+            reason = "set off by what the macro writes",
         )]
     )
 }

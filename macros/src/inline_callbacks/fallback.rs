@@ -20,7 +20,7 @@ pub(super) fn fallback(input: &Coroutine) -> TokenStream {
     let body = function.body.as_ref().map_or_else(|| quote!(;), |_| quote!({ loop {} }));
     quote! {
         #(#attrs)*
-        #[allow(unused, clippy::all, clippy::pedantic, clippy::nursery)]
+        #[allow(unused, clippy::all, clippy::pedantic, clippy::nursery, reason = "the errors beside it say what is wrong")]
         #vis #sig #body
     }
 }

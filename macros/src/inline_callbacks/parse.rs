@@ -14,18 +14,11 @@ pub(super) fn parse(options: TokenStream, item: TokenStream, diag: &Diag) -> Opt
             option.unknown("`#[inline_callbacks]`", &["crate"], diag);
         }
     }
-    match syn::parse2::<Function>(item) {
-        Ok(function) => {
-            let output = match &function.sig.output {
-                ReturnType::Default => Output::Missing,
-                ReturnType::Type(_, ty) if function.sig.asyncness.is_some() => Output::Result((**ty).clone()),
-                ReturnType::Type(_, ty) => Output::Deferred((**ty).clone()),
-            };
-            Some(Coroutine { root, function, output })
-        }
-        Err(error) => {
-            diag.push(error);
-            None
-        }
-    }
+    let function = diag.parsed(syn::parse2::<Function>(item))?;
+    let output = match &function.sig.output {
+        ReturnType::Default => Output::Missing,
+        ReturnType::Type(_, ty) if function.sig.asyncness.is_some() => Output::Result((**ty).clone()),
+        ReturnType::Type(_, ty) => Output::Deferred((**ty).clone()),
+    };
+    Some(Coroutine { root, function, output })
 }

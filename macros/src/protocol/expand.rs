@@ -58,11 +58,12 @@ fn item(item: &Item) -> TokenStream {
                 clippy::unnecessary_wraps,
                 clippy::needless_pass_by_value,
                 clippy::missing_const_for_fn,
+                reason = "a handler's signature is the framework's",
             )]
         )
     });
     let end = body.is_none().then(|| quote!(;));
-    let unused = method.broken.then(|| quote_spanned!(span=> #[allow(unused)]));
+    let unused = method.broken.then(|| quote_spanned!(span=> #[allow(unused, reason = "the errors beside it say what is wrong")]));
     quote!(#(#attrs)* #unused #allows #vis #sig #body #end)
 }
 

@@ -84,16 +84,9 @@ fn declaration(options: &[Written], item: TokenStream, diag: &Diag) -> Option<De
             framing = Some(chosen);
         }
     }
-    match syn::parse2::<ItemStruct>(item) {
-        Ok(mut item) => {
-            let fields = item.fields.iter_mut().enumerate().map(|(index, field)| field_of(index, field, diag)).collect();
-            Some(Declaration { root, framing: framing.unwrap_or(Framing::Raw), item, fields })
-        }
-        Err(error) => {
-            diag.push(error);
-            None
-        }
-    }
+    let mut item = diag.parsed(syn::parse2::<ItemStruct>(item))?;
+    let fields = item.fields.iter_mut().enumerate().map(|(index, field)| field_of(index, field, diag)).collect();
+    Some(Declaration { root, framing: framing.unwrap_or(Framing::Raw), item, fields })
 }
 
 fn lines(option: &Written, diag: &Diag) -> Option<Framing> {
@@ -157,13 +150,7 @@ fn handlers(options: &[Written], item: TokenStream, diag: &Diag) -> Option<Handl
         }
     }
     let parser = |input: ParseStream<'_>| block(input, root, diag);
-    match parser.parse2(item) {
-        Ok(handlers) => Some(handlers),
-        Err(error) => {
-            diag.push(error);
-            None
-        }
-    }
+    diag.parsed(parser.parse2(item))
 }
 
 fn block(input: ParseStream<'_>, root: Root, diag: &Diag) -> syn::Result<Handlers> {

@@ -1,4 +1,4 @@
-#![allow(dead_code, non_camel_case_types)]
+#![allow(dead_code, non_camel_case_types, reason = "the names are only there to be in the way")]
 mod core {}
 mod std {}
 struct Result;

@@ -16,7 +16,7 @@ impl Echo {
     pub fn connection_mad(&self) {}
 
     #[helper]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "a helper that nobody calls is what is tried")]
     fn connection_los(&self) {}
 }
 

@@ -1,4 +1,4 @@
-#![allow(dead_code)]
+#![allow(dead_code, reason = "the names are only there to be in the way")]
 mod core {}
 mod std {}
 struct Result;
