@@ -307,21 +307,17 @@ const MAX_CAUSES: usize = 64;
 
 /// What a user's error names as its cause; nothing if that panics.
 fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    // user code
-    catch_unwind(AssertUnwindSafe(|| error.source())).unwrap_or_else(|payload| {
-        std::mem::forget(payload);
-        None
-    })
+    unless_it_panics(|| error.source()).flatten()
 }
 
 /// The text of a user's error, also where making it panics.
 fn text_of(make: impl FnOnce() -> String) -> String {
-    // user code
-    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|payload| {
-        // its drop is the user's too, and must not panic again here
-        std::mem::forget(payload);
-        "(its text could not be made: that panicked)".to_owned()
-    })
+    unless_it_panics(make).unwrap_or_else(|| "(its text could not be made: that panicked)".to_owned())
+}
+
+fn unless_it_panics<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    // user code; the payload's drop is the user's too, and must not panic again here
+    catch_unwind(AssertUnwindSafe(ask)).map_err(std::mem::forget).ok()
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {

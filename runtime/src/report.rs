@@ -118,6 +118,11 @@ pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>, frame: Frame) -> 
     failure
 }
 
+/// Drops users' values one after the other, each in a boundary of its own: two that panic in one container would end the program.
+pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
+    values.into_iter().for_each(drop_guarded);
+}
+
 /// Drops a user's value; a panic in its `Drop` is reported and goes no further.
 pub(crate) fn drop_guarded<T>(value: T) {
     if std::mem::needs_drop::<T>()

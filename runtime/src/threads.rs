@@ -46,22 +46,15 @@ pub fn defer_to_thread_pool<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Deferred<T> {
     let place = Location::caller();
-    let (deferred, answer) = reactor.deferred_answer();
-    let given = pool.call_in_thread(move || {
-        if answer.is_wanted() {
-            // user code
-            let result = guarded(|| Frame::new("defer_to_thread", place), work).and_then(|result| result);
-            answer.send(result);
-        }
-    });
-    match given {
-        Ok(()) => deferred,
-        Err(failure) => {
-            deferred.cancel();
-            deferred.detach();
-            Deferred::fail(failure)
-        }
-    }
+    reactor.ask(|answer| {
+        pool.call_in_thread(move || {
+            if answer.is_wanted() {
+                // user code
+                let result = guarded(|| Frame::new("defer_to_thread", place), work).and_then(|result| result);
+                answer.send(result);
+            }
+        })
+    })
 }
 
 /// Runs all of `work` in one thread of the reactor's pool, one after the other. A panic in one is reported, and the next runs.

@@ -33,7 +33,7 @@
 use super::upstream::{Up, Upstream};
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     io::Write as _,
     panic::Location,
@@ -70,7 +70,7 @@ pub fn debugging() -> bool {
 
 #[cold]
 fn ask_environment() -> bool {
-    want(|wanted| wanted.0 |= wanted_by_environment());
+    want(|_| ());
     debugging()
 }
 
@@ -129,6 +129,21 @@ struct Entry {
     made: Place,
     awaited: Option<Place>,
     fired: Option<Place>,
+}
+
+impl Entry {
+    /// The entry for others to see, before it is known what it waits for.
+    fn waiter(&self) -> Waiter {
+        Waiter {
+            number: self.number,
+            what: self.what,
+            function: self.function,
+            made: self.made,
+            waits_for: Vec::new(),
+            running: false,
+            in_a_future: false,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -298,34 +313,32 @@ impl Waiting {
 /// What waits in this thread right now, of what was made while debugging was on.
 pub fn waiting() -> Waiting {
     let known: Vec<_> = with(|table| {
-        let live = table.entries.values().filter_map(|entry| entry.node.upgrade().map(|node| (node, entry)));
-        live.map(|(node, entry)| (node, (entry.number, entry.what, entry.function, entry.made, entry.awaited))).collect()
+        let live = table.entries.values().filter_map(|entry| Some((entry.node.upgrade()?, entry.awaited, entry.waiter())));
+        live.collect()
     })
     .unwrap_or_default();
     let by_node: HashMap<*const (), (u64, Option<Place>)> =
-        known.iter().map(|(node, (number, .., awaited))| (Rc::as_ptr(node).cast(), (*number, *awaited))).collect();
+        known.iter().map(|(node, awaited, waiter)| (Rc::as_ptr(node).cast(), (waiter.number, *awaited))).collect();
     let mut all = Vec::new();
-    for (node, (number, what, function, made, _)) in &known {
-        let up = node.upstream();
-        let running = matches!(up, Up::Busy);
-        let in_a_future = *what == "coroutine" && matches!(up, Up::Here);
-        let ups = match up {
+    for (node, _, waiter) in &known {
+        let mut waiter = waiter.clone();
+        let is_coroutine = waiter.what == "coroutine";
+        let ups = match node.upstream() {
             Up::Over => continue,
-            Up::Busy | Up::Here => Vec::new(),
+            Up::Busy => {
+                waiter.running = true;
+                Vec::new()
+            }
+            Up::Here => {
+                waiter.in_a_future = is_coroutine;
+                Vec::new()
+            }
             Up::One(up) => vec![up],
             Up::Many(ups) => ups,
         };
-        let is_coroutine = *what == "coroutine";
         let ups = ups.iter().filter_map(|up| by_node.get(&Rc::as_ptr(up).cast()));
-        all.push(Waiter {
-            number: *number,
-            what,
-            function,
-            made,
-            waits_for: ups.map(|(number, awaited)| (*number, awaited.filter(|_| is_coroutine))).collect(),
-            running,
-            in_a_future,
-        });
+        waiter.waits_for = ups.map(|(number, awaited)| (*number, awaited.filter(|_| is_coroutine))).collect();
+        all.push(waiter);
     }
     all.sort_unstable_by_key(|waiter| waiter.number);
     Waiting(all)
@@ -348,11 +361,11 @@ impl fmt::Display for Waiting {
             count => write!(f, "{count} wait:")?,
         }
         let by_number: HashMap<u64, &Waiter> = self.0.iter().map(|waiter| (waiter.number, waiter)).collect();
-        let awaited: std::collections::HashSet<u64> = self.0.iter().flat_map(Waiter::waits_for).collect();
-        let mut tree = Tree { by_number, shown: HashMap::new(), path: Vec::new() };
+        let awaited: HashSet<u64> = self.0.iter().flat_map(Waiter::waits_for).collect();
+        let mut tree = Tree { by_number, shown: HashSet::new(), path: Vec::new() };
         // first those that nobody waits for; what is left then stands in circles
         for root in self.0.iter().filter(|waiter| !awaited.contains(&waiter.number)).chain(&self.0) {
-            if !tree.shown.contains_key(&root.number) {
+            if !tree.shown.contains(&root.number) {
                 write!(f, "\n{root}")?;
                 tree.below(f, root)?;
             }
@@ -364,8 +377,8 @@ impl fmt::Display for Waiting {
 /// A walk through what waits; a loop, because a chain may be a million long.
 struct Tree<'a> {
     by_number: HashMap<u64, &'a Waiter>,
-    /// Who has a line of its own, and at which depth.
-    shown: HashMap<u64, usize>,
+    /// Who has a line of its own.
+    shown: HashSet<u64>,
     /// From the root to here.
     path: Vec<u64>,
 }
@@ -384,7 +397,7 @@ impl<'a> Tree<'a> {
             }
             match self.by_number.get(&to).copied() {
                 None => write!(f, "for #{to}")?,
-                Some(waiter) if self.shown.contains_key(&to) => {
+                Some(waiter) if self.shown.contains(&to) => {
                     let circle = if self.path.contains(&to) { ": a circle" } else { "" };
                     write!(f, "for #{} (above{circle})", waiter.number)?;
                 }
@@ -404,7 +417,7 @@ impl<'a> Tree<'a> {
         depth: usize,
         edges: &mut Vec<(u64, Option<Place>, usize)>,
     ) -> fmt::Result {
-        self.shown.insert(waiter.number, depth);
+        self.shown.insert(waiter.number);
         self.path.push(waiter.number);
         if waiter.running {
             f.write_str(", runs")?;

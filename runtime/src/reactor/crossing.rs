@@ -4,13 +4,14 @@ use crate::{
     defer::{Deferred, Resolver},
     error::ReactorClosed,
     failure::Failure,
-    report::drop_guarded,
+    report::drop_each,
 };
 use std::{
     any::Any,
     cell::{Cell, RefCell},
     collections::HashMap,
     marker::PhantomData,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,10 +28,7 @@ pub(crate) struct Crossings {
 impl Crossings {
     /// The reactor is being closed: nobody will bring the answers.
     pub(super) fn forget_all(&self) {
-        // one after the other, with nothing borrowed: each may run somebody's code
-        for (_, gone) in self.waiting.take() {
-            drop_guarded(gone);
-        }
+        drop_each(self.waiting.take());
     }
 
     fn remove(&self, number: u64) -> Option<Box<dyn Any>> {
@@ -83,25 +81,29 @@ impl<T: Send + 'static> Drop for Answer<T> {
 }
 
 impl Reactor {
-    /// A Deferred that another thread fires, and what that thread needs for it.
+    /// A Deferred that another thread fires: `give` hands the right to do so over, or says why it cannot. A closed reactor asks nobody.
     #[track_caller]
-    pub(crate) fn deferred_answer<T: Send + 'static>(&self) -> (Deferred<T>, Answer<T>) {
+    pub(crate) fn ask<T: Send + 'static, E: Into<Failure>>(&self, give: impl FnOnce(Answer<T>) -> Result<(), E>) -> Deferred<T> {
+        if self.0.is_closed() {
+            return Deferred::fail(ReactorClosed::new());
+        }
         let crossings = &self.0.crossings;
-        let is_closed = self.0.is_closed();
         let number = crossings.next.replace(crossings.next.get() + 1);
         let wanted = Arc::new(AtomicBool::new(true));
-        let (core, asked) = (std::rc::Rc::downgrade(&self.0), wanted.clone());
+        let (core, asked) = (Rc::downgrade(&self.0), wanted.clone());
         let (deferred, resolver) = Deferred::with_canceller(move |_| {
             asked.store(false, Ordering::Relaxed);
             let gone = core.upgrade().and_then(|core| core.crossings.remove(number));
             drop(gone);
         });
-        if is_closed {
-            wanted.store(false, Ordering::Relaxed);
-            resolver.errback(ReactorClosed::new());
-        } else {
-            crossings.waiting.borrow_mut().insert(number, Box::new(resolver));
+        crossings.waiting.borrow_mut().insert(number, Box::new(resolver));
+        match give(Answer { remote: self.remote(), number, wanted, sent: false, _value: PhantomData }) {
+            Ok(()) => deferred,
+            Err(error) => {
+                deferred.cancel();
+                deferred.detach();
+                Deferred::fail(error)
+            }
         }
-        (deferred, Answer { remote: self.remote(), number, wanted, sent: false, _value: PhantomData })
     }
 }

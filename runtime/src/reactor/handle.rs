@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     defer::{CancelHandle, Resolver},
-    report::drop_guarded,
+    report::{drop_each, drop_guarded},
     time::{DelayedCall, ReactorTime},
     timers::Timers,
     wake::{Door, door, set_door},
@@ -154,18 +154,12 @@ impl Reactor {
             source.closed();
         }
         leave_door(&core.inbox);
-        for call in core.inbox.close() {
-            drop_guarded(call);
-        }
+        drop_each(core.inbox.close());
         for timer in core.timers.take_all() {
             let _ = timer.cancel();
         }
-        for call in core.when_running.take() {
-            drop_guarded(call);
-        }
-        for resolver in core.when_stopped.take() {
-            drop_guarded(resolver);
-        }
+        drop_each(core.when_running.take());
+        drop_each(core.when_stopped.take());
         core.crossings.forget_all();
         self.stop_pool(|| core.calls_from_threads());
     }
@@ -175,9 +169,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         // a reactor that is forgotten without `close` must not stay the thread's door
         leave_door(&self.inbox);
-        for call in self.inbox.close() {
-            drop_guarded(call);
-        }
+        drop_each(self.inbox.close());
         if let Some(pool) = self.pool.get_mut() {
             // nobody is there to wait for its threads, which end when their work is done
             pool.let_go();

@@ -59,18 +59,11 @@ impl Reactor {
         if let Ok(ip) = host.parse() {
             return Deferred::succeed(vec![SocketAddr::new(ip, port)]);
         }
-        let (deferred, answer) = self.deferred_answer();
-        let reply = Box::new(move |found: io::Result<Vec<SocketAddr>>| answer.send(found.map_err(Failure::from)));
-        let question = Question { host: host.to_owned(), port, reply };
-        let asked = pool().and_then(|pool| pool.try_send(question).map_err(|_| io::Error::other("too many names are being looked up")));
-        let deferred = match asked {
-            Ok(()) => deferred,
-            Err(error) => {
-                deferred.cancel();
-                deferred.detach();
-                Deferred::fail(error)
-            }
-        };
+        let deferred = self.ask(|answer| {
+            let reply = Box::new(move |found: io::Result<Vec<SocketAddr>>| answer.send(found.map_err(Failure::from)));
+            let question = Question { host: host.to_owned(), port, reply };
+            pool()?.try_send(question).map_err(|_| io::Error::other("too many names are being looked up"))
+        });
         let host = host.to_owned();
         deferred.add_timeout(TIME_LIMIT, self).add_both(move |found| match found {
             Ok(found) if found.is_empty() => Err(DnsLookupError::with_text(format!("`{host}` has no address")).into()),

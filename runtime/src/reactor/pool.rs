@@ -53,11 +53,17 @@ struct State {
     limit: usize,
     queue: VecDeque<Job>,
     workers: usize,
-    idle: usize,
     /// How many do a piece of work.
     busy: usize,
     started: bool,
     handles: Vec<JoinHandle<()>>,
+}
+
+impl State {
+    /// How many threads have nothing to do, or have not begun.
+    fn idle(&self) -> usize {
+        self.workers - self.busy
+    }
 }
 
 impl ThreadPool {
@@ -83,17 +89,8 @@ impl ThreadPool {
     }
 
     fn with(name: String, minimum: usize, maximum: usize) -> Self {
-        let state = State {
-            minimum,
-            maximum,
-            limit: usize::MAX,
-            queue: VecDeque::new(),
-            workers: 0,
-            idle: 0,
-            busy: 0,
-            started: false,
-            handles: Vec::new(),
-        };
+        let state =
+            State { minimum, maximum, limit: usize::MAX, queue: VecDeque::new(), workers: 0, busy: 0, started: false, handles: Vec::new() };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), name }))
     }
 
@@ -117,12 +114,8 @@ impl ThreadPool {
 
     /// Lets the work that was given finish, ends the threads and waits for them. Called from one of the pool's own threads it waits for the others.
     pub fn stop(&self) {
-        let handles = {
-            let mut state = self.state();
-            state.started = false;
-            std::mem::take(&mut state.handles)
-        };
-        self.0.changed.notify_all();
+        self.let_go();
+        let handles = std::mem::take(&mut self.state().handles);
         for handle in handles {
             if handle.thread().id() != thread::current().id() {
                 // a worker has no panics of its own
@@ -139,8 +132,7 @@ impl ThreadPool {
 
     /// [`stop`](Self::stop) for a thread that the work may be waiting for: calls `meanwhile` again and again until all threads have ended.
     pub(super) fn stop_meanwhile(&self, mut meanwhile: impl FnMut()) {
-        self.state().started = false;
-        self.0.changed.notify_all();
+        self.let_go();
         let mut state = self.state();
         while state.workers > 0 {
             let (back, waited) = self.0.changed.wait_timeout(state, MEANWHILE).unwrap_or_else(PoisonError::into_inner);
@@ -172,7 +164,7 @@ impl ThreadPool {
         (state.minimum, state.maximum) = (minimum, maximum);
         if state.started {
             // those that there have to be, and those that waiting work can now have
-            let wanted = (state.workers + state.queue.len().saturating_sub(state.idle)).clamp(minimum, maximum);
+            let wanted = (state.workers + state.queue.len().saturating_sub(state.idle())).clamp(minimum, maximum);
             while state.workers < wanted && self.add_worker(&mut state) {}
         }
         drop(state);
@@ -197,7 +189,7 @@ impl ThreadPool {
         }
         state.queue.push_back(Box::new(work));
         // each idle thread takes one of those that wait
-        if state.started && state.queue.len() > state.idle && state.workers < state.maximum {
+        if state.started && state.queue.len() > state.idle() && state.workers < state.maximum {
             self.add_worker(&mut state);
         }
         drop(state);
@@ -294,9 +286,7 @@ impl Shared {
                 self.changed.notify_all();
                 return;
             } else {
-                state.idle += 1;
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
             }
         }
     }

@@ -21,7 +21,13 @@ use crate::{
     report::{drop_guarded, guarded, report},
     wake::{Door, set_door},
 };
-use std::{cell::RefCell, panic::Location, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    panic::Location,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +137,29 @@ impl Reactor {
         let result = self.start_up(false).and_then(|()| self.0.turn(&mut desk, Some(delay)).map_err(Failure::from));
         self.0.desk.set(Some(desk));
         self.0.stage.set(Stage::Idle);
+        result
+    }
+
+    /// Runs `main` at the start of the next run, and `end` when its Deferred has fired; its result lies in what this gives. A panic in it is a failure.
+    pub(crate) fn begin(
+        &self,
+        name: &'static str,
+        main: impl FnOnce(Self) -> Deferred<()> + 'static,
+        end: impl FnOnce(&Self) + 'static,
+    ) -> Rc<Cell<Option<Result<(), Failure>>>> {
+        let result: Rc<Cell<Option<Result<(), Failure>>>> = Rc::default();
+        let (inside, into, place) = (self.clone(), result.clone(), Location::caller());
+        self.call_when_running(move || {
+            let given = inside.clone();
+            // user code
+            let begun = guarded(|| Frame::new(name, place), || main(given)).unwrap_or_else(|failure| Deferred::ready(Err(failure), place));
+            begun
+                .add_both(move |ended| {
+                    into.set(Some(ended));
+                    end(&inside);
+                })
+                .detach();
+        });
         result
     }
 

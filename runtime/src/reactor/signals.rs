@@ -26,7 +26,8 @@ struct OnSignal {
     signals: Box<dyn Signals>,
     /// `None` while it runs.
     handler: RefCell<Option<Handler>>,
-    made: &'static Location<'static>,
+    /// Where the user has made it; nothing for the reactor's own.
+    made: Option<&'static Location<'static>>,
 }
 
 impl Drop for OnSignal {
@@ -53,12 +54,12 @@ pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<()> {
         }
     };
     if !wanted.is_empty() {
-        listen(core, &wanted, Box::new(handler), Location::caller())?;
+        listen(core, &wanted, Box::new(handler), None)?;
     }
     Ok(())
 }
 
-fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: &'static Location<'static>) -> io::Result<Option<usize>> {
+fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: Option<&'static Location<'static>>) -> io::Result<Option<usize>> {
     let slot = core.sources.borrow().vacant_key();
     if let Some(signals) = core.backend.signals(slot, wanted)? {
         let source = Rc::new(OnSignal { signals, handler: RefCell::new(Some(handler)), made });
@@ -72,8 +73,7 @@ fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: &'static Loca
 
 impl Source for OnSignal {
     fn describe(&self) -> Option<String> {
-        // what the reactor has installed itself was not made by the user
-        (!self.made.file().ends_with("reactor/signals.rs")).then(|| format!("a signal handler made at {}", self.made))
+        self.made.map(|made| format!("a signal handler made at {made}"))
     }
 
     fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {
@@ -81,10 +81,10 @@ impl Source for OnSignal {
             let handler = self.handler.take();
             let Some(mut handler) = handler else { return };
             // user code
-            let called = guarded(|| Frame::new("on_signal", self.made), || handler(signal));
+            let called = guarded(|| Frame::new("on_signal", self.made.unwrap_or(Location::caller())), || handler(signal));
             *self.handler.borrow_mut() = Some(handler);
             if let Err(failure) = called {
-                report(failure, format!("a signal handler made at {}", self.made));
+                report(failure, self.describe().unwrap_or_default());
             }
         }
     }
@@ -139,7 +139,7 @@ impl Reactor {
         if self.0.is_closed() {
             return Err(ReactorClosed::new().into());
         }
-        let slot = listen(&self.0, &[signal], Box::new(move |_| f()), Location::caller())?;
+        let slot = listen(&self.0, &[signal], Box::new(move |_| f()), Some(Location::caller()))?;
         Ok(SignalHandler { core: Rc::downgrade(&self.0), slot: Cell::new(slot), signal })
     }
 }

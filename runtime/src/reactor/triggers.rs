@@ -3,7 +3,7 @@ use crate::{
     defer::{Deferred, DeferredList, IntoDeferred, maybe_deferred},
     error::ValueError,
     failure::Failure,
-    report::{drop_guarded, report},
+    report::{drop_each, drop_guarded, report},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -99,9 +99,7 @@ impl Triggers {
     /// The reactor is being closed.
     pub(super) fn drop_all(&self) {
         for queue in self.queues.iter().flatten() {
-            for (_, function) in queue.take() {
-                drop_guarded(function);
-            }
+            drop_each(queue.take());
         }
     }
 }

@@ -2,11 +2,10 @@
 use crate::{
     defer::Deferred,
     error::{AbandonedError, SystemExit},
-    failure::{Failure, Frame},
+    failure::Failure,
     reactor::Reactor,
-    report::guarded,
 };
-use std::{cell::RefCell, env, fmt, panic::Location, process::ExitCode, rc::Rc};
+use std::{env, fmt, process::ExitCode};
 
 /// The arguments of the program, without its name.
 ///
@@ -76,21 +75,7 @@ pub fn react(main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> Exit
 /// # Errors
 /// What `main` failed with, or what the reactor says if it cannot run.
 pub fn react_on(reactor: &Reactor, args: Args, main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> Result<(), Failure> {
-    let result: Rc<RefCell<Option<Result<(), Failure>>>> = Rc::default();
-    let (inside, into) = (reactor.clone(), result.clone());
-    let place = Location::caller();
-    reactor.call_when_running(move || {
-        let given = inside.clone();
-        // user code
-        let begun =
-            guarded(|| Frame::new("main", place), || main(given, args)).unwrap_or_else(|failure| Deferred::ready(Err(failure), place));
-        begun
-            .add_both(move |ended| {
-                *into.borrow_mut() = Some(ended);
-                inside.request_stop();
-            })
-            .detach();
-    });
+    let result = reactor.begin("main", move |reactor| main(reactor, args), Reactor::request_stop);
     let ran = reactor.run();
     let ended = result.take();
     reactor.close();

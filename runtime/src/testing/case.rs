@@ -2,13 +2,12 @@
 use crate::{
     defer::{Deferred, debug},
     error::Panicked,
-    failure::{Failure, Frame},
+    failure::Failure,
     reactor::Reactor,
-    report::{self, guarded},
-    time::DelayedCall,
+    report,
 };
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     fmt::Write as _,
     panic::Location,
     rc::Rc,
@@ -96,29 +95,12 @@ pub fn run_test<T: Tested>(limit: Duration, test: impl FnOnce(Reactor) -> T + 's
 
 /// The outcome; `None` if it took too long.
 fn run_to_the_end<T: Tested>(reactor: &Reactor, limit: Duration, test: impl FnOnce(Reactor) -> T + 'static) -> Option<Result<(), Failure>> {
-    let result: Rc<RefCell<Option<Result<(), Failure>>>> = Rc::default();
-    let (inside, into, place) = (reactor.clone(), result.clone(), Location::caller());
-    let timer: Rc<Cell<Option<DelayedCall>>> = Rc::default();
-    let limited = timer.clone();
-    reactor.call_when_running(move || {
-        let late = inside.clone();
-        limited.set(Some(inside.call_later(limit, move || late.crash())));
-        let given = inside.clone();
-        // user code
-        let begun = guarded(|| Frame::new("test", place), || test(given).tested());
-        begun
-            .unwrap_or_else(|failure| Deferred::ready(Err(failure), place))
-            .add_both(move |ended| {
-                *into.borrow_mut() = Some(ended);
-                inside.crash();
-            })
-            .detach();
-    });
+    let late = reactor.clone();
+    let timer = reactor.call_later(limit, move || late.crash());
+    let result = reactor.begin("test", move |reactor| test(reactor).tested(), Reactor::crash);
     let ran = reactor.run();
-    if let Some(timer) = timer.take() {
-        // it has struck if this fails
-        let _ = timer.cancel();
-    }
+    // it has struck if this fails
+    let _ = timer.cancel();
     let ended = result.take();
     ran.err().map(Err).or(ended)
 }
