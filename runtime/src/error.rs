@@ -151,6 +151,8 @@ errors! {
     CircularChainError: "A callback returned the Deferred it is making: the chain would wait for itself";
     /// The first result of an empty list was asked for.
     EmptyListError: "An empty list has no first result";
+    /// A call that is not allowed in this state.
+    RuntimeError: "The call is not allowed now";
     /// A value is not allowed.
     ValueError: "The value is not allowed";
     /// An address is not one of the sort that is needed: a host name where a numeric address has to stand.

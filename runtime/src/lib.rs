@@ -159,7 +159,8 @@ pub use twistor_macros::inline_callbacks;
 /// - `#[factory]` on a field: it is given the `Rc` of the factory that built it.
 /// - `#[init(expr)]` on a field: its first value; otherwise `Default`.
 ///
-/// On the **impl** it finds the handlers: those above, `connection_made` and `connection_lost`. A handler leaves out what it does not use,
+/// On the **impl** it finds the handlers: those above, `connection_made` and `connection_lost`; with `read_connection_lost` or
+/// `write_connection_lost` the protocol goes on when one direction has ended. A handler leaves out what it does not use,
 /// takes the rest in any order by type, and may take `transport: &Transport` and `this: &Handle<Self>`. It returns `()`, `Result<(), E>` or
 /// `Deferred<()>`; an error is reported and closes the connection with that reason.
 ///

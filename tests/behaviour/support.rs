@@ -148,11 +148,26 @@ impl Noting {
     pub(crate) fn nothing(_this: &Handle<Noting>, _data: &[u8]) {}
 }
 
+thread_local! {
+    static MADE: RefCell<Option<Vec<Handle<Noting>>>> = const { RefCell::new(None) };
+}
+
+/// Has the `Noting`s of this thread kept until [`accepted`] is asked for one.
+pub(crate) fn keep_made() {
+    MADE.set(Some(Vec::new()));
+}
+
+/// The last `Noting` in this thread that was accepted on `port`.
+pub(crate) fn accepted(port: u16) -> Handle<Noting> {
+    MADE.take().unwrap_or_default().into_iter().rfind(|made| made.host().port() == port).expect("a connection")
+}
+
 impl Protocol for Noting {
     type Framing = Raw;
 
-    fn connection_made(&mut self, _this: &Handle<Self>) {
+    fn connection_made(&mut self, this: &Handle<Self>) {
         self.log.add("made");
+        MADE.with_borrow_mut(|made| made.iter_mut().for_each(|made| made.push(this.clone())));
     }
 
     fn message_received(&mut self, this: &Handle<Self>, data: &[u8]) {

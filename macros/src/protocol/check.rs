@@ -191,9 +191,9 @@ fn no_handler_marks(method: &Method, diag: &Diag) {
 /// Finds out what each argument is, by its type.
 fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
     let owned = method.is_coroutine();
-    let own = match handler.name {
-        "connection_made" => None,
-        "connection_lost" => Some(Given::Reason),
+    let own = match (handler.name, handler.family) {
+        ("connection_lost", _) => Some(Given::Reason),
+        (_, Family::Connection) => None,
         _ => Some(Given::Message),
     };
     let mut given = Vec::new();

@@ -82,26 +82,36 @@ impl Names {
 
 fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     let mut out = TokenStream::new();
+    let mut half_closeable = false;
     for method in handling(input).filter(|method| !method.broken) {
         match method.handler.map(|handler| handler.name) {
-            Some("connection_made") => out.extend(connection_made(input, method)),
             Some("connection_lost") => out.extend(connection_lost(input, method)),
+            Some(name @ ("connection_made" | "read_connection_lost" | "write_connection_lost")) => {
+                half_closeable |= name != "connection_made";
+                out.extend(told(input, method, name));
+            }
             _ => {}
         }
+    }
+    if half_closeable {
+        out.extend(quote_spanned!(ours(input.self_ty.span())=> const HALF_CLOSEABLE: bool = true;));
     }
     out.extend(message_received(input, healthy));
     out
 }
 
-fn connection_made(input: &Handlers, method: &Method) -> TokenStream {
+/// A handler that is told something and given nothing: `connection_made` and the ends of one direction.
+fn told(input: &Handlers, method: &Method, name: &str) -> TokenStream {
     let at = method.function.sig.ident.span();
     let names = Names::at(at);
     let (private, this) = (input.root.private(at), &names.this);
     let call = call(input, method, &names, &names.message);
     if method.is_coroutine() {
-        quote_spanned!(ours(at)=> fn __connection_made(#this: &#private::Handle<Self>) { #call })
+        let free = Ident::new(&format!("__{name}"), ours(at));
+        quote_spanned!(ours(at)=> fn #free(#this: &#private::Handle<Self>) { #call })
     } else {
-        quote_spanned!(ours(at)=> fn connection_made(&mut self, #this: &#private::Handle<Self>) { #call })
+        let name = Ident::new(name, ours(at));
+        quote_spanned!(ours(at)=> fn #name(&mut self, #this: &#private::Handle<Self>) { #call })
     }
 }
 

@@ -26,9 +26,11 @@ const fn handler(name: &'static str, family: Family, lent: &'static str, owned: 
     Handler { name, family, lent, owned }
 }
 
-pub(crate) static HANDLERS: [Handler; 7] = [
+pub(crate) static HANDLERS: [Handler; 9] = [
     handler("connection_made", Family::Connection, "", ""),
     handler("connection_lost", Family::Connection, "reason: &Failure", "reason: Failure"),
+    handler("read_connection_lost", Family::Connection, "", ""),
+    handler("write_connection_lost", Family::Connection, "", ""),
     handler("data_received", Family::Data, "data: &[u8]", "data: Vec<u8>"),
     handler("line_received", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
     handler("line_length_exceeded", Family::Lines, "line: &[u8]", "line: Vec<u8>"),

@@ -131,6 +131,24 @@ impl<P: Protocol> Receiver for Handle<P> {
     fn data(&self, data: &[u8]) {
         self.deliver(data);
     }
+
+    fn is_half_closeable(&self) -> bool {
+        P::HALF_CLOSEABLE
+    }
+
+    fn read_connection_lost(&self) {
+        // user code
+        self.guarded("read_connection_lost", || P::__read_connection_lost(self));
+        self.drain();
+    }
+
+    fn write_connection_lost(&self) {
+        if P::HALF_CLOSEABLE {
+            // user code
+            self.guarded("write_connection_lost", || P::__write_connection_lost(self));
+            self.drain();
+        }
+    }
 }
 
 impl<P: Protocol> Handle<P> {

@@ -24,6 +24,7 @@
 mod connection;
 mod desk;
 mod factory;
+mod flow;
 mod framing;
 mod handle;
 mod handled;
@@ -32,6 +33,7 @@ mod protocol;
 mod transport;
 
 pub use factory::{BuildFrom, Factory, Fresh, IntoFactory};
+pub use flow::{Consumer, Producer, ProducerKind, pipe};
 pub use framing::{Encoder, Framing, Input, Raw};
 pub use handle::{Handle, NotNow};
 pub use handled::Handled;

@@ -46,6 +46,11 @@ pub trait Protocol: Sized + 'static {
     /// Where its messages end: [`Raw`](super::Raw), [`Lines`](crate::basic::Lines), or one of your own.
     type Framing: Framing;
 
+    /// Whether it goes on after one direction has ended: it has [`read_connection_lost`](Self::read_connection_lost) or
+    /// [`write_connection_lost`](Self::write_connection_lost). Otherwise the end of the other side's writing is the end of the connection.
+    #[doc(alias = "IHalfCloseableProtocol")]
+    const HALF_CLOSEABLE: bool = false;
+
     /// The framing of one connection.
     fn framing(&self) -> Self::Framing {
         Self::Framing::default()
@@ -76,6 +81,19 @@ pub trait Protocol: Sized + 'static {
         let _ = (this, reason);
     }
 
+    /// The other side writes no more; this side still may. Called only if [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
+    #[doc(alias = "readConnectionLost")]
+    fn read_connection_lost(&mut self, this: &Handle<Self>) {
+        let _ = this;
+    }
+
+    /// The end of writing that [`lose_write_connection`](Transport::lose_write_connection) asked for has been sent; what the other side writes
+    /// still arrives. Called only if [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
+    #[doc(alias = "writeConnectionLost")]
+    fn write_connection_lost(&mut self, this: &Handle<Self>) {
+        let _ = this;
+    }
+
     /// A factory that makes a fresh protocol for each connection.
     #[doc(alias = "forProtocol")]
     fn factory() -> Fresh<Self>
@@ -95,6 +113,16 @@ pub trait Protocol: Sized + 'static {
     #[doc(hidden)]
     fn __message_received(this: &Handle<Self>, message: Message<'_, Self>) {
         this.enter(|protocol| protocol.message_received(this, message));
+    }
+
+    #[doc(hidden)]
+    fn __read_connection_lost(this: &Handle<Self>) {
+        this.enter(|protocol| protocol.read_connection_lost(this));
+    }
+
+    #[doc(hidden)]
+    fn __write_connection_lost(this: &Handle<Self>) {
+        this.enter(|protocol| protocol.write_connection_lost(this));
     }
 
     #[doc(hidden)]

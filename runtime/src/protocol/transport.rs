@@ -1,7 +1,11 @@
 //! Transport: the writing side of a connection.
-use super::desk::Desk;
+use super::{
+    desk::Desk,
+    flow::{Producer, ProducerKind},
+};
 use crate::{
     address::Address,
+    defer::Deferred,
     error::{ConnectionDone, FramingError},
     failure::Failure,
     reactor::source::Readiness,
@@ -33,6 +37,19 @@ pub(crate) trait Stream {
     /// Flush, then close, then tell `reason`.
     fn close(&self, reason: Option<Failure>);
     fn abort(&self, reason: Option<Failure>);
+    /// Flush, then end the writing side.
+    fn close_write(&self);
+    fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure>;
+    fn unregister_producer(&self);
+    /// Takes the producer out; a close that waits for it goes on waiting.
+    fn take_producer(&self) -> Option<Rc<dyn Producer>>;
+    /// What arrives goes to `to` from now on.
+    fn pipe_to(&self, to: Transport);
+    /// How many bytes wait for room.
+    fn queued(&self) -> usize;
+    fn set_marks(&self, low: usize, high: usize);
+    fn marks(&self) -> (usize, usize);
+    fn drained(&self) -> Deferred<()>;
     fn pause(&self);
     /// A coroutine handler holds back the next message, or lets it go. Holds count.
     fn hold(&self, yes: bool);
@@ -66,6 +83,12 @@ pub(crate) trait Stream {
 /// Who gets what a stream reads.
 pub(crate) trait Receiver {
     fn data(&self, data: &[u8]);
+    /// Whether the end of one direction is not the end of the connection.
+    fn is_half_closeable(&self) -> bool;
+    /// The other side writes no more.
+    fn read_connection_lost(&self);
+    /// The end of this side's writing, asked for earlier, has been sent.
+    fn write_connection_lost(&self);
 }
 
 impl Transport {
@@ -133,6 +156,89 @@ impl Transport {
         if let Some(stream) = &self.0 {
             stream.close(Some(reason));
         }
+    }
+
+    /// Ends this side's writing when everything has been sent, and reads on. The other side reads to the end; a protocol of this side with
+    /// a handler `write_connection_lost` is told in a later turn. What is written from now on is dropped.
+    ///
+    /// When the other side has ended its writing too, the connection is over: [`ConnectionDone`].
+    #[doc(alias = "loseWriteConnection")]
+    pub fn lose_write_connection(&self) {
+        if let Some(stream) = &self.0 {
+            stream.close_write();
+        }
+    }
+
+    /// From now on `producer` is told how much this connection takes.
+    ///
+    /// A push producer is paused when a write leaves more than the [high mark](Self::set_write_marks) queued, inside that write, and resumed when
+    /// at most the low mark is. A pull producer is asked for a piece at once and then each time the piece before has been sent.
+    /// [`lose_connection`](Self::lose_connection) waits until the producer is [unregistered](Self::unregister_producer); a lost connection stops
+    /// it, and one that is lost already stops it at once.
+    ///
+    /// # Errors
+    /// [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
+    #[doc(alias = "registerProducer")]
+    #[track_caller]
+    pub fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
+        if let Some(stream) = &self.0 {
+            return stream.register_producer(producer, kind);
+        }
+        // user code
+        producer.stop_producing();
+        Ok(())
+    }
+
+    /// The producer has made all it had to make. A connection that was asked to close now does.
+    #[doc(alias = "unregisterProducer")]
+    pub fn unregister_producer(&self) {
+        if let Some(stream) = &self.0 {
+            stream.unregister_producer();
+        }
+    }
+
+    /// Takes nothing more: the producer is unregistered and the connection closed.
+    #[doc(alias = "stopConsuming")]
+    pub fn stop_consuming(&self) {
+        self.unregister_producer();
+        self.lose_connection();
+    }
+
+    /// How many bytes are queued here because the system does not take them yet.
+    pub fn queued(&self) -> usize {
+        self.0.as_ref().map_or(0, |stream| stream.queued())
+    }
+
+    /// Sets the marks of this connection's queue, in bytes: above `high` a push producer is paused, at `low` or below it goes on and
+    /// [`drained`](Self::drained) fires. At first 0 and 65536. A `low` above `high` counts as `high`.
+    #[doc(alias = "bufferSize")]
+    pub fn set_write_marks(&self, low: usize, high: usize) {
+        if let Some(stream) = &self.0 {
+            stream.set_marks(low.min(high), high);
+        }
+    }
+
+    /// The low and the high mark of this connection's queue, in bytes.
+    pub fn write_marks(&self) -> (usize, usize) {
+        self.0.as_ref().map_or((0, 0), |stream| stream.marks())
+    }
+
+    /// A Deferred that fires when at most the low mark is queued: with the marks as they are at first, when the system has taken everything.
+    /// It has fired already if that is so now. A coroutine that waits for it after each piece never queues more than one.
+    ///
+    /// # Errors
+    /// The reason of the loss if the connection is lost before; [`ConnectionDone`] if it never was connected.
+    ///
+    /// # Cancellation
+    /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
+    #[track_caller]
+    pub fn drained(&self) -> Deferred<()> {
+        self.0.as_ref().map_or_else(|| Deferred::fail(ConnectionDone::new()), |stream| stream.drained())
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_lost(&self) -> bool {
+        self.0.as_ref().is_none_or(|stream| stream.ended().is_some())
     }
 
     /// Delivers nothing more until [`resume_producing`](Self::resume_producing); what the peer sends waits in the operating system.

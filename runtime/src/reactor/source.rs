@@ -17,6 +17,9 @@ impl Readiness {
     /// Read on to the end.
     pub(crate) const TO_THE_END: Self = Self(READABLE | CLOSED);
 
+    /// There may be room again.
+    pub(crate) const WRITABLE: Self = Self(WRITABLE);
+
     #[inline]
     pub(crate) fn new(readable: bool, writable: bool, closed: bool) -> Self {
         Self((u8::from(readable) * READABLE) | (u8::from(writable) * WRITABLE) | (u8::from(closed) * CLOSED))

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// How many bytes one direction of a connection holds.
+/// How many bytes one direction of a connection holds, unless it is told otherwise.
 const CAPACITY: usize = 64 * 1024;
 
 /// Ports and connections in memory, and the time.
@@ -29,6 +29,7 @@ pub(super) struct Net {
     ports: RefCell<BTreeMap<SocketAddr, Rc<Port>>>,
     next_port: Cell<u16>,
     rung: Arc<AtomicBool>,
+    capacity: Cell<usize>,
     me: Weak<Self>,
 }
 
@@ -59,8 +60,13 @@ impl Net {
             ports: RefCell::default(),
             next_port: Cell::new(1024),
             rung: Arc::default(),
+            capacity: Cell::new(CAPACITY),
             me: me.clone(),
         })
+    }
+
+    pub(super) fn set_capacity(&self, bytes: usize) {
+        self.capacity.set(bytes.max(1));
     }
 
     pub(super) fn advance(&self, by: Duration) {
@@ -218,6 +224,10 @@ impl MemoryWire {
             net.tell(slot, readiness);
         }
     }
+
+    fn capacity(&self) -> usize {
+        self.net.upgrade().map_or(CAPACITY, |net| net.capacity.get())
+    }
 }
 
 impl Wire for MemoryWire {
@@ -234,7 +244,7 @@ impl Wire for MemoryWire {
             return Err(ErrorKind::ConnectionReset.into());
         }
         let mut bytes = pipe.bytes.borrow_mut();
-        let was_full = bytes.len() >= CAPACITY;
+        let was_full = bytes.len() >= self.capacity();
         let count = into.len().min(bytes.len());
         for (to, byte) in into.iter_mut().zip(bytes.drain(..count)) {
             *to = byte;
@@ -261,7 +271,7 @@ impl Wire for MemoryWire {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let mut bytes = pipe.bytes.borrow_mut();
-        let count = data.len().min(CAPACITY - bytes.len().min(CAPACITY));
+        let count = data.len().min(self.capacity().saturating_sub(bytes.len()));
         if count == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -291,7 +301,10 @@ impl Wire for MemoryWire {
     }
 
     fn connected(&self) -> io::Result<bool> {
-        if self.refused { Err(ErrorKind::ConnectionRefused.into()) } else { Ok(true) }
+        if self.refused {
+            return Err(ErrorKind::ConnectionRefused.into());
+        }
+        if self.incoming.reset.get() { Err(ErrorKind::ConnectionReset.into()) } else { Ok(true) }
     }
 
     fn host(&self) -> io::Result<Address> {

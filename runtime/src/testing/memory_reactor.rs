@@ -26,6 +26,13 @@ impl MemoryReactor {
         self.reactor.clone()
     }
 
+    /// Sets how many bytes a connection takes in each direction before its reader has read some: 65536 at first, and 1 at least. A small
+    /// number makes every write a partial one.
+    #[doc(alias = "SO_SNDBUF")]
+    pub fn set_send_buffer(&self, bytes: usize) {
+        self.net.set_capacity(bytes);
+    }
+
     /// Runs turns until nothing is left to do now; timers that are due now run.
     ///
     /// # Panics

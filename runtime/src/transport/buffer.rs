@@ -30,8 +30,7 @@ impl Buffer {
         self.len == 0
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 

@@ -1,6 +1,8 @@
 //! The end of a stream that was asked to close: shut the writing side down, read on to the peer's end, then close.
-use super::stream::{DISCARDING, PEER_ENDED, TOLD, WireStream};
-use crate::{error::ConnectionDone, reactor::source::Readiness, time::DelayedCall};
+use super::stream::{
+    CLOSING, DISCARDING, ENDED, OPEN, PEER_ENDED, PIPED, QUEUED, TOLD, WRITE_CLOSED, WRITE_CLOSING, WRITE_TOLD, WireStream,
+};
+use crate::{error::ConnectionDone, protocol::Receiver, reactor::source::Readiness, time::DelayedCall};
 use std::{io::ErrorKind, time::Duration};
 
 /// How much a closing stream discards, and for how long, before it stops waiting for the peer's end.
@@ -14,6 +16,79 @@ pub(super) struct Lingering {
 }
 
 impl WireStream {
+    /// Nothing is queued: what an end that was asked for does next.
+    pub(super) fn next_of_closing(&self) {
+        if self.waits_for_producer() {
+            return;
+        }
+        if self.has(CLOSING) {
+            self.all_sent();
+        } else if self.has(WRITE_CLOSING) && !self.has(WRITE_CLOSED) {
+            self.end_writing();
+        }
+    }
+
+    /// The last byte of this side is with the system, and the connection stays for what the other side has to say.
+    fn end_writing(&self) {
+        if let Err(error) = self.with_wire(|wire| wire.shutdown()) {
+            return self.end_later(|| self.lost(&error));
+        }
+        self.set(WRITE_CLOSED | WRITE_TOLD);
+        self.put_off(Readiness::AGAIN);
+    }
+
+    /// The peer's end has been read.
+    pub(super) fn peer_ended(&self, receiver: &dyn Receiver) {
+        self.set(PEER_ENDED);
+        if let Some(other) = self.piped_to() {
+            // its end of writing is the other's; with nothing more to come, the other has no producer
+            other.unregister_producer();
+            other.lose_write_connection();
+        } else if self.has(OPEN) && receiver.is_half_closeable() {
+            receiver.read_connection_lost();
+        } else if self.has(QUEUED) {
+            // a peer that has ended its own side still gets every byte
+            self.clear(OPEN);
+            self.set(CLOSING);
+        } else {
+            self.end(|| ConnectionDone::new().into());
+            self.set(TOLD);
+        }
+        self.both_ended();
+        if !self.has(ENDED) {
+            // a reset may have come right behind it, and nothing is read any more that would say so
+            self.look_for_a_break();
+        }
+    }
+
+    /// Tells that this side's writing has ended.
+    pub(super) fn write_ended(&self, receiver: &dyn Receiver) {
+        self.clear(WRITE_TOLD);
+        if !self.has(PIPED) {
+            receiver.write_connection_lost();
+        }
+        self.both_ended();
+    }
+
+    /// With both directions ended there is nothing left to wait for.
+    fn both_ended(&self) {
+        if self.has(PEER_ENDED) && self.has(WRITE_CLOSED) && !self.has(WRITE_TOLD | ENDED) {
+            self.end(|| ConnectionDone::new().into());
+            self.set(TOLD);
+        }
+    }
+
+    /// A stream that does not read hears of a broken connection only from the poller.
+    pub(super) fn look_for_a_break(&self) {
+        match self.with_wire(|wire| wire.connected()) {
+            Ok(true) => {}
+            // both directions have ended and the system has forgotten it
+            Ok(false) if self.has(WRITE_CLOSED) => {}
+            Ok(false) => self.broken(&ErrorKind::ConnectionReset.into()),
+            Err(error) => self.broken(&error),
+        }
+    }
+
     /// The last byte is with the system: end of writing, then wait for the peer's.
     pub(super) fn all_sent(&self) {
         if self.has(PEER_ENDED) {
@@ -32,7 +107,7 @@ impl WireStream {
                 stream.end_later(|| ConnectionDone::new().into());
             }
         });
-        self.lingering.replace(Some(Box::new(Lingering { left: LINGER_BYTES, timer })));
+        self.rare.borrow_mut().get_or_insert_default().lingering = Some(Lingering { left: LINGER_BYTES, timer });
         // there may be input that no new event will tell of
         core.look_again(self.slot.get(), Readiness::TO_THE_END);
     }
@@ -41,8 +116,8 @@ impl WireStream {
         loop {
             match self.read(buffer) {
                 Ok(read) => {
-                    let mut lingering = self.lingering.borrow_mut();
-                    let left = lingering.as_mut().map_or(0, |lingering| {
+                    let mut rare = self.rare.borrow_mut();
+                    let left = rare.as_mut().and_then(|rare| rare.lingering.as_mut()).map_or(0, |lingering| {
                         lingering.left = lingering.left.saturating_sub(read);
                         lingering.left
                     });

@@ -15,6 +15,7 @@
 //! ```
 mod buffer;
 mod closing;
+mod flow;
 mod listener;
 mod os;
 mod stream;

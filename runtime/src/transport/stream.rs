@@ -13,12 +13,14 @@
 use super::{
     buffer::{Buffer, SLICES},
     closing::Lingering,
+    flow::Flow,
 };
 use crate::{
     address::Address,
+    defer::Deferred,
     error::{ConnectionAborted, ConnectionDone, ConnectionLost},
     failure::Failure,
-    protocol::{Desk, Encoder, Receiver, Stream},
+    protocol::{Desk, Encoder, Producer, ProducerKind, Receiver, Stream, Transport},
     reactor::{
         Core,
         backend::{Wire, WireOption},
@@ -28,6 +30,7 @@ use crate::{
 use std::{
     cell::{Cell, OnceCell, RefCell},
     io::{self, ErrorKind, IoSlice},
+    panic::Location,
     rc::{Rc, Weak},
 };
 
@@ -35,35 +38,56 @@ use std::{
 const READS_PER_TURN: u32 = 4;
 
 /// Connected, and nobody on this side has asked for the end.
-const OPEN: u16 = 1;
+pub(super) const OPEN: u32 = 1;
 /// Bytes wait for room.
-const QUEUED: u16 = 1 << 1;
+pub(super) const QUEUED: u32 = 1 << 1;
 /// `pause_producing` was called last.
-const PAUSED: u16 = 1 << 2;
+const PAUSED: u32 = 1 << 2;
 /// The end was asked for; what is queued is being sent.
-const CLOSING: u16 = 1 << 3;
+pub(super) const CLOSING: u32 = 1 << 3;
 /// The writing side is shut down; input is discarded.
-pub(super) const DISCARDING: u16 = 1 << 4;
+pub(super) const DISCARDING: u32 = 1 << 4;
 /// The peer's end has been read.
-pub(super) const PEER_ENDED: u16 = 1 << 5;
+pub(super) const PEER_ENDED: u32 = 1 << 5;
 /// It is over.
-const ENDED: u16 = 1 << 6;
+pub(super) const ENDED: u32 = 1 << 6;
 /// It is over, and `connection_lost` is due.
-pub(super) const TOLD: u16 = 1 << 7;
+pub(super) const TOLD: u32 = 1 << 7;
 /// A coroutine handler holds back the next message.
-const HELD: u16 = 1 << 8;
+const HELD: u32 = 1 << 8;
 /// A call of the wrong framing has been reported.
-const MISUSED: u16 = 1 << 9;
+const MISUSED: u32 = 1 << 9;
 /// A handler or a caller has given the reason of the end.
-const REASONED: u16 = 1 << 10;
+const REASONED: u32 = 1 << 10;
+/// Somebody wants to know how much is queued: a producer, or who waits for room.
+pub(super) const FLOW: u32 = 1 << 11;
+/// A producer is registered.
+pub(super) const PRODUCING: u32 = 1 << 12;
+/// It is a pull producer: its writes are noted.
+pub(super) const PULLED: u32 = 1 << 13;
+/// What arrives goes to another transport.
+pub(super) const PIPED: u32 = 1 << 14;
+/// The end of writing was asked for; reading goes on.
+pub(super) const WRITE_CLOSING: u32 = 1 << 15;
+/// The end of writing has been sent; reading goes on.
+pub(super) const WRITE_CLOSED: u32 = 1 << 16;
+/// The protocol is to be told of it.
+pub(super) const WRITE_TOLD: u32 = 1 << 17;
 /// What keeps a read from being the plain case.
-const UNUSUAL: u16 = QUEUED | PAUSED | CLOSING | DISCARDING | ENDED | HELD;
+const UNUSUAL: u32 = QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD;
+
+/// What most streams never need.
+#[derive(Default)]
+pub(super) struct Rare {
+    pub(super) flow: Flow,
+    pub(super) lingering: Option<Lingering>,
+}
 
 /// A stream: the socket, the queue, the flags. It never points at a protocol.
 pub(super) struct WireStream {
     wire: RefCell<Option<Box<dyn Wire>>>,
     queue: RefCell<Option<Box<Buffer>>>,
-    flags: Cell<u16>,
+    flags: Cell<u32>,
     /// How many coroutine handlers hold back the next message.
     holds: Cell<u16>,
     pub(super) slot: Cell<usize>,
@@ -72,7 +96,7 @@ pub(super) struct WireStream {
     host: OnceCell<Box<Address>>,
     reason: RefCell<Option<Failure>>,
     desk: OnceCell<Rc<Desk>>,
-    pub(super) lingering: RefCell<Option<Box<Lingering>>>,
+    pub(super) rare: RefCell<Option<Box<Rare>>>,
     pub(super) me: Weak<Self>,
 }
 
@@ -90,7 +114,7 @@ impl WireStream {
             host: host.map(|host| OnceCell::from(Box::new(host))).unwrap_or_default(),
             reason: RefCell::new(None),
             desk: OnceCell::new(),
-            lingering: RefCell::new(None),
+            rare: RefCell::new(None),
             me: me.clone(),
         })
     }
@@ -101,15 +125,15 @@ impl WireStream {
     }
 
     #[inline]
-    pub(super) fn has(&self, flags: u16) -> bool {
+    pub(super) fn has(&self, flags: u32) -> bool {
         self.flags.get() & flags != 0
     }
 
-    pub(super) fn set(&self, flags: u16) {
+    pub(super) fn set(&self, flags: u32) {
         self.flags.set(self.flags.get() | flags);
     }
 
-    fn clear(&self, flags: u16) {
+    pub(super) fn clear(&self, flags: u32) {
         self.flags.set(self.flags.get() & !flags);
     }
 
@@ -130,6 +154,14 @@ impl WireStream {
     fn enqueue(&self, data: &[u8]) {
         self.queue.borrow_mut().get_or_insert_default().push(data);
         self.set(QUEUED);
+    }
+
+    /// Whether something was written that has to wait, and somebody cares.
+    #[inline]
+    fn note_queue(&self) {
+        if self.has(FLOW) && self.has(QUEUED) {
+            self.filled();
+        }
     }
 
     /// It is over. `connection_lost` gets the first reason there was, or `reason`.
@@ -184,9 +216,7 @@ impl WireStream {
         }
         self.queue.take();
         self.clear(QUEUED);
-        if self.has(CLOSING) {
-            self.all_sent();
-        }
+        self.next_of_closing();
     }
 
     #[inline]
@@ -199,9 +229,13 @@ impl WireStream {
         let mut given = first;
         for left in (0..READS_PER_TURN).rev() {
             match given {
-                Ok(0) => return self.peer_ended(),
+                Ok(0) => return self.peer_ended(receiver),
                 Ok(read) => {
-                    receiver.data(buffer.get(..read).unwrap_or_default());
+                    let data = buffer.get(..read).unwrap_or_default();
+                    match self.piped() {
+                        Some(other) => other.write(data),
+                        None => receiver.data(data),
+                    }
                     // a short read says that nothing is left, unless the other side has ended
                     if !self.is_reading() || (read < buffer.len() && !readiness.is_closed()) {
                         return;
@@ -209,10 +243,7 @@ impl WireStream {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.end(|| self.lost(&error));
-                    return self.set(TOLD);
-                }
+                Err(error) => return self.broken(&error),
             }
             if left == 0 {
                 return self.put_off(readiness);
@@ -221,19 +252,45 @@ impl WireStream {
         }
     }
 
+    /// Where what arrives goes, if not to the protocol.
+    #[inline]
+    fn piped(&self) -> Option<Transport> {
+        if self.has(PIPED) { self.piped_to() } else { None }
+    }
+
+    /// A read or a look says that the connection is broken.
+    pub(super) fn broken(&self, error: &io::Error) {
+        self.end(|| self.lost(error));
+        self.set(TOLD);
+    }
+
     /// Whatever else an event can mean than plain input.
     fn pump_unusual(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) {
+        if self.has(WRITE_TOLD) && !self.has(ENDED) {
+            self.write_ended(receiver);
+        }
         if self.has(ENDED) {
             return self.set(TOLD);
         }
+        if self.has(REASONED) && self.has(CLOSING) {
+            self.stop_producer();
+        }
         if readiness.is_writable() && self.has(QUEUED) {
             self.flush();
+        }
+        if readiness.is_writable() && self.has(FLOW) && !self.has(ENDED) {
+            self.eased();
+        }
+        if self.has(ENDED) {
+            return self.set(TOLD);
         }
         if self.has(DISCARDING) {
             self.discard(buffer);
         } else if (readiness.is_readable() || readiness.is_closed()) && self.is_reading() {
             let given = self.read(buffer);
             self.receive(given, readiness, buffer, receiver);
+        } else if readiness.is_closed() && self.has(PEER_ENDED | CLOSING) {
+            self.look_for_a_break();
         }
     }
 
@@ -243,24 +300,32 @@ impl WireStream {
         match given {
             Ok(sent) => self.enqueue(data.get(sent..).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.enqueue(data),
-            // the queue is sent as soon as the system says that there is room, and it says so at once
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 self.enqueue(data);
-                self.flush();
+                // there may be room, and then no event will say so
+                self.put_off(Readiness::WRITABLE);
             }
             Err(error) => self.end_later(|| self.lost(&error)),
         }
+        self.note_queue();
     }
 
-    fn peer_ended(&self) {
-        self.set(PEER_ENDED);
+    /// A write in any other state than the plain one.
+    #[inline(never)]
+    fn write_unusual(&self, data: &[u8]) {
+        if data.is_empty() || self.has(WRITE_CLOSING) || !self.takes_writes() {
+            return;
+        }
+        if self.has(PULLED) {
+            self.pulled();
+        }
         if self.has(QUEUED) {
-            // a peer that has ended its own side still gets every byte
-            self.clear(OPEN);
-            self.set(CLOSING);
-        } else {
-            self.end(|| ConnectionDone::new().into());
-            self.set(TOLD);
+            self.enqueue(data);
+            return self.note_queue();
+        }
+        let given = self.with_wire(|wire| wire.write(data));
+        if !matches!(given, Ok(sent) if sent == data.len()) {
+            self.write_rest(given, data);
         }
     }
 }
@@ -268,24 +333,31 @@ impl WireStream {
 impl Stream for WireStream {
     #[inline]
     fn write(&self, data: &[u8]) {
-        let flags = self.flags.get();
-        if flags & (OPEN | QUEUED) == OPEN && !data.is_empty() {
+        if self.flags.get() & (OPEN | QUEUED | PULLED | WRITE_CLOSING) == OPEN && !data.is_empty() {
             let given = self.with_wire(|wire| wire.write(data));
             if !matches!(given, Ok(sent) if sent == data.len()) {
                 self.write_rest(given, data);
             }
-        } else if flags & OPEN != 0 && !data.is_empty() {
-            self.enqueue(data);
+        } else {
+            self.write_unusual(data);
         }
     }
 
     fn write_sequence(&self, data: &[&[u8]]) {
-        if self.has(OPEN) {
-            for piece in data.iter().filter(|piece| !piece.is_empty()) {
-                self.enqueue(piece);
-            }
+        if self.has(WRITE_CLOSING) || !self.takes_writes() {
+            return;
+        }
+        let was_queued = self.has(QUEUED);
+        for piece in data.iter().filter(|piece| !piece.is_empty()) {
+            self.enqueue(piece);
+        }
+        if self.has(QUEUED) && self.has(PULLED) {
+            self.pulled();
+        }
+        if !was_queued {
             self.flush();
         }
+        self.note_queue();
     }
 
     fn close(&self, reason: Option<Failure>) {
@@ -300,8 +372,11 @@ impl Stream for WireStream {
         if self.has(OPEN) {
             self.clear(OPEN);
             self.set(CLOSING);
-            if !self.has(QUEUED) {
-                self.all_sent();
+            if self.has(REASONED) && self.has(PRODUCING) {
+                // something has failed: what the producer still has to make is of no use
+                self.put_off(Readiness::AGAIN);
+            } else if !self.has(QUEUED) {
+                self.next_of_closing();
             }
         }
     }
@@ -312,6 +387,48 @@ impl Stream for WireStream {
             let _ = self.with_wire(|wire| wire.reset_on_drop());
             self.end_later(|| reason.unwrap_or_else(|| ConnectionAborted::new().into()));
         }
+    }
+
+    fn close_write(&self) {
+        if self.has(OPEN) && !self.has(WRITE_CLOSING) {
+            self.set(WRITE_CLOSING);
+            if !self.has(QUEUED) {
+                self.next_of_closing();
+            }
+        }
+    }
+
+    fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
+        self.add_producer(&producer, kind)
+    }
+
+    fn unregister_producer(&self) {
+        self.remove_producer();
+    }
+
+    fn take_producer(&self) -> Option<Rc<dyn Producer>> {
+        self.producer_out()
+    }
+
+    fn pipe_to(&self, to: Transport) {
+        self.start_pipe(to);
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.borrow().as_ref().map_or(0, |buffer| buffer.len())
+    }
+
+    fn set_marks(&self, low: usize, high: usize) {
+        self.set_limits(low, high);
+    }
+
+    fn marks(&self) -> (usize, usize) {
+        self.limits()
+    }
+
+    #[track_caller]
+    fn drained(&self) -> Deferred<()> {
+        self.wait_for_room(Location::caller())
     }
 
     fn pause(&self) {
@@ -352,7 +469,7 @@ impl Stream for WireStream {
 
     #[inline]
     fn is_reading(&self) -> bool {
-        self.flags.get() & (OPEN | PAUSED | HELD) == OPEN
+        self.flags.get() & (OPEN | PAUSED | HELD | PEER_ENDED) == OPEN
     }
 
     fn peer(&self) -> Address {
@@ -416,9 +533,9 @@ impl Stream for WireStream {
         self.set(TOLD);
         let wire = self.wire.take();
         drop(wire);
-        if let Some(lingering) = self.lingering.take() {
-            // it may have struck already
-            let _ = lingering.timer.cancel();
+        if self.rare.borrow().is_some() {
+            let reason = self.failure().unwrap_or_else(|| ConnectionDone::new().into());
+            self.stop_flow(&reason);
         }
         if let Some(core) = self.core.upgrade() {
             core.remove(self.slot.get());
