@@ -2,6 +2,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
 
@@ -26,7 +27,8 @@ pub enum Address {
     /// An IPv6 host and port, with flow information and scope.
     #[doc(alias = "IPv6Address")]
     IPv6(SocketAddrV6),
-    /// The path of a UNIX socket; `None` for an unnamed one.
+    /// The path of a UNIX socket; `None` for an unnamed one. One that begins with a NUL byte is a name of Linux's abstract namespace, which no
+    /// file stands for.
     #[doc(alias = "UNIXAddress")]
     Unix(Option<PathBuf>),
     /// A host name and a port, before the name is looked up.
@@ -87,7 +89,11 @@ impl fmt::Display for Address {
         match self {
             Self::IPv4(at) => at.fmt(f),
             Self::IPv6(at) => at.fmt(f),
-            Self::Unix(Some(path)) => path.display().fmt(f),
+            // a name of the abstract namespace is written with an `@` in the place of its NUL byte, as netstat(8) does
+            Self::Unix(Some(path)) => match path.as_os_str().as_bytes() {
+                [0, name @ ..] => write!(f, "@{}", String::from_utf8_lossy(name)),
+                _ => path.display().fmt(f),
+            },
             Self::Unix(None) => f.write_str("(unnamed)"),
             Self::Hostname(name, port) => write!(f, "{name}:{port}"),
         }

@@ -123,6 +123,16 @@ errors! {
     /// The name of a host was not found.
     #[doc(alias = "DNSLookupError")]
     DnsLookupError: "DNS lookup failed";
+    /// The lock file of a UNIX socket names no process that lives.
+    BadFileError: "Nobody is known to listen on the socket";
+    /// No attempt to connect was under way.
+    NotConnectingError: "Not connecting";
+    /// A socket is of a family that is neither IP nor UNIX.
+    UnsupportedAddressFamily: "The socket is of an unknown address family";
+    /// More descriptors were sent than bytes to carry them.
+    FileDescriptorOverrun: "More descriptors than bytes to send them with";
+    /// A multicast group could not be joined or left.
+    MulticastJoinError: "The multicast group cannot be joined or left";
     /// A caller ended an attempt.
     UserError: "User aborted connection";
     /// Something took longer than it was given.
@@ -207,6 +217,9 @@ pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
         NoRouteError: ConnectError;
         ConnectBindError: ConnectError;
         UserError: ConnectError;
+        BadFileError: ConnectError;
+        NotConnectingError: RuntimeError;
+        FileDescriptorOverrun: ConnectionClosed;
         TimeoutError: UserError, ConnectError;
     }
     false

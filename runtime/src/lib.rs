@@ -160,7 +160,8 @@ pub use twistor_macros::inline_callbacks;
 /// - `#[init(expr)]` on a field: its first value; otherwise `Default`.
 ///
 /// On the **impl** it finds the handlers: those above, `connection_made` and `connection_lost`; with `read_connection_lost` or
-/// `write_connection_lost` the protocol goes on when one direction has ended. A handler leaves out what it does not use,
+/// `write_connection_lost` the protocol goes on when one direction has ended, and `file_descriptor_received` takes what comes over a UNIX
+/// socket. A handler leaves out what it does not use,
 /// takes the rest in any order by type, and may take `transport: &Transport` and `this: &Handle<Self>`. It returns `()`, `Result<(), E>` or
 /// `Deferred<()>`; an error is reported and closes the connection with that reason.
 ///

@@ -91,18 +91,18 @@ impl Timers {
         self.orders.get()
     }
 
-    /// Runs the next call that is due now and was made before `mark`; `false` when there is none. Each is taken out before it runs, so
+    /// Runs the next call that is due now and was made before `mark`, and says where that was made; `None` when there is none. Each is taken out before it runs, so
     /// that it counts as called inside its own function.
-    pub(crate) fn run_due(&self, mark: u64) -> bool {
+    pub(crate) fn run_due(&self, mark: u64) -> Option<&'static Location<'static>> {
         let call = {
             let mut calls = self.calls.borrow_mut();
             // one time for all calls of a turn
             let now = self.now.get();
             // within one due time the order grows, so calls made since the mark stand behind the older ones of the same time only
-            let Some((&key, _)) = calls.range(..=(now, u64::MAX)).find(|((_, order), _)| *order < mark) else { return false };
+            let (&key, _) = calls.range(..=(now, u64::MAX)).find(|((_, order), _)| *order < mark)?;
             calls.remove(&key)
         };
-        let Some(call) = call else { return false };
+        let call = call?;
         call.state.set(State::Called);
         if let Some(function) = call.function.take() {
             // user code
@@ -111,7 +111,7 @@ impl Timers {
                 report(failure, format!("a delayed call made at {made}"));
             }
         }
-        true
+        Some(call.made)
     }
 
     /// Takes every call out unrun; the caller drops them with nothing borrowed.

@@ -1,9 +1,11 @@
 //! What twistor does, one module a module of the runtime. A test that shows a row of `tests/conformance/` carries its id in its name.
 #![allow(clippy::items_after_statements, reason = "a test's own functions and types stand where they are used")]
 #![allow(clippy::similar_names, reason = "the two ends of a thing have similar names")]
+mod adopt;
 mod cancelling;
 mod clock;
 mod conformance;
+mod connector;
 mod consumers;
 mod cooperate;
 mod coordination;
@@ -21,10 +23,13 @@ mod lists;
 mod lockfile;
 mod looping;
 mod model;
+mod names;
 mod own_tests;
+mod ports;
 mod protocols;
 mod reactor;
 mod regression;
+mod sources;
 mod support;
 mod task_ends;
 mod tcp;
@@ -33,3 +38,5 @@ mod timeout;
 mod timers;
 mod traceback;
 mod triggers;
+mod udp;
+mod unix;

@@ -1,5 +1,11 @@
 //! What the tests share.
-use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use twistor::{
     address::Address,
     defer::Deferred,
@@ -71,11 +77,25 @@ pub(crate) fn watch<T: 'static>(deferred: Deferred<T>) -> Outcome<T> {
     Outcome(cell)
 }
 
-impl<T: fmt::Debug> Outcome<T> {
+impl<T> Outcome<T> {
     pub(crate) fn is_pending(&self) -> bool {
         self.0.borrow().is_none()
     }
 
+    /// [`value`](Self::value) of something without a text.
+    #[track_caller]
+    pub(crate) fn into_value(self) -> T {
+        self.0.take().expect("no result yet").unwrap_or_else(|failure| panic!("failed: {failure:#?}"))
+    }
+
+    /// [`failure`](Self::failure) in the place of something without a text.
+    #[track_caller]
+    pub(crate) fn into_failure(self) -> Failure {
+        self.0.take().expect("no result yet").err().expect("it succeeded")
+    }
+}
+
+impl<T: fmt::Debug> Outcome<T> {
     /// The value; a failure or nothing at all fails the test.
     #[track_caller]
     pub(crate) fn value(&self) -> T {
@@ -159,7 +179,12 @@ pub(crate) fn keep_made() {
 
 /// The last `Noting` in this thread that was accepted on `port`.
 pub(crate) fn accepted(port: u16) -> Handle<Noting> {
-    MADE.take().unwrap_or_default().into_iter().rfind(|made| made.host().port() == port).expect("a connection")
+    accepted_at(|host| host.port() == port)
+}
+
+/// The last `Noting` in this thread whose own address is such a one.
+pub(crate) fn accepted_at(is: impl Fn(&Address) -> bool) -> Handle<Noting> {
+    MADE.take().unwrap_or_default().into_iter().rfind(|made| is(&made.host())).expect("a connection")
 }
 
 impl Protocol for Noting {
@@ -178,7 +203,8 @@ impl Protocol for Noting {
     fn connection_lost(&mut self, _this: &Handle<Self>, reason: &Failure) {
         self.log.add(format!("lost {}", short(reason)));
         if let Some(lost) = reason.downcast_ref::<twistor::error::ConnectionLost>() {
-            assert!(lost.address().is_some() && reason.to_string().contains("127.0.0.1:"), "the reason names the peer: {reason}");
+            let peer = lost.address().expect("the reason has the peer");
+            assert!(reason.to_string().contains(&peer.to_string()), "and names it: {reason}");
         }
     }
 }
@@ -195,5 +221,81 @@ pub(crate) fn run_until(reactor: &Reactor, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(10), "it did not happen within ten seconds");
         reactor.iterate(Duration::from_millis(10)).unwrap();
+    }
+}
+
+/// Collects what this thread logs while it lives.
+pub(crate) struct Logged {
+    lines: Arc<Mutex<Vec<String>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Logged {
+    pub(crate) fn new() -> Self {
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        Self { _guard: tracing::subscriber::set_default(Lines(lines.clone())), lines }
+    }
+
+    /// The lines since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap())
+    }
+}
+
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(format!("{} {}", event.metadata().level(), text.0));
+    }
+
+    fn enter(&self, _span: &tracing::span::Id) {}
+
+    fn exit(&self, _span: &tracing::span::Id) {}
+}
+
+/// A directory of its own in the system's place for temporary files, removed with everything in it.
+pub(crate) struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("twistor-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // a test that has failed may have left the files to somebody else
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,5 +1,7 @@
 //! What is process-wide: exit codes, signals, limits. Each test runs a program and looks at it from outside.
 mod debugging;
+mod standard_io;
+mod stress;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

@@ -1,4 +1,7 @@
 //! Programs that the process tests run: the argument says which.
+#[path = "stress_client.rs"]
+mod stress;
+
 use std::{process::ExitCode, time::Duration};
 use twistor::{
     error::SystemExit,
@@ -53,8 +56,41 @@ fn hangs_up(reactor: &Reactor) {
     });
 }
 
+/// Answers each line on standard input in capitals, on standard output.
+#[protocol(lines(delimiter = b"\n"))]
+struct Shouts {
+    #[transport]
+    transport: Transport,
+}
+
+#[protocol]
+impl Shouts {
+    fn line_received(&mut self, line: &[u8]) {
+        self.transport.send_line(line.to_ascii_uppercase());
+        if line == b"bye" {
+            self.transport.lose_connection();
+        }
+    }
+
+    fn connection_lost(&mut self, reason: &Failure) {
+        eprintln!("{reason}");
+        println!("nobody reads this");
+        Reactor::current().expect("it runs").stop().expect("it runs");
+    }
+}
+
+/// A protocol on standard input and output.
+fn shouts(reactor: &Reactor) -> ExitCode {
+    let handle = reactor.standard_io(Shouts::factory()).expect("standard input and output");
+    drop(handle);
+    reactor.run().expect("it can wait");
+    ExitCode::SUCCESS
+}
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
+        Some("shouts") => return shouts(&Reactor::new().expect("a reactor")),
+        Some("stress") => return stress::main(),
         Some("stops") => return run(stops),
         Some("waits") => return run(|_| ()),
         Some("stuck") => return run(stuck),

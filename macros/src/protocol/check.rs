@@ -193,6 +193,7 @@ fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
     let owned = method.is_coroutine();
     let own = match (handler.name, handler.family) {
         ("connection_lost", _) => Some(Given::Reason),
+        ("file_descriptor_received", _) => Some(Given::Descriptor),
         (_, Family::Connection) => None,
         _ => Some(Given::Message),
     };
@@ -236,9 +237,15 @@ fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: b
         (Given::This, true) => "this: Handle<Self>",
         (Given::Transport, false) => "transport: &Transport",
         (Given::Transport, true) => "transport: Transport",
-        (Given::Message | Given::Reason, false) => handler.lent,
-        (Given::Message | Given::Reason, true) => handler.owned,
+        (Given::Message | Given::Reason | Given::Descriptor, false) => handler.lent,
+        (Given::Message | Given::Reason | Given::Descriptor, true) => handler.owned,
     };
+    if what == Given::Descriptor {
+        if lent || type_name(ty).is_none_or(|name| name != "OwnedFd") {
+            diag.at(ty, format!("`{name}` is given its descriptor: write `{write}`"));
+        }
+        return;
+    }
     if handler.family == Family::Message && what == Given::Message {
         return;
     }

@@ -88,7 +88,11 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
             Some("connection_lost") => out.extend(connection_lost(input, method)),
             Some(name @ ("connection_made" | "read_connection_lost" | "write_connection_lost")) => {
                 half_closeable |= name != "connection_made";
-                out.extend(told(input, method, name));
+                out.extend(told(input, method, name, false));
+            }
+            Some(name @ "file_descriptor_received") => {
+                out.extend(told(input, method, name, true));
+                out.extend(quote_spanned!(ours(input.self_ty.span())=> const TAKES_DESCRIPTORS: bool = true;));
             }
             _ => {}
         }
@@ -100,18 +104,19 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     out
 }
 
-/// A handler that is told something and given nothing: `connection_made` and the ends of one direction.
-fn told(input: &Handlers, method: &Method, name: &str) -> TokenStream {
+/// A handler that is told something: `connection_made`, the ends of one direction, and, with a value, a descriptor that has come.
+fn told(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> TokenStream {
     let at = method.function.sig.ident.span();
     let names = Names::at(at);
-    let (private, this) = (input.root.private(at), &names.this);
-    let call = call(input, method, &names, &names.message);
+    let (private, this, message) = (input.root.private(at), &names.this, &names.message);
+    let call = call(input, method, &names, message);
+    let given = descriptor.then(|| quote_spanned!(ours(at)=> , #message: ::std::os::fd::OwnedFd));
     if method.is_coroutine() {
         let free = Ident::new(&format!("__{name}"), ours(at));
-        quote_spanned!(ours(at)=> fn #free(#this: &#private::Handle<Self>) { #call })
+        quote_spanned!(ours(at)=> fn #free(#this: &#private::Handle<Self> #given) { #call })
     } else {
         let name = Ident::new(name, ours(at));
-        quote_spanned!(ours(at)=> fn #name(&mut self, #this: &#private::Handle<Self>) { #call })
+        quote_spanned!(ours(at)=> fn #name(&mut self, #this: &#private::Handle<Self> #given) { #call })
     }
 }
 
@@ -233,7 +238,7 @@ fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, rece
         (Given::This, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#this)),
         (Given::Transport, false) => quote_spanned!(span=> #private::Handle::transport(#this)),
         (Given::Transport, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#private::Handle::transport(#this))),
-        (Given::Message, false) => quote!(#value),
+        (Given::Message, false) | (Given::Descriptor, _) => quote!(#value),
         (Given::Message, true) => quote_spanned!(span=> ::core::convert::Into::into(#value)),
         (Given::Reason, false) => quote!(#reason),
         (Given::Reason, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#reason)),

@@ -26,11 +26,12 @@ const fn handler(name: &'static str, family: Family, lent: &'static str, owned: 
     Handler { name, family, lent, owned }
 }
 
-pub(crate) static HANDLERS: [Handler; 9] = [
+pub(crate) static HANDLERS: [Handler; 10] = [
     handler("connection_made", Family::Connection, "", ""),
     handler("connection_lost", Family::Connection, "reason: &Failure", "reason: Failure"),
     handler("read_connection_lost", Family::Connection, "", ""),
     handler("write_connection_lost", Family::Connection, "", ""),
+    handler("file_descriptor_received", Family::Connection, "descriptor: OwnedFd", "descriptor: OwnedFd"),
     handler("data_received", Family::Data, "data: &[u8]", "data: Vec<u8>"),
     handler("line_received", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
     handler("line_length_exceeded", Family::Lines, "line: &[u8]", "line: Vec<u8>"),

@@ -82,6 +82,7 @@ pub(crate) enum Given {
     Transport,
     Message,
     Reason,
+    Descriptor,
 }
 
 impl Method {

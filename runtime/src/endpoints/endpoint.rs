@@ -2,15 +2,10 @@
 use crate::{
     address::Address,
     defer::Deferred,
-    error::NoProtocol,
-    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Protocol},
-    transport::Port,
+    protocol::{Acceptor, Factory, Handle, IntoFactory, Protocol},
+    transport::{Port, accepting, connect_with},
 };
-use std::{
-    cell::{Cell, RefCell},
-    fmt,
-    rc::Rc,
-};
+use std::{cell::Cell, fmt, rc::Rc};
 
 /// A kind of place to listen.
 pub(crate) trait StreamServer: fmt::Debug {
@@ -38,7 +33,7 @@ impl ServerEndpoint {
     /// # Errors
     /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
     pub fn listen(&self, factory: impl IntoFactory) -> Deferred<Port> {
-        self.0.listen_erased(Rc::new(Accepting { factory: factory.into_factory(), keep: |_: &_| () }))
+        self.0.listen_erased(accepting(factory))
     }
 }
 
@@ -52,13 +47,7 @@ impl ClientEndpoint {
     /// # Cancellation
     /// Ends the attempt.
     pub fn connect<F: IntoFactory>(&self, factory: F) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-        let kept = Rc::new(RefCell::new(None));
-        let keep = kept.clone();
-        let acceptor = Rc::new(Accepting {
-            factory: factory.into_factory(),
-            keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
-        });
-        self.0.connect_erased(acceptor).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
+        connect_with(factory, |acceptor| self.0.connect_erased(acceptor))
     }
 }
 

@@ -5,7 +5,10 @@ use crate::{
     defer::Deferred,
     error::DnsLookupError,
     protocol::Acceptor,
-    reactor::{Reactor, backend::Bind},
+    reactor::{
+        NameQuery, Reactor,
+        backend::{Bind, Dial, FileOptions},
+    },
     transport::{self, ConnectOptions, DEFAULT_BACKLOG, Port},
 };
 use std::{
@@ -29,27 +32,28 @@ use std::{
 #[derive(Clone)]
 pub struct Tcp4ServerEndpoint {
     reactor: Reactor,
-    bind: Bind,
+    at: SocketAddr,
+    backlog: u32,
 }
 
 impl Tcp4ServerEndpoint {
     /// Every interface's `port`; 0 is any free one.
     pub fn new(reactor: &Reactor, port: u16) -> Self {
         let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        Self { reactor: reactor.clone(), bind: Bind { at, backlog: DEFAULT_BACKLOG } }
+        Self { reactor: reactor.clone(), at, backlog: DEFAULT_BACKLOG }
     }
 
     /// The same on one interface.
     #[must_use]
     pub fn interface(mut self, interface: impl Into<IpAddr>) -> Self {
-        self.bind.at.set_ip(interface.into());
+        self.at.set_ip(interface.into());
         self
     }
 
     /// The same with another number of connections that may wait to be accepted.
     #[must_use]
     pub fn backlog(mut self, backlog: u32) -> Self {
-        self.bind.backlog = backlog;
+        self.backlog = backlog;
         self
     }
 
@@ -61,7 +65,8 @@ impl Tcp4ServerEndpoint {
 
 impl StreamServer for Tcp4ServerEndpoint {
     fn listen_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
-        match transport::listen(&self.reactor, &self.bind, acceptor) {
+        let bind = Bind { at: self.at.into(), backlog: self.backlog, file: FileOptions::default() };
+        match transport::listen(&self.reactor, bind, acceptor) {
             Ok(port) => Deferred::succeed(port),
             Err(failure) => Deferred::fail(failure),
         }
@@ -70,9 +75,9 @@ impl StreamServer for Tcp4ServerEndpoint {
 
 impl fmt::Debug for Tcp4ServerEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Tcp4ServerEndpoint {}", self.bind.at)?;
-        if self.bind.backlog != DEFAULT_BACKLOG {
-            write!(f, " backlog={}", self.bind.backlog)?;
+        write!(f, "<Tcp4ServerEndpoint {}", self.at)?;
+        if self.backlog != DEFAULT_BACKLOG {
+            write!(f, " backlog={}", self.backlog)?;
         }
         f.write_str(">")
     }
@@ -128,16 +133,20 @@ impl Tcp4ClientEndpoint {
 impl StreamClient for Tcp4ClientEndpoint {
     fn connect_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<()> {
         if let Ok(ip) = self.host.parse::<IpAddr>() {
-            return transport::connect(&self.reactor, SocketAddr::new(ip, self.port), acceptor, &self.options);
+            return dial(&self.reactor, SocketAddr::new(ip, self.port), acceptor, &self.options);
         }
         let (reactor, options, host) = (self.reactor.clone(), self.options.clone(), self.host.clone());
-        self.reactor.look_up(&self.host, self.port).add_callback(move |found| {
+        self.reactor.resolve_host(&NameQuery::new(&self.host, self.port)).add_callback(move |found| {
             match found.iter().find(|at| at.is_ipv4()).or(found.first()) {
-                Some(to) => transport::connect(&reactor, *to, acceptor, &options),
+                Some(to) => dial(&reactor, *to, acceptor, &options),
                 None => Deferred::fail(DnsLookupError::with_text(host)),
             }
         })
     }
+}
+
+fn dial(reactor: &Reactor, to: SocketAddr, acceptor: Rc<dyn Acceptor>, options: &ConnectOptions) -> Deferred<()> {
+    transport::connect(reactor, &Dial { to: to.into(), from: options.bind_address }, acceptor, options.timeout)
 }
 
 impl fmt::Debug for Tcp4ClientEndpoint {

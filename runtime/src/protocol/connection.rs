@@ -20,6 +20,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io,
+    os::fd::OwnedFd,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     rc::Rc,
 };
@@ -134,6 +135,12 @@ impl<P: Protocol> Receiver for Handle<P> {
 
     fn is_half_closeable(&self) -> bool {
         P::HALF_CLOSEABLE
+    }
+
+    fn descriptor(&self, descriptor: OwnedFd) {
+        // user code
+        self.guarded("file_descriptor_received", || P::__file_descriptor_received(self, descriptor));
+        self.drain();
     }
 
     fn read_connection_lost(&self) {

@@ -148,6 +148,8 @@ pub(crate) trait Acceptor {
     fn start(&self);
     /// One less does.
     fn stop(&self) -> Result<(), Failure>;
+    /// What the log calls it: the factory's type, or the protocol's where that says more.
+    fn name(&self) -> &'static str;
     /// A protocol on `stream`; the reason why not otherwise.
     fn accept(&self, stream: Rc<dyn Stream>, peer: &Address, hooks: Hooks) -> Result<Rc<dyn Live>, Failure>;
 }
@@ -193,6 +195,11 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
         guarded(|| Frame::new("stop_factory", Location::caller()), || self.factory.stop_factory())
     }
 
+    fn name(&self) -> &'static str {
+        let name = type_name::<F>();
+        if name.contains("{{") || name.contains('<') { last_name(type_name::<F::Protocol>()) } else { last_name(name) }
+    }
+
     fn accept(&self, stream: Rc<dyn Stream>, peer: &Address, hooks: Hooks) -> Result<Rc<dyn Live>, Failure> {
         let frame = || Frame::new("build_protocol", Location::caller());
         // user code
@@ -203,10 +210,19 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
         if <<F::Protocol as Protocol>::Framing as Framing>::BUFFERS {
             stream.furnish(framing.encoder());
         }
+        if F::Protocol::TAKES_DESCRIPTORS {
+            stream.take_descriptors();
+        }
         // user code: attach
         let connection = guarded(frame, || Connection::new(protocol, framing, Transport(Some(stream)), hooks))?;
         let handle = Handle(connection);
         (self.keep)(&handle);
         Ok(handle.0)
     }
+}
+
+/// A type's name without its path.
+pub(crate) fn last_name(name: &'static str) -> &'static str {
+    let path = name.split('<').next().unwrap_or(name);
+    path.rsplit("::").next().unwrap_or(path)
 }

@@ -40,7 +40,8 @@ pub use handled::Handled;
 pub use protocol::{Message, Protocol};
 pub use transport::Transport;
 
+pub(crate) use connection::{Hooks, Live};
 pub(crate) use desk::Desk;
-pub(crate) use factory::{Accepting, Acceptor};
+pub(crate) use factory::{Accepting, Acceptor, last_name};
 pub(crate) use handled::{begun, lingering};
 pub(crate) use transport::{Receiver, Stream};

@@ -6,6 +6,7 @@ use super::{
     transport::Transport,
 };
 use crate::failure::Failure;
+use std::os::fd::OwnedFd;
 
 /// What happens on one connection. [`#[protocol]`](macro@crate::protocol) writes this trait from handlers by name; it can be written by hand
 /// too.
@@ -51,6 +52,10 @@ pub trait Protocol: Sized + 'static {
     #[doc(alias = "IHalfCloseableProtocol")]
     const HALF_CLOSEABLE: bool = false;
 
+    /// Whether it has [`file_descriptor_received`](Self::file_descriptor_received). Otherwise the system closes descriptors that come.
+    #[doc(alias = "IFileDescriptorReceiver")]
+    const TAKES_DESCRIPTORS: bool = false;
+
     /// The framing of one connection.
     fn framing(&self) -> Self::Framing {
         Self::Framing::default()
@@ -94,6 +99,13 @@ pub trait Protocol: Sized + 'static {
         let _ = this;
     }
 
+    /// A descriptor has come over a UNIX socket, before the byte that it was sent with is delivered. Called only if
+    /// [`TAKES_DESCRIPTORS`](Self::TAKES_DESCRIPTORS).
+    #[doc(alias = "fileDescriptorReceived")]
+    fn file_descriptor_received(&mut self, this: &Handle<Self>, descriptor: OwnedFd) {
+        let _ = (this, descriptor);
+    }
+
     /// A factory that makes a fresh protocol for each connection.
     #[doc(alias = "forProtocol")]
     fn factory() -> Fresh<Self>
@@ -113,6 +125,11 @@ pub trait Protocol: Sized + 'static {
     #[doc(hidden)]
     fn __message_received(this: &Handle<Self>, message: Message<'_, Self>) {
         this.enter(|protocol| protocol.message_received(this, message));
+    }
+
+    #[doc(hidden)]
+    fn __file_descriptor_received(this: &Handle<Self>, descriptor: OwnedFd) {
+        this.enter(|protocol| protocol.file_descriptor_received(this, descriptor));
     }
 
     #[doc(hidden)]

@@ -11,7 +11,7 @@ use crate::{
     reactor::source::Readiness,
     report::report,
 };
-use std::{fmt, panic::Location, rc::Rc};
+use std::{fmt, os::fd::OwnedFd, panic::Location, rc::Rc};
 
 /// The writing side of a connection, whatever carries it and however it is framed. A cheap handle; clones are the same connection.
 ///
@@ -45,6 +45,10 @@ pub(crate) trait Stream {
     fn take_producer(&self) -> Option<Rc<dyn Producer>>;
     /// What arrives goes to `to` from now on.
     fn pipe_to(&self, to: Transport);
+    /// Sends a descriptor with the next byte.
+    fn send_descriptor(&self, descriptor: OwnedFd);
+    /// The protocol takes descriptors: reads look for them.
+    fn take_descriptors(&self);
     /// How many bytes wait for room.
     fn queued(&self) -> usize;
     fn set_marks(&self, low: usize, high: usize);
@@ -64,6 +68,8 @@ pub(crate) trait Stream {
     fn host(&self) -> Address;
     fn set_no_delay(&self, yes: bool) -> std::io::Result<()>;
     fn set_keep_alive(&self, yes: bool) -> std::io::Result<()>;
+    fn no_delay(&self) -> std::io::Result<bool>;
+    fn keep_alive(&self) -> std::io::Result<bool>;
     fn desk(&self) -> Option<&Rc<Desk>>;
     /// Whether a call of the wrong framing is the first one.
     fn first_misuse(&self) -> bool;
@@ -87,6 +93,8 @@ pub(crate) trait Receiver {
     fn is_half_closeable(&self) -> bool;
     /// The other side writes no more.
     fn read_connection_lost(&self);
+    /// A descriptor has come with what is about to be delivered.
+    fn descriptor(&self, descriptor: OwnedFd);
     /// The end of this side's writing, asked for earlier, has been sent.
     fn write_connection_lost(&self);
 }
@@ -194,6 +202,17 @@ impl Transport {
     pub fn unregister_producer(&self) {
         if let Some(stream) = &self.0 {
             stream.unregister_producer();
+        }
+    }
+
+    /// Sends a copy of `descriptor` over a UNIX socket, with the next byte that is written: the other side's handler
+    /// `file_descriptor_received` gets it before that byte. Something has to be written in the same turn, at least one byte for each
+    /// descriptor; the connection is lost with [`FileDescriptorOverrun`](crate::error::FileDescriptorOverrun) otherwise. This side's descriptor
+    /// is closed when the copy is on its way.
+    #[doc(alias = "sendFileDescriptor")]
+    pub fn send_file_descriptor(&self, descriptor: impl Into<OwnedFd>) {
+        if let Some(stream) = &self.0 {
+            stream.send_descriptor(descriptor.into());
         }
     }
 
@@ -327,7 +346,7 @@ impl Transport {
         self.0.as_ref().map_or(Address::Unix(None), |stream| stream.host())
     }
 
-    /// Whether small writes go out at once (`TCP_NODELAY`); they do from the start.
+    /// Sets whether small writes go out at once (`TCP_NODELAY`); they do from the start.
     ///
     /// # Errors
     /// What the operating system says; [`ConnectionDone`] after the end.
@@ -337,7 +356,27 @@ impl Transport {
         option_set(stream.set_no_delay(yes))
     }
 
-    /// Whether the system probes an idle connection (`SO_KEEPALIVE`).
+    /// Whether small writes go out at once.
+    ///
+    /// # Errors
+    /// As for [`set_tcp_no_delay`](Self::set_tcp_no_delay).
+    #[doc(alias = "getTcpNoDelay")]
+    pub fn tcp_no_delay(&self) -> Result<bool, Failure> {
+        let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
+        option_set(stream.no_delay())
+    }
+
+    /// Whether the system probes this connection when it is idle: at first it does not.
+    ///
+    /// # Errors
+    /// As for [`set_tcp_no_delay`](Self::set_tcp_no_delay).
+    #[doc(alias = "getTcpKeepAlive")]
+    pub fn tcp_keep_alive(&self) -> Result<bool, Failure> {
+        let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
+        option_set(stream.keep_alive())
+    }
+
+    /// Sets whether the system probes an idle connection (`SO_KEEPALIVE`).
     ///
     /// # Errors
     /// As for [`set_tcp_no_delay`](Self::set_tcp_no_delay).
@@ -349,7 +388,7 @@ impl Transport {
 }
 
 /// An option of a connection that is over cannot be set.
-fn option_set(result: std::io::Result<()>) -> Result<(), Failure> {
+fn option_set<T>(result: std::io::Result<T>) -> Result<T, Failure> {
     match result {
         Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Err(ConnectionDone::new().into()),
         result => Ok(result?),

@@ -3,7 +3,8 @@ use super::source::Readiness;
 use crate::address::Address;
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
@@ -21,14 +22,40 @@ pub(crate) type Alarm = Arc<dyn Fn() + Send + Sync>;
 /// How a port is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Bind {
-    pub(crate) at: SocketAddr,
+    /// An IP address or a UNIX path.
+    pub(crate) at: Address,
     pub(crate) backlog: u32,
+    pub(crate) file: FileOptions,
+}
+
+/// How the file of a UNIX socket is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileOptions {
+    pub(crate) mode: u32,
+    /// Whether a lock file beside it says whose it is.
+    pub(crate) want_pid: bool,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self { mode: 0o666, want_pid: false }
+    }
+}
+
+/// How a datagram socket is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct BindDatagrams {
+    /// An IP address, a UNIX path, or an unnamed UNIX address.
+    pub(crate) at: Address,
+    /// Whether several may be bound to it.
+    pub(crate) listen_multiple: bool,
+    pub(crate) file: FileOptions,
 }
 
 /// How a connection is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Dial {
-    pub(crate) to: SocketAddr,
+    pub(crate) to: Address,
     pub(crate) from: Option<SocketAddr>,
 }
 
@@ -49,6 +76,29 @@ pub(crate) trait Backend {
 
     /// Begins to connect; an error here is one of this side. The wire is not registered yet, and becomes writable when it is decided.
     fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError>;
+
+    /// Opens a datagram socket; it is not registered yet.
+    fn bind(&self, bind: &BindDatagrams) -> io::Result<Box<dyn Datagrams>> {
+        let _ = bind;
+        Err(io::Error::new(io::ErrorKind::Unsupported, "there are no datagrams in memory"))
+    }
+
+    /// Takes over a descriptor that somebody else has opened.
+    fn adopt(&self, descriptor: OwnedFd) -> io::Result<Adopted> {
+        drop(descriptor);
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a reactor over memory knows no descriptors"))
+    }
+
+    /// The standard input and output of the process, as one stream.
+    fn standard_io(&self) -> io::Result<Box<dyn Wire>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a reactor over memory has no standard input and output"))
+    }
+
+    /// Has the events of `source` come to `slot`; without `interest` no more.
+    fn watch(&self, source: &mut dyn mio::event::Source, slot: usize, interest: Option<mio::Interest>) -> io::Result<()> {
+        let _ = (source, slot, interest);
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a reactor over memory knows no sources of the system"))
+    }
 
     /// The pipe of the signals `wanted`, registered in `slot`; `None` where there are no signals.
     fn signals(&self, slot: usize, wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>>;
@@ -85,6 +135,83 @@ pub(crate) trait Wire {
     fn host(&self) -> io::Result<Address>;
 
     fn set_option(&self, option: WireOption) -> io::Result<()>;
+
+    /// How an option stands; the value in `option` says nothing.
+    fn option(&self, option: WireOption) -> io::Result<bool> {
+        let _ = option;
+        Ok(false)
+    }
+
+    /// Sends bytes and, with the first of them, descriptors.
+    fn write_descriptors(&self, data: &[IoSlice<'_>], descriptors: &[OwnedFd]) -> io::Result<usize> {
+        let _ = (data, descriptors);
+        Err(io::Error::new(io::ErrorKind::Unsupported, "only UNIX sockets carry descriptors"))
+    }
+
+    /// Reads bytes and the descriptors that came with them.
+    fn read_descriptors(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        let _ = descriptors;
+        self.read(into)
+    }
+
+    /// Whether a close waits for the other side's end, so that nothing of ours is lost to a reset.
+    fn lingers(&self) -> bool {
+        true
+    }
+}
+
+/// A descriptor that was taken over: what it turned out to be.
+pub(crate) enum Adopted {
+    Stream(Box<dyn Wire>, Address),
+    Port(Box<dyn Accept>),
+    Datagrams(Box<dyn Datagrams>),
+    /// It is of a family that is neither IP nor UNIX.
+    Unknown,
+}
+
+/// A datagram socket. What cannot be done now is `WouldBlock`.
+pub(crate) trait Datagrams {
+    fn register(&mut self, slot: usize) -> io::Result<()>;
+
+    fn receive(&self, into: &mut [u8]) -> io::Result<(usize, Address)>;
+
+    fn send(&self, data: &[u8], to: Option<&Address>) -> io::Result<()>;
+
+    fn connect(&self, to: &Address) -> io::Result<()>;
+
+    fn host(&self) -> io::Result<Address>;
+
+    fn set_option(&self, option: DatagramOption) -> io::Result<()>;
+
+    /// How an option stands; the value in `option` says nothing.
+    fn option(&self, option: DatagramOption) -> io::Result<DatagramOption>;
+
+    /// Joins or leaves a multicast group.
+    fn group(&self, group: &Group) -> io::Result<()>;
+
+    /// Closes it, with its file if it has one.
+    fn close(self: Box<Self>) -> io::Result<()>;
+}
+
+/// An option of a datagram socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DatagramOption {
+    Broadcast(bool),
+    /// How many networks a multicast datagram crosses.
+    Ttl(u32),
+    Loopback(bool),
+    Interface(Ipv4Addr),
+}
+
+/// A multicast group to be joined or left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Group {
+    pub(crate) address: IpAddr,
+    /// The interface, for IPv4; any without it.
+    pub(crate) interface: Option<Ipv4Addr>,
+    /// The interface, for IPv6; 0 is any.
+    pub(crate) scope: u32,
+    pub(crate) join: bool,
 }
 
 /// An option of a stream.
@@ -101,6 +228,11 @@ pub(crate) trait Accept {
     fn accept(&self) -> io::Result<(Box<dyn Wire>, Address)>;
 
     fn host(&self) -> io::Result<Address>;
+
+    /// Closes it, with its file if it has one.
+    fn close(self: Box<Self>) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The pipe that signals come through.

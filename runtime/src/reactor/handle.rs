@@ -2,6 +2,7 @@
 use super::{
     backend::{Backend, Event},
     crossing::Crossings,
+    names::{HostnameResolver, SystemResolver},
     poll::Desk,
     pool::ThreadPool,
     running::Stage,
@@ -59,6 +60,9 @@ pub(crate) struct Core {
     /// Which run it is, and whether its startup is done.
     pub(super) run: Cell<u64>,
     pub(super) started: Cell<bool>,
+    pub(super) resolver: RefCell<Rc<dyn HostnameResolver>>,
+    /// How long a piece of user code may take before the watchdog names it.
+    pub(super) slow: Cell<Option<Duration>>,
     /// The startup that waits for its first triggers.
     pub(super) waiting_startup: RefCell<Option<CancelHandle>>,
 }
@@ -103,6 +107,8 @@ impl Reactor {
             exit_signal: Cell::new(None),
             run: Cell::new(0),
             started: Cell::new(false),
+            resolver: RefCell::new(Rc::new(SystemResolver)),
+            slow: Cell::new(None),
             waiting_startup: RefCell::default(),
         }))
     }

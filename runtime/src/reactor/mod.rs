@@ -14,6 +14,7 @@
 //! reactor.run()?;
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```
+mod added;
 pub(crate) mod backend;
 mod crossing;
 mod handle;
@@ -25,10 +26,16 @@ mod signals;
 pub(crate) mod source;
 mod threads;
 mod triggers;
+mod watchdog;
 
+pub use added::{AddedSource, Ready};
 pub(crate) use handle::Core;
 pub use handle::Reactor;
+pub use names::{AddressFamily, HostnameResolver, NameQuery, SimpleResolver, SystemResolver};
 pub use pool::ThreadPool;
 pub use signals::SignalHandler;
 pub use threads::Remote;
 pub use triggers::{SystemEvent, SystemEventTrigger, TriggerPhase};
+
+/// The library under the reactor, for [`Reactor::add_source`].
+pub use mio;

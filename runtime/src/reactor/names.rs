@@ -1,13 +1,16 @@
-//! Host names: getaddrinfo on a small pool of threads, so that a slow answer holds up nobody.
-use super::Reactor;
+//! Host names: who looks them up, the time limit, and the system's own way.
+use super::{Reactor, crossing::Answer};
 use crate::{
     defer::Deferred,
-    error::{DnsLookupError, TimeoutError},
-    failure::Failure,
+    error::{DnsLookupError, ReactorClosed, TimeoutError},
+    failure::{Failure, Frame},
+    report::guarded,
 };
 use std::{
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    panic::Location,
+    rc::Rc,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -23,11 +26,11 @@ const QUEUE: usize = 256;
 /// How long an answer may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// A question, and what hands the answer back to its thread.
+/// A question, and the right to answer it.
 struct Question {
     host: String,
     port: u16,
-    reply: Box<dyn FnOnce(io::Result<Vec<SocketAddr>>) + Send>,
+    answer: Answer<Vec<SocketAddr>>,
 }
 
 /// The process's pool; it is started by the first question.
@@ -48,30 +51,188 @@ fn pool() -> io::Result<&'static SyncSender<Question>> {
 fn answer(questions: &Mutex<Receiver<Question>>) {
     loop {
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Question { host, port, reply }) = next else { return };
-        reply((host.as_str(), port).to_socket_addrs().map(Iterator::collect));
+        let Ok(Question { host, port, answer }) = next else { return };
+        // nobody waits any more for one that was cancelled or is too late
+        if answer.is_wanted() {
+            answer.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect).map_err(Failure::from));
+        }
+    }
+}
+
+/// Which addresses are wanted.
+#[doc(alias = "addressTypes")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddressFamily {
+    /// Of both kinds.
+    Any,
+    /// IPv4 alone.
+    IPv4,
+    /// IPv6 alone.
+    IPv6,
+}
+
+impl AddressFamily {
+    /// Whether `at` is of this family.
+    pub fn contains(self, at: &SocketAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::IPv4 => at.is_ipv4(),
+            Self::IPv6 => at.is_ipv6(),
+        }
+    }
+}
+
+/// What a [`HostnameResolver`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NameQuery {
+    /// The name of the host; never a numeric address.
+    pub host: String,
+    /// The port that goes into the answers.
+    pub port: u16,
+    /// Which addresses are wanted.
+    pub family: AddressFamily,
+}
+
+impl NameQuery {
+    /// A query for addresses of both kinds.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port, family: AddressFamily::Any }
+    }
+
+    /// The same for addresses of one kind.
+    #[must_use]
+    pub fn family(self, family: AddressFamily) -> Self {
+        Self { family, ..self }
+    }
+}
+
+/// What turns the name of a host into addresses. The reactor's own is [`SystemResolver`];
+/// [`Reactor::install_resolver`] puts another in its place.
+///
+/// ```
+/// use std::net::{Ipv4Addr, SocketAddr};
+/// use twistor::prelude::*;
+/// use twistor::reactor::{HostnameResolver, NameQuery};
+///
+/// /// Everybody is at home.
+/// struct Home;
+///
+/// impl HostnameResolver for Home {
+///     fn resolve(&self, query: &NameQuery, _reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
+///         Deferred::succeed(vec![(Ipv4Addr::LOCALHOST, query.port).into()])
+///     }
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// reactor.install_resolver(Home);
+/// # Ok::<(), Failure>(())
+/// ```
+#[doc(alias = "IHostnameResolver")]
+pub trait HostnameResolver {
+    /// The addresses of `query.host`, in the order in which they are to be tried. An answer of another family than the one asked for is left
+    /// out by the reactor, which also sets the time limit.
+    #[doc(alias = "resolveHostName")]
+    fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>>;
+}
+
+/// The system's own look-up: getaddrinfo(3), with its hosts file and search domains, on a small pool of threads, so that a slow answer
+/// holds up nobody.
+#[doc(alias = "GAIResolver")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl HostnameResolver for SystemResolver {
+    fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
+        reactor.ask(|answer| {
+            let question = Question { host: query.host.clone(), port: query.port, answer };
+            pool()?.try_send(question).map_err(|_| io::Error::other("too many names are being looked up"))
+        })
+    }
+}
+
+/// A resolver out of a function that knows one address for a name. Its [`DnsLookupError`] is an empty answer.
+///
+/// ```
+/// use std::net::{IpAddr, Ipv4Addr};
+/// use twistor::{defer::Deferred, reactor::SimpleResolver};
+///
+/// let resolver = SimpleResolver(|_name: &str| Deferred::succeed(IpAddr::from(Ipv4Addr::LOCALHOST)));
+/// # let _ = resolver;
+/// ```
+#[doc(alias = "IResolverSimple")]
+#[derive(Debug, Clone, Copy)]
+pub struct SimpleResolver<F>(pub F);
+
+impl<F: Fn(&str) -> Deferred<IpAddr>> HostnameResolver for SimpleResolver<F> {
+    fn resolve(&self, query: &NameQuery, _reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
+        let port = query.port;
+        (self.0)(&query.host).add_both(move |found| match found {
+            Ok(ip) => Ok(vec![SocketAddr::new(ip, port)]),
+            Err(failure) if failure.check::<DnsLookupError>() => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        })
     }
 }
 
 impl Reactor {
-    /// The addresses of `host`, in the system's order, each with `port`. A numeric host is its own answer.
-    pub(crate) fn look_up(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
-        if let Ok(ip) = host.parse() {
-            return Deferred::succeed(vec![SocketAddr::new(ip, port)]);
+    /// The addresses of a host, with the asked port, in the order in which they are to be tried. A numeric host is its own answer.
+    ///
+    /// # Errors
+    /// [`DnsLookupError`] with the host: it is not found, has no address of the family, or the answer took longer than 10 seconds.
+    ///
+    /// # Cancellation
+    /// Fails with [`CancelledError`](crate::error::CancelledError); the answer is not waited for.
+    #[doc(alias = "nameResolver")]
+    pub fn resolve_host(&self, query: &NameQuery) -> Deferred<Vec<SocketAddr>> {
+        if let Ok(ip) = query.host.parse() {
+            return Deferred::succeed(vec![SocketAddr::new(ip, query.port)]);
         }
-        let deferred = self.ask(|answer| {
-            let reply = Box::new(move |found: io::Result<Vec<SocketAddr>>| answer.send(found.map_err(Failure::from)));
-            let question = Question { host: host.to_owned(), port, reply };
-            pool()?.try_send(question).map_err(|_| io::Error::other("too many names are being looked up"))
-        });
-        let host = host.to_owned();
-        deferred.add_timeout(TIME_LIMIT, self).add_both(move |found| match found {
-            Ok(found) if found.is_empty() => Err(DnsLookupError::with_text(format!("`{host}` has no address")).into()),
-            Err(failure) if failure.check::<TimeoutError>() || failure.check::<io::Error>() => {
-                let error = DnsLookupError::with_text(format!("`{host}`: {failure}"));
-                Err(Failure::from(error.caused_by(failure.shared_value())))
+        if self.0.is_closed() {
+            return Deferred::fail(ReactorClosed::new());
+        }
+        let resolver = self.0.resolver.borrow().clone();
+        // user code
+        let asked = guarded(|| Frame::new("resolve", Location::caller()), || resolver.resolve(query, self));
+        let NameQuery { host, family, .. } = query.clone();
+        asked.unwrap_or_else(Deferred::fail).add_timeout(TIME_LIMIT, self).add_both(move |found| {
+            let found = found.map(|mut found| {
+                found.retain(|at| family.contains(at));
+                found
+            });
+            match found {
+                Ok(found) if found.is_empty() => Err(DnsLookupError::with_text(format!("`{host}` has no address")).into()),
+                Err(failure) if failure.check::<TimeoutError>() || failure.check::<io::Error>() => {
+                    let error = DnsLookupError::with_text(format!("`{host}`: {failure}"));
+                    Err(Failure::from(error.caused_by(failure.shared_value())))
+                }
+                found => found,
             }
-            found => found,
         })
+    }
+
+    /// The first address of a host.
+    ///
+    /// # Errors
+    /// As for [`resolve_host`](Self::resolve_host).
+    ///
+    /// # Cancellation
+    /// As for [`resolve_host`](Self::resolve_host).
+    pub fn resolve(&self, host: &str) -> Deferred<IpAddr> {
+        let missing = DnsLookupError::with_text(host);
+        self.resolve_host(&NameQuery::new(host, 0)).add_callback(move |found| Ok(found.first().ok_or(missing)?.ip()))
+    }
+
+    /// Has names looked up by `resolver` from now on, and gives the one that did it so far.
+    #[doc(alias = "installNameResolver")]
+    pub fn install_resolver(&self, resolver: impl HostnameResolver + 'static) -> Rc<dyn HostnameResolver> {
+        self.0.resolver.replace(Rc::new(resolver))
+    }
+}
+
+impl<R: HostnameResolver + ?Sized> HostnameResolver for Rc<R> {
+    fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
+        (**self).resolve(query, reactor)
     }
 }

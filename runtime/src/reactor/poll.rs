@@ -40,11 +40,29 @@ impl Core {
         // one time for all calls of a turn
         self.timers.now();
         let mark = self.timers.mark();
-        while self.timers.run_due(mark) {}
-        self.put_off(desk);
+        if let Some(slow) = self.slow.get() {
+            return self.watched_turn(desk, limit, mark, slow);
+        }
+        while self.timers.run_due(mark).is_some() {}
+        self.put_off(desk, |event, buffer| self.dispatch(event, buffer));
         let timeout = self.timeout(limit);
         let buffer = &mut *desk.buffer;
         self.backend.wait(timeout, &mut |event| self.dispatch(event, buffer))
+    }
+
+    /// The rest of a turn with the watchdog looking on.
+    fn watched_turn(&self, desk: &mut Desk, limit: Option<Duration>, mark: u64, slow: Duration) -> std::io::Result<()> {
+        let dispatch = |event: Event, buffer: &mut [u8]| {
+            // before the call, which may end it
+            let what = self.sources.borrow().get(event.slot).and_then(|source| source.describe());
+            self.watched(slow, || self.dispatch(event, buffer), |()| what);
+        };
+        let named = |made: &Option<_>| made.map(|made| format!("the delayed call made at {made}"));
+        while self.watched(slow, || self.timers.run_due(mark), named).is_some() {}
+        self.put_off(desk, dispatch);
+        let timeout = self.timeout(limit);
+        let buffer = &mut *desk.buffer;
+        self.backend.wait(timeout, &mut |event| dispatch(event, buffer))
     }
 
     pub(super) fn calls_from_threads(&self) {
@@ -54,16 +72,22 @@ impl Core {
                 continue;
             }
             // user code
-            if let Err(failure) = guarded(|| Frame::new("call_from_thread", Location::caller()), call) {
+            let run = || guarded(|| Frame::new("call_from_thread", Location::caller()), call);
+            let ran = match self.slow.get() {
+                None => run(),
+                Some(slow) => self.watched(slow, run, |_| Some("a call from another thread".to_owned())),
+            };
+            if let Err(failure) = ran {
                 report(failure, "a call from another thread");
             }
         }
     }
 
-    fn put_off(&self, desk: &mut Desk) {
+    #[inline]
+    fn put_off(&self, desk: &mut Desk, dispatch: impl Fn(Event, &mut [u8])) {
         std::mem::swap(&mut *self.again.borrow_mut(), &mut desk.again);
         for event in &desk.again {
-            self.dispatch(*event, &mut desk.buffer);
+            dispatch(*event, &mut desk.buffer);
         }
         desk.again.clear();
     }

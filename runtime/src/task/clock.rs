@@ -55,7 +55,7 @@ impl Clock {
     /// The clock is moved first: each call sees the time after the move, as in Twisted.
     pub fn advance(&self, by: Duration) {
         self.0.set_now(self.0.now().saturating_add(by));
-        while self.0.run_due(u64::MAX) {}
+        while self.0.run_due(u64::MAX).is_some() {}
     }
 
     /// [`advance`](Self::advance)s by each of `steps` in turn.

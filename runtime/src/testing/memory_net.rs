@@ -97,6 +97,11 @@ impl Net {
     }
 }
 
+fn ip(at: &Address) -> io::Result<SocketAddr> {
+    at.socket_addr()
+        .ok_or_else(|| io::Error::new(ErrorKind::Unsupported, format!("there is no {at} in memory: it knows IP addresses alone")))
+}
+
 impl Backend for Net {
     fn now(&self) -> Duration {
         self.now.get()
@@ -126,7 +131,7 @@ impl Backend for Net {
     }
 
     fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>> {
-        let mut at = bind.at;
+        let mut at = ip(&bind.at)?;
         if at.port() == 0 {
             at.set_port(self.free_port());
         }
@@ -139,12 +144,13 @@ impl Backend for Net {
     }
 
     fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError> {
+        let to = ip(&dial.to).map_err(DialError::Connect)?;
         let mut from = dial.from.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         if from.port() == 0 {
             from.set_port(self.free_port());
         }
         let (there, back) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());
-        let port = self.port_at(dial.to);
+        let port = self.port_at(to);
         let wire = MemoryWire {
             incoming: back.clone(),
             outgoing: there.clone(),
@@ -157,7 +163,7 @@ impl Backend for Net {
             let other = MemoryWire {
                 incoming: there,
                 outgoing: back,
-                host: dial.to.into(),
+                host: dial.to.clone(),
                 refused: false,
                 cut: Cell::new(false),
                 net: self.me.clone(),

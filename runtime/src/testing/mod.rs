@@ -11,9 +11,11 @@
 //! assert!(reactor.delayed_calls().is_empty());
 //! ```
 mod case;
+mod fixed_resolver;
 mod memory_net;
 mod memory_reactor;
 
 pub use crate::task::Clock;
 pub use case::{Tested, run_test};
+pub use fixed_resolver::FixedResolver;
 pub use memory_reactor::MemoryReactor;

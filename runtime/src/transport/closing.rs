@@ -99,6 +99,9 @@ impl WireStream {
             self.end_later(|| self.lost(&error));
             return;
         }
+        if matches!(self.with_wire(|wire| Ok(wire.lingers())), Ok(false)) {
+            return self.end_later(|| ConnectionDone::new().into());
+        }
         self.set(DISCARDING);
         let Some(core) = self.core.upgrade() else { return };
         let me = self.me.clone();

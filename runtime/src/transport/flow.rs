@@ -2,16 +2,24 @@
 //!
 //! A producer's methods are user code. `pause_producing` runs inside the write that fills the queue, the first `resume_producing` of a pull
 //! producer inside its registration; everything else in a turn of the reactor, with no borrow held.
-use super::stream::{CLOSING, ENDED, FLOW, OPEN, PEER_ENDED, PIPED, PRODUCING, PULLED, QUEUED, WireStream};
+use super::stream::{CLOSING, DESCRIPTORS, ENDED, FLOW, OPEN, PEER_ENDED, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSING, WireStream};
 use crate::{
     defer::{Deferred, Resolver},
-    error::RuntimeError,
+    error::{FileDescriptorOverrun, RuntimeError},
     failure::{Failure, Frame},
     protocol::{Producer, ProducerKind, Stream, Transport},
     reactor::source::Readiness,
     report::{guarded, report},
 };
-use std::{panic::Location, rc::Rc};
+use std::{
+    io::{self, IoSlice},
+    os::fd::OwnedFd,
+    panic::Location,
+    rc::Rc,
+};
+
+/// With more descriptors than this the queue counts as full.
+const MOST_DESCRIPTORS: usize = 64;
 
 /// The high mark of a stream, unless it is told otherwise.
 const HIGH_MARK: usize = 64 * 1024;
@@ -26,12 +34,23 @@ pub(super) struct Flow {
     /// Whether the pull producer has written since it was resumed.
     written: bool,
     drained: Vec<Resolver<()>>,
+    /// The descriptors that go with the next bytes.
+    descriptors: Vec<OwnedFd>,
     pipe: Option<Transport>,
 }
 
 impl Default for Flow {
     fn default() -> Self {
-        Self { low: 0, high: HIGH_MARK, producer: None, paused: false, written: false, drained: Vec::new(), pipe: None }
+        Self {
+            low: 0,
+            high: HIGH_MARK,
+            producer: None,
+            paused: false,
+            written: false,
+            drained: Vec::new(),
+            descriptors: Vec::new(),
+            pipe: None,
+        }
     }
 }
 
@@ -53,6 +72,10 @@ impl WireStream {
     pub(super) fn filled(&self) {
         let queued = self.queued();
         let producer = self.flow(|flow| match &flow.producer {
+            Some((producer, ProducerKind::Push)) if flow.descriptors.len() > MOST_DESCRIPTORS && !flow.paused => {
+                flow.paused = true;
+                Some(producer.clone())
+            }
             Some((producer, ProducerKind::Push)) if queued > flow.high && !flow.paused => {
                 flow.paused = true;
                 Some(producer.clone())
@@ -62,6 +85,37 @@ impl WireStream {
         if let Some(producer) = producer {
             self.produce(&producer, "pause_producing", |producer| producer.pause_producing());
         }
+    }
+
+    /// Keeps a descriptor for the next bytes. It is looked after in the next turn at the latest.
+    pub(super) fn keep_descriptor(&self, descriptor: OwnedFd) {
+        if self.has(WRITE_CLOSING) || !self.takes_writes() {
+            return;
+        }
+        self.flow(|flow| flow.descriptors.push(descriptor));
+        if !self.has(DESCRIPTORS) {
+            self.set(DESCRIPTORS);
+            self.put_off(Readiness::WRITABLE);
+        }
+        self.filled();
+    }
+
+    /// Sends queued bytes with the descriptors that wait for them. More descriptors than bytes end the connection: they would never be sent.
+    pub(super) fn write_with_descriptors(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let descriptors = self.flow(|flow| std::mem::take(&mut flow.descriptors));
+        let sent = self.with_wire(|wire| wire.write_descriptors(slices, &descriptors));
+        match sent {
+            Ok(_) => self.clear(DESCRIPTORS),
+            Err(_) => self.flow(|flow| flow.descriptors = descriptors),
+        }
+        sent
+    }
+
+    /// Whether there are more descriptors than bytes.
+    pub(super) fn overrun(&self) -> Option<Failure> {
+        let descriptors = self.flow(|flow| flow.descriptors.len());
+        let text = format!("{descriptors} descriptors for {} bytes", self.queued());
+        (descriptors > self.queued()).then(|| FileDescriptorOverrun::with_text(text).with_address(self.peer()).into())
     }
 
     /// A pull producer has written: it is asked again when that has been sent, in a later turn.

@@ -3,11 +3,12 @@ use super::stream::WireStream;
 use crate::{
     address::Address,
     defer::Deferred,
-    error::{NoProtocol, NotListeningError},
-    protocol::{Acceptor, Stream},
+    error::{CannotListenError, NoProtocol, NotListeningError, ReactorClosed, RuntimeError},
+    failure::Failure,
+    protocol::{Accepting, Acceptor, IntoFactory, Stream},
     reactor::{
-        Core,
-        backend::{Accept, Wire, WireOption},
+        Core, Reactor,
+        backend::{Accept, Bind, Wire, WireOption},
         source::{Readiness, Source},
     },
     report::report,
@@ -32,8 +33,10 @@ pub(super) struct Listening {
     accept: RefCell<Option<Box<dyn Accept>>>,
     acceptor: Rc<dyn Acceptor>,
     core: Weak<Core>,
-    slot: usize,
-    host: Address,
+    slot: Cell<usize>,
+    host: RefCell<Address>,
+    /// How it is opened again; nothing for one that was adopted.
+    bind: Option<Bind>,
     /// How long the next back-off is; zero while accepting works.
     back_off: Cell<Duration>,
 }
@@ -45,26 +48,28 @@ impl Source for Vacant {
     fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {}
 }
 
-/// Puts `accept` into a slot of `core` and tells the factory.
-pub(super) fn open(core: &Rc<Core>, mut accept: Box<dyn Accept>, acceptor: Rc<dyn Acceptor>) -> io::Result<Port> {
-    let host = accept.host()?;
-    let slot = core.sources.borrow_mut().insert(Rc::new(Vacant));
-    if let Err(error) = accept.register(slot) {
-        core.remove(slot);
-        return Err(error);
-    }
-    let listening = Rc::new(Listening {
-        accept: RefCell::new(Some(accept)),
-        acceptor,
-        core: Rc::downgrade(core),
-        slot,
-        host,
-        back_off: Cell::new(Duration::ZERO),
-    });
-    core.fill(slot, listening.clone());
-    tracing::info!("listening on {}", listening.host);
-    listening.acceptor.start();
-    Ok(Port(listening))
+/// A factory without its type, whose handles nobody keeps.
+pub(crate) fn accepting(factory: impl IntoFactory) -> Rc<dyn Acceptor> {
+    Rc::new(Accepting { factory: factory.into_factory(), keep: |_: &_| () })
+}
+
+/// Opens a port of any kind.
+pub(crate) fn listen(reactor: &Reactor, bind: Bind, acceptor: Rc<dyn Acceptor>) -> Result<Port, Failure> {
+    let port = Port::new(&reactor.0, bind.at.clone(), Some(bind), acceptor);
+    port.start_listening()?;
+    Ok(port)
+}
+
+/// The port of a socket that somebody else has opened.
+pub(super) fn adopt(core: &Rc<Core>, accept: Box<dyn Accept>, acceptor: Rc<dyn Acceptor>) -> io::Result<Port> {
+    let port = Port::new(core, accept.host()?, None, acceptor);
+    port.0.open(core, accept)?;
+    Ok(port)
+}
+
+/// The failure of a port at `at` that could not be opened.
+pub(super) fn cannot_listen(at: &Address, error: io::Error) -> Failure {
+    CannotListenError::new(at.host(), at.port(), error).into()
 }
 
 impl Source for Listening {
@@ -89,33 +94,49 @@ impl Source for Listening {
                 },
             }
         }
-        core.look_again(self.slot, Readiness::AGAIN);
+        core.look_again(self.slot.get(), Readiness::AGAIN);
     }
 
     fn describe(&self) -> Option<String> {
-        Some(format!("the port {}", self.host))
+        Some(format!("the port {}", self.host.borrow()))
     }
 
     fn closed(self: Rc<Self>) {
-        let accept = self.accept.take();
-        drop(accept);
-        if let Err(failure) = self.acceptor.stop() {
-            report(failure, format!("the factory of the port {}", self.host));
+        let closed = self.accept.take().map_or(Ok(()), Accept::close);
+        let stopped = self.acceptor.stop();
+        for failure in [closed.map_err(Failure::from), stopped].into_iter().filter_map(Result::err) {
+            report(failure, format!("closing the port {}", self.host.borrow()));
         }
     }
 }
 
 impl Listening {
+    /// Puts `accept` into a slot of `core` and tells the factory.
+    fn open(self: &Rc<Self>, core: &Rc<Core>, mut accept: Box<dyn Accept>) -> io::Result<()> {
+        *self.host.borrow_mut() = accept.host()?;
+        let slot = core.sources.borrow_mut().insert(self.clone());
+        if let Err(error) = accept.register(slot) {
+            core.remove(slot);
+            return Err(error);
+        }
+        self.slot.set(slot);
+        self.back_off.set(Duration::ZERO);
+        self.accept.replace(Some(accept));
+        tracing::info!("{} starting on {}", self.acceptor.name(), self.host.borrow());
+        self.acceptor.start();
+        Ok(())
+    }
+
     fn serve(&self, core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: Address) {
         // small answers go out at once; a socket that refuses works all the same
         let _ = wire.set_option(WireOption::NoDelay(true));
         let slot = core.sources.borrow_mut().insert(Rc::new(Vacant));
         if let Err(error) = wire.register(slot) {
             core.remove(slot);
-            tracing::error!("the connection of {peer} to {} could not be watched: {error}", self.host);
+            tracing::error!("the connection of {peer} to {} could not be watched: {error}", self.host.borrow());
             return;
         }
-        let host = (!self.is_any_interface()).then(|| self.host.clone());
+        let host = (!self.is_any_interface()).then(|| self.host.borrow().clone());
         let stream = WireStream::new(wire, slot, core, peer, host);
         match self.acceptor.accept(stream.clone(), &stream.peer(), None) {
             Ok(live) if core.fill(slot, live.clone()) => live.made(),
@@ -123,7 +144,7 @@ impl Listening {
             Ok(live) => live.closed(),
             Err(failure) => {
                 if !failure.check::<NoProtocol>() {
-                    report(failure, format!("build_protocol for {} on {}", stream.peer(), self.host));
+                    report(failure, format!("build_protocol for {} on {}", stream.peer(), self.host.borrow()));
                 }
                 stream.die(None);
             }
@@ -132,18 +153,18 @@ impl Listening {
 
     /// Whether the host of a connection can differ from the port's.
     fn is_any_interface(&self) -> bool {
-        self.host.socket_addr().is_some_and(|at| at.ip().is_unspecified())
+        self.host.borrow().socket_addr().is_some_and(|at| at.ip().is_unspecified())
     }
 
     /// Descriptors or memory have run out, or the system says something unheard of: the port stays, and tries again in a while.
     fn retry_later(&self, core: &Rc<Core>, error: &io::Error) {
         let wait = self.back_off.get();
         if wait.is_zero() {
-            tracing::error!("{} cannot accept and will try again: {error}", self.host);
+            tracing::error!("{} cannot accept and will try again: {error}", self.host.borrow());
         }
         let wait = (wait * 2).clamp(BACK_OFF, LONGEST_BACK_OFF);
         self.back_off.set(wait);
-        let (weak, slot) = (Rc::downgrade(core), self.slot);
+        let (weak, slot) = (Rc::downgrade(core), self.slot.get());
         core.timer(wait, move || {
             if let Some(core) = weak.upgrade() {
                 core.look_again(slot, Readiness::AGAIN);
@@ -159,37 +180,83 @@ impl Listening {
 pub struct Port(Rc<Listening>);
 
 impl Port {
+    fn new(core: &Rc<Core>, host: Address, bind: Option<Bind>, acceptor: Rc<dyn Acceptor>) -> Self {
+        Self(Rc::new(Listening {
+            accept: RefCell::new(None),
+            acceptor,
+            core: Rc::downgrade(core),
+            slot: Cell::new(0),
+            host: RefCell::new(host),
+            bind,
+            back_off: Cell::new(Duration::ZERO),
+        }))
+    }
+
     /// The address it listens on, with the real port number where 0 was asked for.
     #[doc(alias = "getHost")]
     pub fn host(&self) -> Address {
-        self.0.host.clone()
+        self.0.host.borrow().clone()
     }
 
-    /// Stops listening: the socket is closed when this returns. Connections that were accepted stay.
+    /// Listens again after [`stop_listening`](Self::stop_listening), at the same address: with the number that was found where port 0 was
+    /// asked for.
     ///
     /// # Errors
-    /// The Deferred fails with what the factory's `stop_factory` panicked with, or with [`NotListeningError`] if the port had been stopped
-    /// before.
+    /// [`CannotListenError`] with the address and what the operating system said; [`RuntimeError`] if it listens, or if it was adopted;
+    /// [`ReactorClosed`].
+    #[doc(alias = "startListening")]
+    pub fn start_listening(&self) -> Result<(), Failure> {
+        let core = self.0.core.upgrade().filter(|core| !core.is_closed()).ok_or_else(ReactorClosed::new)?;
+        if self.0.accept.borrow().is_some() {
+            return Err(RuntimeError::with_text(format!("the port {} is listening", self.host())).into());
+        }
+        let Some(bind) = &self.0.bind else {
+            let text = format!("the port {} was adopted, and nobody knows how it was opened", self.host());
+            return Err(RuntimeError::with_text(text).into());
+        };
+        let bind = Bind { at: self.host(), ..bind.clone() };
+        core.backend.listen(&bind).and_then(|accept| self.0.open(&core, accept)).map_err(|error| cannot_listen(&bind.at, error))
+    }
+
+    /// Stops listening: the socket is closed when this returns, and the file of a UNIX socket is gone. Connections that were accepted stay.
+    ///
+    /// # Errors
+    /// The Deferred fails with what the system said to the closing, with what the factory's `stop_factory` panicked with, or with
+    /// [`NotListeningError`] if the port had been stopped before.
     #[doc(alias = "stopListening")]
     #[track_caller]
     pub fn stop_listening(&self) -> Deferred<()> {
+        let host = self.host();
         let Some(accept) = self.0.accept.take() else {
-            return Deferred::fail(NotListeningError::with_text(self.0.host.to_string()));
+            return Deferred::fail(NotListeningError::with_text(host.to_string()));
         };
-        drop(accept);
+        let closed = accept.close();
         if let Some(core) = self.0.core.upgrade() {
-            core.remove(self.0.slot);
+            core.remove(self.0.slot.get());
         }
-        tracing::info!("(TCP Port {} Closed)", self.0.host.port());
-        match self.0.acceptor.stop() {
-            Ok(()) => Deferred::succeed(()),
-            Err(failure) => Deferred::fail(failure),
+        log_closed("TCP", &host);
+        match (closed, self.0.acceptor.stop()) {
+            (Err(error), _) => Deferred::fail(error),
+            (Ok(()), Err(failure)) => Deferred::fail(failure),
+            (Ok(()), Ok(())) => Deferred::succeed(()),
         }
+    }
+}
+
+/// Says in the log that a port is closed; `protocol` is that of IP.
+pub(super) fn log_closed(protocol: &str, host: &Address) {
+    match host {
+        Address::Unix(_) => tracing::info!("(UNIX Port {host} Closed)"),
+        host => tracing::info!("({protocol} Port {} Closed)", host.port()),
     }
 }
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.accept.borrow().is_some() { write!(f, "<Port on {}>", self.0.host) } else { f.write_str("<Port, not listening>") }
+        if self.0.accept.borrow().is_some() {
+            write!(f, "<Port on {}>", self.0.host.borrow())
+        } else {
+            f.write_str("<Port, not listening>")
+        }
     }
 }

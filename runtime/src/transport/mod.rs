@@ -13,15 +13,27 @@
 //! port.stop_listening().detach();
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```
+mod adopt;
 mod buffer;
 mod closing;
+mod connecting;
+mod connector;
+mod datagrams;
 mod flow;
 mod listener;
 mod os;
 mod stream;
 mod tcp;
+mod udp;
+mod unix;
 
+pub use connecting::connect_error;
+pub use connector::{ClientFactory, Connector, ConnectorState};
+pub use datagrams::{DatagramPort, DatagramProtocol, DatagramTransport};
 pub use listener::Port;
-pub use tcp::{ConnectOptions, DEFAULT_BACKLOG, connect_error};
+pub use tcp::{ConnectOptions, DEFAULT_BACKLOG};
+pub use udp::UdpOptions;
+pub use unix::{ConnectUnixOptions, UnixOptions};
 
-pub(crate) use tcp::{connect, listen};
+pub(crate) use connecting::{connect, connect_with};
+pub(crate) use listener::{accepting, listen};

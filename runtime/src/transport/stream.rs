@@ -30,6 +30,7 @@ use crate::{
 use std::{
     cell::{Cell, OnceCell, RefCell},
     io::{self, ErrorKind, IoSlice},
+    os::fd::OwnedFd,
     panic::Location,
     rc::{Rc, Weak},
 };
@@ -73,8 +74,15 @@ pub(super) const WRITE_CLOSING: u32 = 1 << 15;
 pub(super) const WRITE_CLOSED: u32 = 1 << 16;
 /// The protocol is to be told of it.
 pub(super) const WRITE_TOLD: u32 = 1 << 17;
+/// Descriptors go with the next bytes.
+pub(super) const DESCRIPTORS: u32 = 1 << 18;
+/// The protocol takes descriptors.
+const TAKES: u32 = 1 << 19;
+/// A short read does not say that nothing is left: a UNIX socket gives what lies before the next descriptors, a terminal one line.
+const IN_PIECES: u32 = 1 << 20;
 /// What keeps a read from being the plain case.
-const UNUSUAL: u32 = QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD;
+const UNUSUAL: u32 =
+    QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD | DESCRIPTORS | IN_PIECES;
 
 /// What most streams never need.
 #[derive(Default)]
@@ -106,7 +114,7 @@ impl WireStream {
         Rc::new_cyclic(|me| Self {
             wire: RefCell::new(Some(wire)),
             queue: RefCell::new(None),
-            flags: Cell::new(OPEN),
+            flags: Cell::new(if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN }),
             holds: Cell::new(0),
             slot: Cell::new(slot),
             core: Rc::downgrade(core),
@@ -195,7 +203,8 @@ impl WireStream {
                 let Some(buffer) = queue.as_ref().filter(|buffer| !buffer.is_empty()) else { break };
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let count = buffer.peek(&mut slices);
-                self.with_wire(|wire| wire.write_vectored(slices.get(..count).unwrap_or_default()))
+                let slices = slices.get(..count).unwrap_or_default();
+                if self.has(DESCRIPTORS) { self.write_with_descriptors(slices) } else { self.with_wire(|wire| wire.write_vectored(slices)) }
             };
             match sent {
                 Ok(sent) => {
@@ -237,7 +246,7 @@ impl WireStream {
                         None => receiver.data(data),
                     }
                     // a short read says that nothing is left, unless the other side has ended
-                    if !self.is_reading() || (read < buffer.len() && !readiness.is_closed()) {
+                    if !self.is_reading() || (read < buffer.len() && !readiness.is_closed() && !self.has(IN_PIECES)) {
                         return;
                     }
                 }
@@ -248,8 +257,22 @@ impl WireStream {
             if left == 0 {
                 return self.put_off(readiness);
             }
-            given = self.read(buffer);
+            given = self.read_for(buffer, receiver);
         }
+    }
+
+    /// Reads, and hands over the descriptors that came with it if the protocol takes any.
+    #[inline]
+    fn read_for(&self, buffer: &mut [u8], receiver: &dyn Receiver) -> io::Result<usize> {
+        if !self.has(TAKES) {
+            return self.read(buffer);
+        }
+        let mut descriptors = Vec::new();
+        let given = self.with_wire(|wire| wire.read_descriptors(buffer, &mut descriptors));
+        for descriptor in descriptors {
+            receiver.descriptor(descriptor);
+        }
+        given
     }
 
     /// Where what arrives goes, if not to the protocol.
@@ -272,6 +295,12 @@ impl WireStream {
         if self.has(ENDED) {
             return self.set(TOLD);
         }
+        if self.has(DESCRIPTORS)
+            && let Some(reason) = self.overrun()
+        {
+            self.end(|| reason);
+            return self.set(TOLD);
+        }
         if self.has(REASONED) && self.has(CLOSING) {
             self.stop_producer();
         }
@@ -287,7 +316,7 @@ impl WireStream {
         if self.has(DISCARDING) {
             self.discard(buffer);
         } else if (readiness.is_readable() || readiness.is_closed()) && self.is_reading() {
-            let given = self.read(buffer);
+            let given = self.read_for(buffer, receiver);
             self.receive(given, readiness, buffer, receiver);
         } else if readiness.is_closed() && self.has(PEER_ENDED | CLOSING) {
             self.look_for_a_break();
@@ -319,6 +348,14 @@ impl WireStream {
         if self.has(PULLED) {
             self.pulled();
         }
+        if self.has(DESCRIPTORS) && !self.has(QUEUED) {
+            self.enqueue(data);
+            // with more descriptors than bytes the next turn decides: more may be written by then
+            if self.overrun().is_none() {
+                self.flush();
+            }
+            return self.note_queue();
+        }
         if self.has(QUEUED) {
             self.enqueue(data);
             return self.note_queue();
@@ -333,7 +370,7 @@ impl WireStream {
 impl Stream for WireStream {
     #[inline]
     fn write(&self, data: &[u8]) {
-        if self.flags.get() & (OPEN | QUEUED | PULLED | WRITE_CLOSING) == OPEN && !data.is_empty() {
+        if self.flags.get() & (OPEN | QUEUED | PULLED | WRITE_CLOSING | DESCRIPTORS) == OPEN && !data.is_empty() {
             let given = self.with_wire(|wire| wire.write(data));
             if !matches!(given, Ok(sent) if sent == data.len()) {
                 self.write_rest(given, data);
@@ -414,6 +451,14 @@ impl Stream for WireStream {
         self.start_pipe(to);
     }
 
+    fn send_descriptor(&self, descriptor: OwnedFd) {
+        self.keep_descriptor(descriptor);
+    }
+
+    fn take_descriptors(&self) {
+        self.set(TAKES);
+    }
+
     fn queued(&self) -> usize {
         self.queue.borrow().as_ref().map_or(0, |buffer| buffer.len())
     }
@@ -492,6 +537,14 @@ impl Stream for WireStream {
 
     fn set_keep_alive(&self, yes: bool) -> io::Result<()> {
         self.with_wire(|wire| wire.set_option(WireOption::KeepAlive(yes)))
+    }
+
+    fn no_delay(&self) -> io::Result<bool> {
+        self.with_wire(|wire| wire.option(WireOption::NoDelay(true)))
+    }
+
+    fn keep_alive(&self) -> io::Result<bool> {
+        self.with_wire(|wire| wire.option(WireOption::KeepAlive(true)))
     }
 
     #[inline]

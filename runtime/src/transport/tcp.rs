@@ -1,32 +1,18 @@
 //! TCP: `listen_tcp` and `connect_tcp`.
 use super::{
-    listener::{self, Port},
-    stream::WireStream,
+    connecting::{connect, connect_with},
+    listener::{Port, accepting, listen},
 };
 use crate::{
-    address::Address,
-    defer::{Deferred, Resolver},
-    error::{
-        CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionRefusedError, NoProtocol, NoRouteError,
-        ReactorClosed, TcpTimedOutError, TimeoutError,
-    },
+    defer::Deferred,
     failure::Failure,
-    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
+    protocol::{Factory, Handle, IntoFactory},
     reactor::{
-        Core, Reactor,
-        backend::{Bind, Dial, DialError, Wire, WireOption},
-        source::{Readiness, Source},
+        Reactor,
+        backend::{Bind, Dial, FileOptions},
     },
-    report::report,
-    time::DelayedCall,
 };
-use std::{
-    cell::{Cell, RefCell},
-    io::{self, ErrorKind},
-    net::SocketAddr,
-    rc::{Rc, Weak},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 /// How many connections wait to be accepted unless you say otherwise.
 pub const DEFAULT_BACKLOG: u32 = 50;
@@ -73,22 +59,21 @@ impl Reactor {
     /// [`Port::host`].
     ///
     /// # Errors
-    /// [`CannotListenError`] with the address and what the operating system said.
+    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
     #[doc(alias = "listenTCP")]
     pub fn listen_tcp(&self, at: impl Into<SocketAddr>, factory: impl IntoFactory, backlog: u32) -> Result<Port, Failure> {
-        let acceptor = Rc::new(Accepting { factory: factory.into_factory(), keep: |_: &_| () });
-        listen(self, &Bind { at: at.into(), backlog }, acceptor)
+        listen(self, Bind { at: at.into().into(), backlog, file: FileOptions::default() }, accepting(factory))
     }
 
     /// Connects to a TCP address and gives the protocol's handle, right after its `connection_made` has returned.
     ///
     /// # Errors
     /// Always in a later turn: [`ConnectionRefusedError`](crate::error::ConnectionRefusedError) and the other kinds of
-    /// [`ConnectError`](crate::error::ConnectError), [`TimeoutError`] when the limit has passed, [`ConnectBindError`] for the local address,
-    /// [`NoProtocol`] if the factory refuses, and what a failing `connection_made` failed with.
+    /// [`ConnectError`](crate::error::ConnectError), [`TimeoutError`](crate::error::TimeoutError) when the limit has passed, [`ConnectBindError`](crate::error::ConnectBindError) for the local address,
+    /// [`NoProtocol`](crate::error::NoProtocol) if the factory refuses, and what a failing `connection_made` failed with.
     ///
     /// # Cancellation
-    /// Ends the attempt and fails with [`ConnectingCancelledError`], which has the address.
+    /// Ends the attempt and fails with [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
     #[doc(alias = "connectTCP")]
     #[track_caller]
     pub fn connect_tcp<F: IntoFactory>(
@@ -97,232 +82,7 @@ impl Reactor {
         factory: F,
         options: &ConnectOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-        let kept = Rc::new(RefCell::new(None));
-        let keep = kept.clone();
-        let acceptor = Rc::new(Accepting {
-            factory: factory.into_factory(),
-            keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
-        });
-        connect(self, to.into(), acceptor, options).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
-    }
-}
-
-/// [`Reactor::listen_tcp`] without the factory's type.
-pub(crate) fn listen(reactor: &Reactor, bind: &Bind, acceptor: Rc<dyn Acceptor>) -> Result<Port, Failure> {
-    let core = &reactor.0;
-    if core.is_closed() {
-        return Err(ReactorClosed::new().into());
-    }
-    core.backend
-        .listen(bind)
-        .and_then(|accept| listener::open(core, accept, acceptor))
-        .map_err(|error| CannotListenError::new(bind.at.ip().to_string(), bind.at.port(), error).into())
-}
-
-/// The failure of an attempt to reach `to`, named after what the operating system says: refused, timed out, no route, or else a plain
-/// [`ConnectError`]. It keeps the system's number and text, and an error without a number its own text.
-///
-/// ```
-/// use std::io;
-/// use twistor::{address::Address, error::ConnectError, transport::connect_error};
-///
-/// let to = Address::Hostname("example.com".into(), 80);
-/// let failure = connect_error(&io::Error::other("no wire"), &to);
-/// assert!(failure.check::<ConnectError>());
-/// assert_eq!(failure.to_string(), "An error occurred while connecting: no wire: example.com:80.");
-/// ```
-#[doc(alias = "getConnectError")]
-pub fn connect_error(error: &io::Error, to: &Address) -> Failure {
-    let to = to.clone();
-    match error.kind() {
-        ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).with_address(to).into(),
-        ErrorKind::TimedOut => TcpTimedOutError::from_io(error).with_address(to).into(),
-        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => NoRouteError::from_io(error).with_address(to).into(),
-        _ => ConnectError::from_io(error).with_address(to).into(),
-    }
-}
-
-/// The local address of an attempt.
-fn bind_address(dial: &Dial) -> Address {
-    dial.from.map_or(Address::Unix(None), Address::from)
-}
-
-/// An attempt to connect.
-struct Connecting {
-    core: Weak<Core>,
-    slot: Cell<Option<usize>>,
-    wire: Cell<Option<Box<dyn Wire>>>,
-    acceptor: Rc<dyn Acceptor>,
-    to: Address,
-    resolver: Cell<Option<Resolver<()>>>,
-    timer: Cell<Option<DelayedCall>>,
-}
-
-/// [`Reactor::connect_tcp`] without the factory's type.
-#[track_caller]
-pub(crate) fn connect(reactor: &Reactor, to: SocketAddr, acceptor: Rc<dyn Acceptor>, options: &ConnectOptions) -> Deferred<()> {
-    let core = &reactor.0;
-    if core.is_closed() {
-        return Deferred::fail(ReactorClosed::new());
-    }
-    // user code
-    acceptor.start();
-    if core.is_closed() {
-        return Deferred::fail(ReactorClosed::new());
-    }
-    let attempt: Rc<RefCell<Weak<Connecting>>> = Rc::default();
-    let cancelled = attempt.clone();
-    let (deferred, resolver) = Deferred::with_canceller(move |cancelling| {
-        if let Some(attempt) = cancelled.borrow().upgrade() {
-            attempt.give_up();
-            cancelling.errback(ConnectingCancelledError::new(attempt.to.clone()));
-        }
-    });
-    let connecting = Rc::new(Connecting {
-        core: Rc::downgrade(core),
-        slot: Cell::new(None),
-        wire: Cell::new(None),
-        acceptor,
-        to: to.into(),
-        resolver: Cell::new(Some(resolver)),
-        timer: Cell::new(None),
-    });
-    *attempt.borrow_mut() = Rc::downgrade(&connecting);
-    connecting.begin(core, &Dial { to, from: options.bind_address }, options.timeout);
-    deferred
-}
-
-impl Connecting {
-    fn begin(self: Rc<Self>, core: &Rc<Core>, dial: &Dial, timeout: Duration) {
-        let slot = core.sources.borrow_mut().insert(self.clone());
-        self.slot.set(Some(slot));
-        let begun = core.backend.connect(dial).and_then(|mut wire| match wire.register(slot) {
-            Ok(()) => Ok(wire),
-            Err(error) => Err(DialError::Connect(error)),
-        });
-        let later = Rc::downgrade(&self);
-        let (wait, failure) = match begun {
-            Ok(wire) => {
-                self.wire.set(Some(wire));
-                (timeout, Failure::new(TimeoutError::with_text(format!("connecting to {} took longer than {timeout:?}", self.to))))
-            }
-            // also what fails at once is told in a later turn
-            Err(DialError::Bind(error)) => (Duration::ZERO, ConnectBindError::from_io(&error).with_address(bind_address(dial)).into()),
-            Err(DialError::Connect(error)) => (Duration::ZERO, connect_error(&error, &self.to)),
-        };
-        let timer = core.timer(wait, move || {
-            if let Some(connecting) = later.upgrade() {
-                connecting.fail(failure);
-            }
-        });
-        self.timer.set(Some(timer));
-    }
-
-    /// Ends the attempt: closes the socket, leaves the slot, tells the factory.
-    fn give_up(&self) {
-        let wire = self.wire.take();
-        drop(wire);
-        if let Some(timer) = self.timer.take() {
-            // it may be the one that struck
-            let _ = timer.cancel();
-        }
-        if let (Some(slot), Some(core)) = (self.slot.take(), self.core.upgrade()) {
-            core.remove(slot);
-            self.stop_factory();
-        }
-    }
-
-    fn stop_factory(&self) {
-        if let Err(failure) = self.acceptor.stop() {
-            report(failure, format!("the factory of the connection to {}", self.to));
-        }
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.give_up();
-        if let Some(resolver) = self.resolver.take() {
-            // user code
-            resolver.errback(failure);
-        }
-    }
-
-    fn made(&self, core: &Rc<Core>) {
-        let (Some(wire), Some(slot)) = (self.wire.take(), self.slot.take()) else { return };
-        if let Some(timer) = self.timer.take() {
-            // it has not struck: that would have taken the wire
-            let _ = timer.cancel();
-        }
-        let _ = wire.set_option(WireOption::NoDelay(true));
-        let stream = WireStream::new(wire, slot, core, self.to.clone(), None);
-        let acceptor = self.acceptor.clone();
-        let to = self.to.clone();
-        let lost = Box::new(move |_: &Failure| {
-            if let Err(failure) = acceptor.stop() {
-                report(failure, format!("the factory of the connection to {to}"));
-            }
-        });
-        let result = match self.acceptor.accept(stream.clone(), &self.to, Some(lost)) {
-            // the attempt was cancelled while its protocol was being built
-            Ok(_) if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) => {
-                stream.die(None);
-                self.stop_factory();
-                return;
-            }
-            Ok(live) if core.fill(slot, live.clone()) => {
-                live.made();
-                // what came with the connect event has had no reader yet
-                core.look_again(slot, Readiness::TO_THE_END);
-                stream.failure().map_or(Ok(()), Err)
-            }
-            Ok(live) => {
-                live.closed();
-                Err(ReactorClosed::new().into())
-            }
-            Err(failure) => {
-                stream.die(None);
-                self.stop_factory();
-                Err(failure)
-            }
-        };
-        if let Some(resolver) = self.resolver.take() {
-            // user code
-            resolver.resolve(result);
-        }
-    }
-}
-
-impl Connecting {
-    /// Keeps the resolver for later and says whether nobody wants it any more.
-    fn put_back(&self, resolver: Resolver<()>) -> bool {
-        let unwanted = !resolver.is_wanted();
-        self.resolver.set(Some(resolver));
-        unwanted
-    }
-}
-
-impl Source for Connecting {
-    fn describe(&self) -> Option<String> {
-        Some(format!("an attempt to connect to {}", self.to))
-    }
-
-    fn ready(self: Rc<Self>, readiness: Readiness, _buffer: &mut [u8]) {
-        if !(readiness.is_writable() || readiness.is_closed()) {
-            return;
-        }
-        let Some(core) = self.core.upgrade() else { return };
-        let Some(wire) = self.wire.take() else { return };
-        let connected = wire.connected();
-        self.wire.set(Some(wire));
-        match connected {
-            Ok(false) => {}
-            Ok(true) => self.made(&core),
-            Err(error) => self.fail(connect_error(&error, &self.to)),
-        }
-    }
-
-    fn closed(self: Rc<Self>) {
-        self.give_up();
-        let resolver = self.resolver.take();
-        drop(resolver);
+        let dial = Dial { to: to.into().into(), from: options.bind_address };
+        connect_with(factory, |acceptor| connect(self, &dial, acceptor, options.timeout))
     }
 }

@@ -1,0 +1,167 @@
+//! Sources of other libraries: anything that mio can wait for.
+use super::{
+    Core, Reactor,
+    source::{Readiness, Source},
+};
+use crate::{
+    error::ReactorClosed,
+    failure::{Failure, Frame},
+    report::{drop_guarded, guarded, report},
+};
+use std::{
+    any::type_name,
+    cell::{Cell, RefCell},
+    fmt,
+    panic::Location,
+    rc::{Rc, Weak},
+};
+
+/// What a source is ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ready {
+    /// There is something to read, or a reading would say that it is over.
+    pub readable: bool,
+    /// There is room to write.
+    pub writable: bool,
+    /// The other side has ended, or there is an error.
+    pub closed: bool,
+}
+
+type Handler<S> = Box<dyn FnMut(&mut S, Ready)>;
+
+/// A source that was added to a reactor. A cheap handle; dropping it changes nothing.
+#[doc(alias = "IReadDescriptor")]
+pub struct AddedSource<S: 'static>(Rc<Added<S>>);
+
+struct Added<S> {
+    /// Not there while its handler runs, and when it was removed.
+    held: RefCell<Option<(S, Handler<S>)>>,
+    removed: Cell<bool>,
+    core: Weak<Core>,
+    slot: Cell<usize>,
+    made: &'static Location<'static>,
+}
+
+impl Reactor {
+    /// Waits for a source of another library: whatever implements mio's `Source`. `ready` is called with it in each turn in which it has
+    /// become ready. The poller tells of changes alone, so read or write until the system says `WouldBlock`.
+    ///
+    /// A panic in `ready` is reported and the source removed. When the reactor is closed the source is dropped.
+    ///
+    /// ```no_run
+    /// use std::io::Read;
+    /// use twistor::reactor::{Reactor, mio::{Interest, unix::pipe}};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (_writer, reader) = pipe::new()?;
+    /// let added = reactor.add_source(reader, Interest::READABLE, |reader, _| {
+    ///     let mut line = [0; 80];
+    ///     while let Ok(count @ 1..) = reader.read(&mut line) {
+    ///         println!("{count} bytes");
+    ///     }
+    /// })?;
+    /// added.remove();
+    /// # Ok::<(), twistor::failure::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the operating system says: the poller refuses plain files, for one, which are always ready. A reactor over memory refuses all.
+    #[doc(alias = "addReader")]
+    #[doc(alias = "addWriter")]
+    #[track_caller]
+    pub fn add_source<S: mio::event::Source + 'static>(
+        &self,
+        mut source: S,
+        interest: mio::Interest,
+        ready: impl FnMut(&mut S, Ready) + 'static,
+    ) -> Result<AddedSource<S>, Failure> {
+        let core = &self.0;
+        if core.is_closed() {
+            return Err(ReactorClosed::new().into());
+        }
+        let added = Rc::new(Added {
+            held: RefCell::new(None),
+            removed: Cell::new(false),
+            core: Rc::downgrade(core),
+            slot: Cell::new(0),
+            made: Location::caller(),
+        });
+        let slot = core.sources.borrow_mut().insert(added.clone());
+        if let Err(error) = core.backend.watch(&mut source, slot, Some(interest)) {
+            core.remove(slot);
+            return Err(error.into());
+        }
+        added.slot.set(slot);
+        added.held.replace(Some((source, Box::new(ready))));
+        Ok(AddedSource(added))
+    }
+}
+
+impl<S: mio::event::Source + 'static> AddedSource<S> {
+    /// Takes the source out and gives it back; its handler is not called again, even if it is ready. `None` if that was done before, and
+    /// inside its own handler: there it is dropped when the handler has returned.
+    #[doc(alias = "removeReader")]
+    #[doc(alias = "removeWriter")]
+    pub fn remove(&self) -> Option<S> {
+        if self.0.removed.replace(true) {
+            return None;
+        }
+        self.0.take_out()
+    }
+}
+
+impl<S: mio::event::Source + 'static> Added<S> {
+    fn take_out(&self) -> Option<S> {
+        let (mut source, handler) = self.held.take()?;
+        if let Some(core) = self.core.upgrade() {
+            // one that the system has let go of already is out
+            let _ = core.backend.watch(&mut source, self.slot.get(), None);
+            core.remove(self.slot.get());
+        }
+        // user code: the drop of a handler
+        drop_guarded(handler);
+        Some(source)
+    }
+}
+
+impl<S: mio::event::Source + 'static> Source for Added<S> {
+    fn ready(self: Rc<Self>, readiness: Readiness, _buffer: &mut [u8]) {
+        let Some((mut source, mut handler)) = self.held.take() else { return };
+        let ready = Ready { readable: readiness.is_readable(), writable: readiness.is_writable(), closed: readiness.is_closed() };
+        // user code
+        let ran = guarded(|| Frame::new("add_source", self.made), || handler(&mut source, ready));
+        self.held.replace(Some((source, handler)));
+        if let Err(failure) = ran {
+            report(failure, format!("the handler of a source added at {}", self.made));
+            self.removed.set(true);
+        }
+        if self.removed.get() {
+            let gone = self.take_out();
+            drop_guarded(gone);
+        }
+    }
+
+    fn describe(&self) -> Option<String> {
+        Some(format!("a {} added at {}", type_name::<S>(), self.made))
+    }
+
+    fn closed(self: Rc<Self>) {
+        self.removed.set(true);
+        let gone = self.take_out();
+        drop_guarded(gone);
+    }
+}
+
+impl<S> Clone for AddedSource<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S> fmt::Debug for AddedSource<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.0.removed.get() { ", removed" } else { "" };
+        write!(f, "<AddedSource of a {} at {}{state}>", type_name::<S>(), self.0.made)
+    }
+}

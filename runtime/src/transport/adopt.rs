@@ -1,0 +1,161 @@
+//! Taking over what somebody else has opened: descriptors of a parent process or a service manager; standard input and output.
+use super::{
+    datagrams::{DatagramPort, DatagramProtocol},
+    listener::{self, Port, accepting},
+    stream::WireStream,
+};
+use crate::{
+    address::Address,
+    error::{NoProtocol, ReactorClosed, UnsupportedAddressFamily, ValueError},
+    failure::Failure,
+    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
+    reactor::{
+        Core, Reactor,
+        backend::{Adopted, Wire},
+        source::{Readiness, Source},
+    },
+    report::report,
+};
+use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc};
+
+impl Reactor {
+    /// Serves the connections of a listening socket, TCP or UNIX, that is open already. Stopping the port closes this descriptor alone: a copy
+    /// of it, in this process or another, still accepts.
+    ///
+    /// # Errors
+    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no listening stream socket; what the operating system says.
+    #[doc(alias = "adoptStreamPort")]
+    pub fn adopt_stream_port(&self, socket: OwnedFd, factory: impl IntoFactory) -> Result<Port, Failure> {
+        match self.adopt(socket)? {
+            Adopted::Port(accept) => Ok(listener::adopt(&self.0, accept, accepting(factory))?),
+            other => Err(unfit(&other, "a port")),
+        }
+    }
+
+    /// Puts a protocol of `factory` on a connected socket, TCP or UNIX, that is open already.
+    ///
+    /// # Errors
+    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no connected stream socket; [`NoProtocol`] if the factory refuses; what the
+    /// operating system says, and what a failing `build_protocol` failed with.
+    #[doc(alias = "adoptStreamConnection")]
+    pub fn adopt_stream_connection<F: IntoFactory>(
+        &self,
+        socket: OwnedFd,
+        factory: F,
+    ) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
+        match self.adopt(socket)? {
+            Adopted::Stream(wire, peer) => self.put_on(wire, &peer, factory),
+            other => Err(unfit(&other, "a connection")),
+        }
+    }
+
+    /// Opens a datagram port on a socket, UDP or UNIX, that is bound already.
+    ///
+    /// # Errors
+    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no datagram socket; what the operating system says.
+    #[doc(alias = "adoptDatagramPort")]
+    pub fn adopt_datagram_port<P: DatagramProtocol>(&self, socket: OwnedFd, protocol: P) -> Result<DatagramPort<P>, Failure> {
+        match self.adopt(socket)? {
+            Adopted::Datagrams(socket) => Ok(DatagramPort::open(&self.0, socket, protocol)?),
+            other => Err(unfit(&other, "a datagram port")),
+        }
+    }
+
+    /// Puts a protocol of `factory` on the standard input and output of this process: what arrives on one is its data, what it writes goes to
+    /// the other. Terminals, pipes and plain files will do. Its end of writing closes descriptor 1, and what prints later prints nowhere.
+    ///
+    /// While it lives the two do not wait, so whatever else uses them has to bear with that; what they were is put back at the end.
+    ///
+    /// # Errors
+    /// What the operating system says; [`NoProtocol`] if the factory refuses, and what a failing `build_protocol` failed with.
+    #[doc(alias = "StandardIO")]
+    pub fn standard_io<F: IntoFactory>(&self, factory: F) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
+        self.may_open()?;
+        let wire = self.0.backend.standard_io()?;
+        let handle = self.put_on(wire, &Address::Unix(None), factory)?;
+        Ok(handle)
+    }
+
+    fn may_open(&self) -> Result<(), Failure> {
+        if self.0.is_closed() { Err(ReactorClosed::new().into()) } else { Ok(()) }
+    }
+
+    fn adopt(&self, socket: OwnedFd) -> Result<Adopted, Failure> {
+        self.may_open()?;
+        match self.0.backend.adopt(socket) {
+            Ok(Adopted::Unknown) => Err(UnsupportedAddressFamily::new().into()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Makes a connection of `wire` at once.
+    fn put_on<F: IntoFactory>(
+        &self,
+        wire: Box<dyn Wire>,
+        peer: &Address,
+        factory: F,
+    ) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let acceptor: Rc<dyn Acceptor> = Rc::new(Accepting {
+            factory: factory.into_factory(),
+            keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
+        });
+        acceptor.start();
+        let made = connection(&self.0, wire, peer, &acceptor);
+        if made.is_err()
+            && let Err(failure) = acceptor.stop()
+        {
+            report(failure, format!("the factory of the connection with {peer}"));
+        }
+        made?;
+        Ok(kept.take().ok_or_else(NoProtocol::new)?)
+    }
+}
+
+/// A connection over `wire`, told that it is made.
+fn connection(core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: &Address, acceptor: &Rc<dyn Acceptor>) -> Result<(), Failure> {
+    let slot = core.sources.borrow_mut().insert(Rc::new(listener::Vacant));
+    if let Err(error) = wire.register(slot) {
+        core.remove(slot);
+        return Err(error.into());
+    }
+    let stream = WireStream::new(wire, slot, core, peer.clone(), None);
+    let (factory, at) = (acceptor.clone(), peer.clone());
+    let lost = Box::new(move |_: &Failure| {
+        if let Err(failure) = factory.stop() {
+            report(failure, format!("the factory of the connection with {at}"));
+        }
+    });
+    match acceptor.accept(stream.clone(), peer, Some(lost)) {
+        Ok(live) if core.fill(slot, live.clone()) => {
+            live.made();
+            // what has arrived before it was registered, or is a file, brings no event
+            core.look_again(slot, Readiness::TO_THE_END);
+            Ok(())
+        }
+        Ok(live) => {
+            Source::closed(live);
+            Err(ReactorClosed::new().into())
+        }
+        Err(failure) => {
+            stream.die(None);
+            Err(failure)
+        }
+    }
+}
+
+/// The descriptor is something else.
+fn unfit(found: &Adopted, wanted: &str) -> Failure {
+    let found = match found {
+        Adopted::Stream(_, peer) => format!("a connection with {peer}"),
+        Adopted::Port(accept) => format!("a stream socket at {} without a connection", host(accept.host())),
+        Adopted::Datagrams(socket) => format!("a datagram socket at {}", host(socket.host())),
+        Adopted::Unknown => "of an unknown address family".to_owned(),
+    };
+    ValueError::with_text(format!("{wanted} was to be adopted, and the descriptor is {found}")).into()
+}
+
+fn host(found: io::Result<Address>) -> String {
+    found.map_or_else(|error| error.to_string(), |host| host.to_string())
+}

@@ -1,0 +1,430 @@
+//! Datagram ports of every kind: the protocol, its transport, the loop that reads.
+use super::listener::log_closed;
+use crate::{
+    address::Address,
+    defer::{Deferred, Resolver},
+    error::{InvalidAddressError, MessageLengthError, NotListeningError, RuntimeError},
+    failure::{Failure, Frame},
+    protocol::{NotNow, last_name},
+    reactor::{
+        Core,
+        backend::{DatagramOption, Datagrams, Group},
+        source::{Readiness, Source},
+    },
+    report::{drop_guarded, guarded, report},
+};
+use std::{
+    any::type_name,
+    cell::{Cell, RefCell},
+    fmt,
+    io::{self, ErrorKind},
+    panic::Location,
+    rc::{Rc, Weak},
+};
+
+/// How many datagrams one event reads before the others have their turn.
+const READS_PER_TURN: u32 = 64;
+
+/// What a datagram port calls. A panic in a handler is reported, and the port stays open.
+///
+/// ```
+/// use twistor::{address::Address, transport::{DatagramProtocol, DatagramTransport}};
+///
+/// struct Echo;
+///
+/// impl DatagramProtocol for Echo {
+///     fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport) {
+///         // a datagram that cannot be sent is lost, as on the way
+///         let _ = transport.write(datagram, from);
+///     }
+/// }
+/// ```
+#[doc(alias = "IDatagramProtocol")]
+pub trait DatagramProtocol: Sized + 'static {
+    /// The port is open.
+    #[doc(alias = "startProtocol")]
+    fn start_protocol(&mut self, transport: &DatagramTransport) {
+        let _ = transport;
+    }
+
+    /// A datagram has arrived: up to 65536 bytes, whole, perhaps none. The address is who has sent it; that of an unnamed UNIX socket is
+    /// `Address::Unix(None)`.
+    #[doc(alias = "datagramReceived")]
+    fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport);
+
+    /// On a connected port: nobody listens at the other side.
+    #[doc(alias = "connectionRefused")]
+    fn connection_refused(&mut self, transport: &DatagramTransport) {
+        let _ = transport;
+    }
+
+    /// The port is closed.
+    #[doc(alias = "stopProtocol")]
+    fn stop_protocol(&mut self) {}
+}
+
+/// The sending side of a datagram port. A cheap handle; clones are the same port. No method of it enters a handler.
+#[doc(alias = "IUDPTransport")]
+#[derive(Clone)]
+pub struct DatagramTransport(Rc<Socket>);
+
+struct Socket {
+    open: RefCell<Option<Box<dyn Datagrams>>>,
+    host: Address,
+    peer: RefCell<Option<Address>>,
+    core: Weak<Core>,
+    slot: Cell<usize>,
+    /// A send on a connected port was refused: told in a later turn.
+    refused: Cell<bool>,
+}
+
+impl DatagramTransport {
+    /// Sends one datagram to `to`, or to the other side of a connected port with `None`. It goes out now or not at all.
+    ///
+    /// # Errors
+    /// [`InvalidAddressError`] for a host name, for an address of another kind than the port's, and on a connected port for any other
+    /// address; [`MessageLengthError`]; [`NotListeningError`] after the end; what the operating system says, with
+    /// [`WouldBlock`](ErrorKind::WouldBlock) where its buffer is full. That nobody listens is no error here.
+    pub fn write<'a>(&self, datagram: impl AsRef<[u8]>, to: impl Into<Option<&'a Address>>) -> Result<(), Failure> {
+        let (datagram, to) = (datagram.as_ref(), to.into());
+        let peer = self.0.peer.borrow().clone();
+        let to = match (to, &peer) {
+            (Some(to), Some(peer)) if to != peer => {
+                return Err(InvalidAddressError::with_text(format!("the port is connected to {peer}")).with_address(to.clone()).into());
+            }
+            (_, Some(_)) => None,
+            (Some(to), None) => Some(self.usable(to)?),
+            (None, None) => return Err(RuntimeError::with_text("a port that is not connected needs an address to send to").into()),
+        };
+        loop {
+            match self.with_socket(|socket| socket.send(datagram, to)) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    if peer.is_some() && !self.0.refused.replace(true) {
+                        self.look_again();
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.raw_os_error() == Some(EMSGSIZE) => {
+                    return Err(MessageLengthError::with_text(format!("{} bytes in one datagram", datagram.len())).into());
+                }
+                Err(error) => return Err(self.closed_or(error)),
+            }
+        }
+    }
+
+    /// Sends the pieces as one datagram.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    #[doc(alias = "writeSequence")]
+    pub fn write_sequence<'a, D: AsRef<[u8]>>(
+        &self,
+        pieces: impl IntoIterator<Item = D>,
+        to: impl Into<Option<&'a Address>>,
+    ) -> Result<(), Failure> {
+        let mut datagram = Vec::new();
+        for piece in pieces {
+            datagram.extend_from_slice(piece.as_ref());
+        }
+        self.write(datagram, to)
+    }
+
+    /// Connects the port: from now on it sends to `to` alone, hears it alone, and is told when nobody listens there.
+    ///
+    /// # Errors
+    /// [`InvalidAddressError`] for a host name or an address of another kind, [`RuntimeError`] if it is connected, and what the operating
+    /// system says.
+    pub fn connect(&self, to: &Address) -> Result<(), Failure> {
+        if let Some(peer) = &*self.0.peer.borrow() {
+            return Err(RuntimeError::with_text(format!("the port is connected already, to {peer}")).into());
+        }
+        let to = self.usable(to)?;
+        self.with_socket(|socket| socket.connect(to)).map_err(|error| self.closed_or(error))?;
+        *self.0.peer.borrow_mut() = Some(to.clone());
+        Ok(())
+    }
+
+    /// Closes the port; `stop_protocol` is called in a later turn.
+    #[doc(alias = "stopListening")]
+    pub fn stop_listening(&self) {
+        // what the system says to the closing has nobody to hear it here
+        if let Err(error) = self.close() {
+            tracing::warn!("closing the port {}: {error}", self.0.host);
+        }
+    }
+
+    fn close(&self) -> io::Result<()> {
+        let Some(socket) = self.0.open.take() else { return Ok(()) };
+        let closed = socket.close();
+        log_closed("UDP", &self.0.host);
+        self.look_again();
+        closed
+    }
+
+    /// The address it is bound to, with the real port number where 0 was asked for.
+    #[doc(alias = "getHost")]
+    pub fn host(&self) -> Address {
+        self.0.host.clone()
+    }
+
+    /// Whom it is connected to.
+    pub fn peer(&self) -> Option<Address> {
+        self.0.peer.borrow().clone()
+    }
+
+    /// Whether it is open.
+    pub fn is_listening(&self) -> bool {
+        self.0.open.borrow().is_some()
+    }
+
+    pub(super) fn set_option(&self, option: DatagramOption) -> Result<(), Failure> {
+        self.with_socket(|socket| socket.set_option(option)).map_err(|error| self.closed_or(error))
+    }
+
+    pub(super) fn option(&self, option: DatagramOption) -> Result<DatagramOption, Failure> {
+        self.with_socket(|socket| socket.option(option)).map_err(|error| self.closed_or(error))
+    }
+
+    pub(super) fn group(&self, group: &Group) -> io::Result<()> {
+        self.with_socket(|socket| socket.group(group))
+    }
+
+    fn with_socket<R>(&self, work: impl FnOnce(&dyn Datagrams) -> io::Result<R>) -> io::Result<R> {
+        match &*self.0.open.borrow() {
+            Some(socket) => work(&**socket),
+            None => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The error of a call, unless it is only that the port is closed.
+    fn closed_or(&self, error: io::Error) -> Failure {
+        if self.is_listening() { error.into() } else { NotListeningError::with_text(self.0.host.to_string()).into() }
+    }
+
+    /// `to`, if this port can send there.
+    fn usable<'a>(&self, to: &'a Address) -> Result<&'a Address, Failure> {
+        let fits = match (&self.0.host, to) {
+            (Address::IPv4(_), Address::IPv4(_)) | (Address::IPv6(_), Address::IPv6(_)) | (Address::Unix(_), Address::Unix(Some(_))) => {
+                true
+            }
+            (_, Address::Hostname(..)) => {
+                let text = "a host name has to be looked up first";
+                return Err(InvalidAddressError::with_text(text).with_address(to.clone()).into());
+            }
+            _ => false,
+        };
+        if fits {
+            return Ok(to);
+        }
+        Err(InvalidAddressError::with_text(format!("the port is bound to {}", self.0.host)).with_address(to.clone()).into())
+    }
+
+    fn look_again(&self) {
+        if let Some(core) = self.0.core.upgrade() {
+            core.look_again(self.0.slot.get(), Readiness::AGAIN);
+        }
+    }
+}
+
+/// "Message too long": std has no stable kind for it. The number of Linux, and of the BSDs and macOS.
+const EMSGSIZE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 90 } else { 40 };
+
+/// An open datagram port with its protocol. A cheap handle; clones are the same port. Dropping it changes nothing.
+#[must_use = "keep it to stop listening; it listens all the same if it is dropped"]
+pub struct DatagramPort<P: 'static>(Rc<Bound<P>>);
+
+struct Bound<P: 'static> {
+    transport: DatagramTransport,
+    protocol: RefCell<Option<P>>,
+    /// Who gets the protocol back.
+    stopping: RefCell<Option<Resolver<P>>>,
+}
+
+impl<P: DatagramProtocol> DatagramPort<P> {
+    /// Puts `protocol` on `socket`.
+    pub(super) fn open(core: &Rc<Core>, mut socket: Box<dyn Datagrams>, protocol: P) -> io::Result<Self> {
+        let host = socket.host()?;
+        let slot = core.sources.borrow_mut().insert(Rc::new(super::listener::Vacant));
+        if let Err(error) = socket.register(slot) {
+            core.remove(slot);
+            return Err(error);
+        }
+        let transport = DatagramTransport(Rc::new(Socket {
+            open: RefCell::new(Some(socket)),
+            host,
+            peer: RefCell::default(),
+            core: Rc::downgrade(core),
+            slot: Cell::new(slot),
+            refused: Cell::new(false),
+        }));
+        let bound = Rc::new(Bound { transport, protocol: RefCell::new(Some(protocol)), stopping: RefCell::default() });
+        core.fill(slot, bound.clone());
+        tracing::info!("{} starting on {}", last_name(type_name::<P>()), bound.transport.0.host);
+        bound.enter("start_protocol", DatagramProtocol::start_protocol);
+        Ok(Self(bound))
+    }
+
+    /// The sending side.
+    pub fn transport(&self) -> &DatagramTransport {
+        &self.0.transport
+    }
+
+    /// The address it is bound to, with the real port number where 0 was asked for.
+    #[doc(alias = "getHost")]
+    pub fn host(&self) -> Address {
+        self.0.transport.host()
+    }
+
+    /// Looks at the protocol now or not at all.
+    ///
+    /// # Errors
+    /// [`NotNow::Busy`] inside one of its handlers, [`NotNow::Lost`] when the protocol has been given back.
+    pub fn try_get<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
+        match self.0.protocol.try_borrow_mut() {
+            Err(_) => Err(NotNow::Busy),
+            Ok(mut protocol) => match &mut *protocol {
+                // user code
+                Some(protocol) => Ok(f(protocol)),
+                None => Err(NotNow::Lost(self.not_listening())),
+            },
+        }
+    }
+
+    /// Closes the port, and gives the protocol back when its `stop_protocol` has returned, in a later turn: it can be listened with again.
+    ///
+    /// # Errors
+    /// What the operating system says to the closing; [`NotListeningError`] if the protocol was given back before.
+    #[doc(alias = "stopListening")]
+    #[track_caller]
+    pub fn stop_listening(&self) -> Deferred<P> {
+        if self.0.stopping.borrow().is_some() {
+            return Deferred::fail(self.not_listening());
+        }
+        if let Err(error) = self.0.transport.close() {
+            return Deferred::fail(error);
+        }
+        if self.0.is_over() {
+            return match self.0.protocol.take() {
+                Some(protocol) => Deferred::succeed(protocol),
+                None => Deferred::fail(self.not_listening()),
+            };
+        }
+        let (deferred, resolver) = Deferred::new();
+        self.0.stopping.replace(Some(resolver));
+        deferred
+    }
+
+    fn not_listening(&self) -> Failure {
+        NotListeningError::with_text(self.host().to_string()).into()
+    }
+}
+
+impl<P: DatagramProtocol> Bound<P> {
+    /// Whether it has left its slot.
+    fn is_over(&self) -> bool {
+        self.transport.0.slot.get() == usize::MAX
+    }
+
+    /// Runs a handler; a panic in it is reported.
+    fn enter(&self, handler: &'static str, run: impl FnOnce(&mut P, &DatagramTransport)) {
+        let result = guarded(
+            || Frame::new(handler, Location::caller()),
+            || {
+                // user code
+                if let Some(protocol) = &mut *self.protocol.borrow_mut() {
+                    run(protocol, &self.transport);
+                }
+            },
+        );
+        if let Err(failure) = result {
+            report(failure, format!("{handler} of {}, port {}", type_name::<P>(), self.transport.0.host));
+        }
+    }
+
+    fn finish(&self) {
+        if self.is_over() {
+            return;
+        }
+        let slot = self.transport.0.slot.replace(usize::MAX);
+        if let Some(core) = self.transport.0.core.upgrade() {
+            core.remove(slot);
+        }
+        self.enter("stop_protocol", |protocol, _| protocol.stop_protocol());
+        if let Some(resolver) = self.stopping.take()
+            && let Some(protocol) = self.protocol.take()
+        {
+            // user code
+            resolver.callback(protocol);
+        }
+    }
+
+    fn refused(&self) {
+        if self.transport.0.peer.borrow().is_some() {
+            self.enter("connection_refused", DatagramProtocol::connection_refused);
+        }
+    }
+}
+
+impl<P: DatagramProtocol> Source for Bound<P> {
+    fn ready(self: Rc<Self>, _readiness: Readiness, buffer: &mut [u8]) {
+        if self.transport.0.refused.take() {
+            self.refused();
+        }
+        for _ in 0..READS_PER_TURN {
+            match self.transport.with_socket(|socket| socket.receive(buffer)) {
+                Ok((length, from)) => {
+                    let datagram = buffer.get(..length).unwrap_or_default();
+                    self.enter("datagram_received", |protocol, transport| protocol.datagram_received(datagram, &from, transport));
+                }
+                Err(_) if !self.transport.is_listening() => return self.finish(),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::ConnectionRefused => self.refused(),
+                    // what has arrived before it has been delivered; the next event reads on
+                    _ => return report(error.into(), format!("reading from the port {}", self.transport.0.host)),
+                },
+            }
+        }
+        self.transport.look_again();
+    }
+
+    fn describe(&self) -> Option<String> {
+        Some(format!("the port {}, of {}", self.transport.0.host, type_name::<P>()))
+    }
+
+    fn closed(self: Rc<Self>) {
+        let socket = self.transport.0.open.take();
+        drop(socket);
+        self.transport.0.slot.set(usize::MAX);
+        let resolver = self.stopping.take();
+        drop(resolver);
+        // user code: the drop of the protocol
+        let protocol = self.protocol.try_borrow_mut().ok().and_then(|mut held| held.take());
+        drop_guarded(protocol);
+    }
+}
+
+impl<P> Clone for DatagramPort<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<P> fmt::Debug for DatagramPort<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        describe(f, last_name(type_name::<P>()), &self.0.transport)
+    }
+}
+
+impl fmt::Debug for DatagramTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        describe(f, "DatagramTransport", self)
+    }
+}
+
+fn describe(f: &mut fmt::Formatter<'_>, name: &str, transport: &DatagramTransport) -> fmt::Result {
+    if transport.is_listening() { write!(f, "<{name} on {}>", transport.0.host) } else { write!(f, "<{name}, not listening>") }
+}

@@ -1,0 +1,279 @@
+//! Streams and ports of the operating system: TCP and UNIX sockets.
+use crate::{
+    address::Address,
+    lockfile::FilesystemLock,
+    reactor::backend::{Accept, Wire, WireOption},
+};
+use mio::{Interest, Registry, Token, event::Source};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use socket2::{SockAddr, SockRef};
+use std::{
+    ffi::OsString,
+    io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    net::{Shutdown, SocketAddr},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+/// How many descriptors one message takes: the limit of Linux (`SCM_MAX_FD`).
+const MOST_DESCRIPTORS: usize = 253;
+
+/// A socket's address as ours; one of a family that is neither IP nor UNIX is told as unnamed.
+pub(super) fn address(found: &SockAddr) -> Address {
+    match found.as_socket() {
+        Some(SocketAddr::V4(at)) => Address::IPv4(at),
+        Some(SocketAddr::V6(at)) => Address::IPv6(at),
+        None => Address::Unix(unix_path(found.as_abstract_namespace(), found.as_pathname())),
+    }
+}
+
+/// The path of a UNIX address; a name of the abstract namespace begins with a NUL byte.
+pub(super) fn unix_path(name: Option<&[u8]>, path: Option<&Path>) -> Option<PathBuf> {
+    match name {
+        Some(name) => Some(OsString::from_vec([&[0], name].concat()).into()),
+        None => path.map(Path::to_owned),
+    }
+}
+
+/// Our address as a socket's.
+pub(super) fn socket_address(at: &Address) -> io::Result<SockAddr> {
+    match at {
+        Address::IPv4(at) => Ok((*at).into()),
+        Address::IPv6(at) => Ok((*at).into()),
+        Address::Unix(Some(path)) => SockAddr::unix(path),
+        Address::Unix(None) | Address::Hostname(..) => {
+            Err(io::Error::new(ErrorKind::InvalidInput, format!("{at} is no address of a socket")))
+        }
+    }
+}
+
+/// Whether `path` is a name of the abstract namespace, which no file stands for.
+pub(super) fn is_abstract(path: &Path) -> bool {
+    path.as_os_str().as_bytes().first() == Some(&0)
+}
+
+/// One connection.
+pub(super) struct SystemWire<S> {
+    pub(super) stream: S,
+    pub(super) registry: Rc<Registry>,
+}
+
+impl<S: Source + AsFd> Wire for SystemWire<S>
+where
+    for<'a> &'a S: Read + Write,
+{
+    fn register(&mut self, slot: usize) -> io::Result<()> {
+        self.registry.register(&mut self.stream, Token(slot), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    #[inline]
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        (&self.stream).read(into)
+    }
+
+    #[inline]
+    fn write(&self, data: &[u8]) -> io::Result<usize> {
+        (&self.stream).write(data)
+    }
+
+    fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.stream).write_vectored(data)
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        match SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+            // the other side was faster
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            other => other,
+        }
+    }
+
+    fn reset_on_drop(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+
+    fn connected(&self) -> io::Result<bool> {
+        let socket = SockRef::from(&self.stream);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn host(&self) -> io::Result<Address> {
+        Ok(address(&SockRef::from(&self.stream).local_addr()?))
+    }
+
+    fn set_option(&self, option: WireOption) -> io::Result<()> {
+        let socket = SockRef::from(&self.stream);
+        match option {
+            WireOption::NoDelay(yes) => socket.set_tcp_nodelay(yes),
+            WireOption::KeepAlive(yes) => socket.set_keepalive(yes),
+        }
+    }
+
+    fn option(&self, option: WireOption) -> io::Result<bool> {
+        let socket = SockRef::from(&self.stream);
+        match option {
+            WireOption::NoDelay(_) => socket.tcp_nodelay(),
+            WireOption::KeepAlive(_) => socket.keepalive(),
+        }
+    }
+
+    fn write_descriptors(&self, data: &[IoSlice<'_>], descriptors: &[OwnedFd]) -> io::Result<usize> {
+        if descriptors.len() > MOST_DESCRIPTORS {
+            return Err(io::Error::new(ErrorKind::InvalidInput, format!("{} descriptors at once", descriptors.len())));
+        }
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&borrowed));
+        Ok(sendmsg(&self.stream, data, &mut control, SendFlags::NOSIGNAL)?)
+    }
+
+    fn read_descriptors(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let got = recvmsg(&self.stream, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(got) = message {
+                descriptors.extend(got);
+            } else {
+                tracing::warn!("a control message that is not about descriptors came with data, and is ignored");
+            }
+        }
+        Ok(got.bytes)
+    }
+}
+
+/// What accepts connections: mio's two kinds of listener.
+pub(super) trait Listener: Source + AsFd {
+    type Stream: Source + AsFd + 'static;
+
+    /// The next connection, and who has made it.
+    fn next(&self) -> io::Result<(Self::Stream, Address)>;
+}
+
+impl Listener for mio::net::TcpListener {
+    type Stream = mio::net::TcpStream;
+
+    fn next(&self) -> io::Result<(Self::Stream, Address)> {
+        let (stream, peer) = self.accept()?;
+        Ok((stream, peer.into()))
+    }
+}
+
+impl Listener for mio::net::UnixListener {
+    type Stream = mio::net::UnixStream;
+
+    fn next(&self) -> io::Result<(Self::Stream, Address)> {
+        let (stream, _) = self.accept()?;
+        let peer = SockRef::from(&stream).peer_addr().map_or(Address::Unix(None), |peer| address(&peer));
+        Ok((stream, peer))
+    }
+}
+
+/// An open port.
+pub(super) struct SystemPort<L> {
+    pub(super) listener: L,
+    pub(super) registry: Rc<Registry>,
+    /// What is taken away with it, for a port of the file system.
+    pub(super) file: Option<SocketFile>,
+}
+
+impl<L: Listener> Accept for SystemPort<L>
+where
+    for<'a> &'a L::Stream: Read + Write,
+{
+    fn register(&mut self, slot: usize) -> io::Result<()> {
+        self.registry.register(&mut self.listener, Token(slot), Interest::READABLE)
+    }
+
+    fn accept(&self) -> io::Result<(Box<dyn Wire>, Address)> {
+        let (stream, peer) = self.listener.next()?;
+        Ok((Box::new(SystemWire { stream, registry: self.registry.clone() }), peer))
+    }
+
+    fn host(&self) -> io::Result<Address> {
+        Ok(address(&SockRef::from(&self.listener).local_addr()?))
+    }
+
+    fn close(mut self: Box<Self>) -> io::Result<()> {
+        self.file.take().map_or(Ok(()), SocketFile::remove)
+    }
+}
+
+/// The file of a UNIX socket, and the lock that says whose it is. Both go with the socket.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    lock: Option<FilesystemLock>,
+}
+
+impl SocketFile {
+    /// Gets `path` ready for a socket. With a lock beside it, only one process has it, and a file left behind by one that has died is removed.
+    pub(super) fn prepare(path: &Path, want_pid: bool) -> io::Result<Self> {
+        let mut lock = None;
+        if want_pid {
+            let mut held = FilesystemLock::new(lock_path(path));
+            if !held.lock()? {
+                let text = format!("the lock file {} is held by a process that lives", lock_path(path).display());
+                return Err(io::Error::new(ErrorKind::AddrInUse, text));
+            }
+            if !held.is_clean() {
+                gone_is_fine(std::fs::remove_file(path))?;
+            }
+            lock = Some(held);
+        }
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// No socket was made: what stands at the path is somebody else's.
+    pub(super) fn forget(mut self) {
+        self.path = PathBuf::new();
+    }
+
+    pub(super) fn remove(mut self) -> io::Result<()> {
+        self.tidy()
+    }
+
+    fn tidy(&mut self) -> io::Result<()> {
+        let path = std::mem::take(&mut self.path);
+        let removed = if path.as_os_str().is_empty() { Ok(()) } else { gone_is_fine(std::fs::remove_file(path)) };
+        let unlocked = self.lock.take().map_or(Ok(()), |mut lock| lock.unlock());
+        removed.and(unlocked.map_err(|failure| io::Error::other(failure.to_string())))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = self.tidy() {
+            tracing::warn!("a socket file could not be removed: {error}");
+        }
+    }
+}
+
+fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Where the lock of a socket lies: beside it.
+pub(super) fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}

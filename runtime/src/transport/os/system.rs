@@ -1,0 +1,241 @@
+//! The reactor over mio: waiting, and opening what the other files of this folder read and write.
+use super::{
+    datagrams::SystemDatagrams,
+    standard_io::StandardIo,
+    streams::{Listener, SocketFile, SystemPort, SystemWire, address, is_abstract, socket_address},
+};
+use crate::{
+    address::Address,
+    failure::Failure,
+    reactor::{
+        Reactor,
+        backend::{Accept, Adopted, Alarm, Backend, Bind, BindDatagrams, Datagrams, Dial, DialError, Event, FileOptions, Signals, Wire},
+        source::Readiness,
+    },
+};
+use mio::{
+    Events, Interest, Poll, Registry, Token, Waker,
+    event::Source,
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+use socket2::{Domain, Socket, Type};
+use std::{
+    cell::RefCell,
+    fs::Permissions,
+    io::{self, ErrorKind, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How many events one wait brings at most.
+const EVENTS: usize = 1024;
+
+/// The token of the alarm: no slot has it.
+const ALARM: Token = Token(usize::MAX);
+
+struct System {
+    poll: RefCell<Poll>,
+    events: RefCell<Events>,
+    registry: Rc<Registry>,
+    waker: Arc<Waker>,
+    start: Instant,
+}
+
+impl Reactor {
+    /// A reactor over the operating system.
+    ///
+    /// # Errors
+    /// What the operating system says when it gives no event queue: mostly that there are no descriptors left.
+    pub fn new() -> Result<Self, Failure> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = Waker::new(&registry, ALARM)?;
+        Ok(Self::over(Rc::new(System {
+            poll: RefCell::new(poll),
+            events: RefCell::new(Events::with_capacity(EVENTS)),
+            registry: Rc::new(registry),
+            waker: Arc::new(waker),
+            start: Instant::now(),
+        })))
+    }
+}
+
+impl Backend for System {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
+        let mut found = self.events.borrow_mut();
+        match self.poll.borrow_mut().poll(&mut found, timeout) {
+            // a signal: its pipe is readable in the next wait
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in found.iter() {
+            if event.token() != ALARM {
+                let closed = event.is_read_closed() || event.is_error();
+                let readiness = Readiness::new(event.is_readable(), event.is_writable(), closed);
+                sink(Event { slot: event.token().0, readiness });
+            }
+        }
+        Ok(())
+    }
+
+    fn alarm(&self) -> Alarm {
+        let waker = self.waker.clone();
+        Arc::new(move || {
+            // it fails only when the queue is gone, and then nobody waits
+            let _ = waker.wake();
+        })
+    }
+
+    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>> {
+        let backlog = i32::try_from(bind.backlog).unwrap_or(i32::MAX);
+        let Address::Unix(path) = &bind.at else {
+            let socket = open(&bind.at, Type::STREAM)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&socket_address(&bind.at)?)?;
+            socket.listen(backlog)?;
+            return Ok(self.port(TcpListener::from_std(socket.into()), None));
+        };
+        let (socket, file) = bind_file(&bind.at, path.as_deref(), Type::STREAM, bind.file)?;
+        socket.listen(backlog)?;
+        Ok(self.port(UnixListener::from_std(socket.into()), file))
+    }
+
+    fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError> {
+        let socket = open(&dial.to, Type::STREAM).map_err(DialError::Connect)?;
+        if let Some(from) = dial.from {
+            socket.bind(&from.into()).map_err(DialError::Bind)?;
+        }
+        let unix = matches!(dial.to, Address::Unix(_));
+        let begun = socket_address(&dial.to).and_then(|to| socket.connect(&to));
+        match begun {
+            Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
+            // a UNIX socket says so when the other side's backlog is full, and no event would follow
+            Err(error) if error.kind() == ErrorKind::WouldBlock && !unix => {}
+            Err(error) => return Err(DialError::Connect(error)),
+            Ok(()) => {}
+        }
+        Ok(if unix { self.wire(UnixStream::from_std(socket.into())) } else { self.wire(TcpStream::from_std(socket.into())) })
+    }
+
+    fn bind(&self, bind: &BindDatagrams) -> io::Result<Box<dyn Datagrams>> {
+        let (socket, file) = if let Address::Unix(path) = &bind.at {
+            bind_file(&bind.at, path.as_deref(), Type::DGRAM, bind.file)?
+        } else {
+            let socket = open(&bind.at, Type::DGRAM)?;
+            if bind.listen_multiple {
+                socket.set_reuse_address(true)?;
+                socket.set_reuse_port(true)?;
+            }
+            socket.bind(&socket_address(&bind.at)?)?;
+            (socket, None)
+        };
+        Ok(Box::new(SystemDatagrams { socket, registry: self.registry.clone(), file }))
+    }
+
+    fn adopt(&self, descriptor: OwnedFd) -> io::Result<Adopted> {
+        let socket = Socket::from(descriptor);
+        let host = socket.local_addr()?;
+        let unix = match host.domain() {
+            Domain::IPV4 | Domain::IPV6 => false,
+            Domain::UNIX => true,
+            _ => return Ok(Adopted::Unknown),
+        };
+        socket.set_nonblocking(true)?;
+        if socket.r#type()? == Type::DGRAM {
+            return Ok(Adopted::Datagrams(Box::new(SystemDatagrams { socket, registry: self.registry.clone(), file: None })));
+        }
+        if let Ok(peer) = socket.peer_addr() {
+            let peer = address(&peer);
+            let wire: Box<dyn Wire> =
+                if unix { self.wire(UnixStream::from_std(socket.into())) } else { self.wire(TcpStream::from_std(socket.into())) };
+            return Ok(Adopted::Stream(wire, peer));
+        }
+        Ok(Adopted::Port(if unix {
+            self.port(UnixListener::from_std(socket.into()), None)
+        } else {
+            self.port(TcpListener::from_std(socket.into()), None)
+        }))
+    }
+
+    fn standard_io(&self) -> io::Result<Box<dyn Wire>> {
+        Ok(Box::new(StandardIo::new(self.registry.clone())?))
+    }
+
+    fn watch(&self, source: &mut dyn Source, slot: usize, interest: Option<Interest>) -> io::Result<()> {
+        match interest {
+            Some(interest) => source.register(&self.registry, Token(slot), interest),
+            None => source.deregister(&self.registry),
+        }
+    }
+
+    fn signals(&self, slot: usize, wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>> {
+        let mut signals = signal_hook_mio::v1_0::Signals::new(wanted)?;
+        self.registry.register(&mut signals, Token(slot), Interest::READABLE)?;
+        Ok(Some(Box::new(SystemSignals(RefCell::new(signals)))))
+    }
+}
+
+/// "The connection is being made": std has no stable kind for it. The number of Linux, and of the BSDs and macOS.
+const EINPROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
+
+fn open(at: &Address, kind: Type) -> io::Result<Socket> {
+    let domain = match at {
+        Address::Unix(_) => Domain::UNIX,
+        Address::IPv6(_) => Domain::IPV6,
+        Address::IPv4(_) | Address::Hostname(..) => Domain::IPV4,
+    };
+    let socket = Socket::new(domain, kind, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// A UNIX socket at its path, with the mode and the lock that were asked for. Without a path it is unnamed.
+fn bind_file(at: &Address, path: Option<&Path>, kind: Type, options: FileOptions) -> io::Result<(Socket, Option<SocketFile>)> {
+    let socket = open(at, kind)?;
+    let Some(path) = path else { return Ok((socket, None)) };
+    if is_abstract(path) {
+        socket.bind(&socket_address(at)?)?;
+        return Ok((socket, None));
+    }
+    let file = SocketFile::prepare(path, options.want_pid)?;
+    if let Err(error) = socket.bind(&socket_address(at)?) {
+        file.forget();
+        return Err(error);
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(options.mode))?;
+    Ok((socket, Some(file)))
+}
+
+impl System {
+    fn wire<S: Source + AsFd + 'static>(&self, stream: S) -> Box<dyn Wire>
+    where
+        for<'a> &'a S: Read + Write,
+    {
+        Box::new(SystemWire { stream, registry: self.registry.clone() })
+    }
+
+    fn port<L: Listener + 'static>(&self, listener: L, file: Option<SocketFile>) -> Box<dyn Accept>
+    where
+        for<'a> &'a L::Stream: Read + Write,
+    {
+        Box::new(SystemPort { listener, registry: self.registry.clone(), file })
+    }
+}
+
+struct SystemSignals(RefCell<signal_hook_mio::v1_0::Signals>);
+
+impl Signals for SystemSignals {
+    fn pending(&self) -> Vec<i32> {
+        self.0.borrow_mut().pending().collect()
+    }
+}

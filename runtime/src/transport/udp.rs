@@ -1,0 +1,196 @@
+//! UDP and UNIX datagrams: how a port is opened; multicast.
+use super::{
+    datagrams::{DatagramPort, DatagramProtocol, DatagramTransport},
+    listener::cannot_listen,
+    unix::UnixOptions,
+};
+use crate::{
+    address::Address,
+    error::{MulticastJoinError, ReactorClosed},
+    failure::Failure,
+    reactor::{
+        Reactor,
+        backend::{BindDatagrams, DatagramOption, FileOptions, Group},
+    },
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+/// How a UDP port is opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpOptions {
+    /// Whether several ports may be bound to the same address, each hearing what is sent to a group: not by default.
+    #[doc(alias = "listenMultiple")]
+    pub listen_multiple: bool,
+}
+
+impl UdpOptions {
+    /// The same with several ports on an address allowed, or not.
+    #[must_use]
+    pub fn listen_multiple(self, yes: bool) -> Self {
+        Self { listen_multiple: yes }
+    }
+}
+
+impl Reactor {
+    /// Opens a UDP port for `protocol`. Port 0 is any free one; ask [`DatagramPort::host`].
+    ///
+    /// ```
+    /// use twistor::{address::Address, reactor::Reactor};
+    /// use twistor::transport::{DatagramProtocol, DatagramTransport, UdpOptions};
+    ///
+    /// struct Quiet;
+    /// impl DatagramProtocol for Quiet {
+    ///     fn datagram_received(&mut self, _: &[u8], _: &Address, _: &DatagramTransport) {}
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let port = reactor.listen_udp(([127, 0, 0, 1], 0), Quiet, &UdpOptions::default())?;
+    /// port.transport().write("to myself", &port.host())?;
+    /// # port.stop_listening().detach();
+    /// # Ok::<(), twistor::failure::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
+    #[doc(alias = "listenUDP")]
+    #[doc(alias = "listenMulticast")]
+    pub fn listen_udp<P: DatagramProtocol>(
+        &self,
+        at: impl Into<SocketAddr>,
+        protocol: P,
+        options: &UdpOptions,
+    ) -> Result<DatagramPort<P>, Failure> {
+        let bind = BindDatagrams { at: at.into().into(), listen_multiple: options.listen_multiple, file: FileOptions::default() };
+        self.bind(&bind, protocol)
+    }
+
+    /// Opens a UNIX datagram port for `protocol` at `path`, or without a name: then it sends, and nobody can answer. The file is removed when
+    /// the port is closed.
+    ///
+    /// # Errors
+    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating system said.
+    #[doc(alias = "listenUNIXDatagram")]
+    pub fn listen_unix_datagram<P: DatagramProtocol>(
+        &self,
+        path: impl Into<Option<PathBuf>>,
+        protocol: P,
+        options: &UnixOptions,
+    ) -> Result<DatagramPort<P>, Failure> {
+        self.bind(&BindDatagrams { at: Address::Unix(path.into()), listen_multiple: false, file: options.file() }, protocol)
+    }
+
+    /// Opens a UNIX datagram port and connects it to the socket at `to`. With `from` it has a path of its own, so that the other side can
+    /// answer.
+    ///
+    /// # Errors
+    /// [`CannotListenError`](crate::error::CannotListenError), and what the operating system says to the connecting.
+    #[doc(alias = "connectUNIXDatagram")]
+    pub fn connect_unix_datagram<P: DatagramProtocol>(
+        &self,
+        to: impl Into<PathBuf>,
+        from: impl Into<Option<PathBuf>>,
+        protocol: P,
+        options: &UnixOptions,
+    ) -> Result<DatagramPort<P>, Failure> {
+        let port = self.listen_unix_datagram(from, protocol, options)?;
+        if let Err(failure) = port.transport().connect(&Address::Unix(Some(to.into()))) {
+            port.transport().stop_listening();
+            return Err(failure);
+        }
+        Ok(port)
+    }
+
+    fn bind<P: DatagramProtocol>(&self, bind: &BindDatagrams, protocol: P) -> Result<DatagramPort<P>, Failure> {
+        let core = &self.0;
+        if core.is_closed() {
+            return Err(ReactorClosed::new().into());
+        }
+        let socket = core.backend.bind(bind);
+        socket.and_then(|socket| DatagramPort::open(core, socket, protocol)).map_err(|error| cannot_listen(&bind.at, error))
+    }
+}
+
+/// Broadcast and multicast.
+impl DatagramTransport {
+    /// Lets datagrams go to broadcast addresses, such as 255.255.255.255; at first they may not.
+    ///
+    /// # Errors
+    /// This and the others of this block: what the operating system says;
+    /// [`NotListeningError`](crate::error::NotListeningError) after the end.
+    #[doc(alias = "setBroadcastAllowed")]
+    pub fn set_broadcast_allowed(&self, yes: bool) -> Result<(), Failure> {
+        self.set_option(DatagramOption::Broadcast(yes))
+    }
+
+    /// Whether datagrams may go to broadcast addresses.
+    #[doc(alias = "getBroadcastAllowed")]
+    pub fn broadcast_allowed(&self) -> Result<bool, Failure> {
+        Ok(matches!(self.option(DatagramOption::Broadcast(false))?, DatagramOption::Broadcast(true)))
+    }
+
+    /// Hears what is sent to the group `address`, on the interface with the IPv4 address `interface`, or on one of the system's choice.
+    ///
+    /// # Errors
+    /// [`MulticastJoinError`] with the address and what the operating system said: it is no multicast address, or joined already.
+    #[doc(alias = "joinGroup")]
+    pub fn join_group(&self, address: impl Into<IpAddr>, interface: Option<Ipv4Addr>) -> Result<(), Failure> {
+        self.change_group(Group { address: address.into(), interface, scope: 0, join: true })
+    }
+
+    /// Hears the group no more.
+    ///
+    /// # Errors
+    /// [`MulticastJoinError`] if it was not joined.
+    #[doc(alias = "leaveGroup")]
+    pub fn leave_group(&self, address: impl Into<IpAddr>, interface: Option<Ipv4Addr>) -> Result<(), Failure> {
+        self.change_group(Group { address: address.into(), interface, scope: 0, join: false })
+    }
+
+    fn change_group(&self, group: Group) -> Result<(), Failure> {
+        let failed = |error| MulticastJoinError::from_io(&error).with_address(Address::from((group.address, 0))).into();
+        self.group(&group).map_err(failed)
+    }
+
+    /// Sets how many networks a multicast datagram crosses: 1 at first.
+    #[doc(alias = "setTTL")]
+    pub fn set_ttl(&self, hops: u32) -> Result<(), Failure> {
+        self.set_option(DatagramOption::Ttl(hops))
+    }
+
+    /// How many networks a multicast datagram crosses.
+    #[doc(alias = "getTTL")]
+    pub fn ttl(&self) -> Result<u32, Failure> {
+        let DatagramOption::Ttl(hops) = self.option(DatagramOption::Ttl(0))? else { return Ok(0) };
+        Ok(hops)
+    }
+
+    /// Sets whether this machine hears its own multicast datagrams: it does at first.
+    #[doc(alias = "setLoopbackMode")]
+    pub fn set_loopback_mode(&self, yes: bool) -> Result<(), Failure> {
+        self.set_option(DatagramOption::Loopback(yes))
+    }
+
+    /// Whether this machine hears its own multicast datagrams.
+    #[doc(alias = "getLoopbackMode")]
+    pub fn loopback_mode(&self) -> Result<bool, Failure> {
+        Ok(matches!(self.option(DatagramOption::Loopback(false))?, DatagramOption::Loopback(true)))
+    }
+
+    /// Sets the interface, by its IPv4 address, that multicast datagrams leave by; `0.0.0.0`, as at first, is one of the system's choice.
+    #[doc(alias = "setOutgoingInterface")]
+    pub fn set_outgoing_interface(&self, interface: Ipv4Addr) -> Result<(), Failure> {
+        self.set_option(DatagramOption::Interface(interface))
+    }
+
+    /// The interface that multicast datagrams leave by.
+    #[doc(alias = "getOutgoingInterface")]
+    pub fn outgoing_interface(&self) -> Result<Ipv4Addr, Failure> {
+        let any = Ipv4Addr::UNSPECIFIED;
+        let DatagramOption::Interface(interface) = self.option(DatagramOption::Interface(any))? else { return Ok(any) };
+        Ok(interface)
+    }
+}

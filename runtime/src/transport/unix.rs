@@ -1,0 +1,180 @@
+//! UNIX sockets: `listen_unix` and `connect_unix`.
+use super::{
+    Port,
+    connecting::{connect, connect_with},
+    connector::{ClientFactory, Connector},
+    listener::{accepting, listen},
+};
+use crate::{
+    address::Address,
+    defer::Deferred,
+    error::BadFileError,
+    failure::Failure,
+    lockfile,
+    protocol::{Factory, Handle, IntoFactory},
+    reactor::{
+        Reactor,
+        backend::{Bind, Dial, FileOptions},
+    },
+};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How a UNIX port is opened.
+///
+/// ```
+/// use twistor::transport::UnixOptions;
+///
+/// let options = UnixOptions::default().mode(0o600).want_pid(true);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixOptions {
+    /// How many connections wait to be accepted: 50 by default.
+    pub backlog: u32,
+    /// The permissions of the socket file: `0o666` by default.
+    pub mode: u32,
+    /// Whether a lock file, named like the socket with `.lock` behind it, says which process has it: not by default. With it, a socket file
+    /// that a process has left behind when it died is taken over; without it, such a file is in use.
+    #[doc(alias = "wantPID")]
+    pub want_pid: bool,
+}
+
+impl Default for UnixOptions {
+    fn default() -> Self {
+        let FileOptions { mode, want_pid } = FileOptions::default();
+        Self { backlog: super::DEFAULT_BACKLOG, mode, want_pid }
+    }
+}
+
+impl UnixOptions {
+    /// The same with another backlog.
+    #[must_use]
+    pub fn backlog(self, backlog: u32) -> Self {
+        Self { backlog, ..self }
+    }
+
+    /// The same with other permissions.
+    #[must_use]
+    pub fn mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The same with a lock file, or without.
+    #[must_use]
+    pub fn want_pid(self, yes: bool) -> Self {
+        Self { want_pid: yes, ..self }
+    }
+
+    pub(super) fn file(&self) -> FileOptions {
+        FileOptions { mode: self.mode, want_pid: self.want_pid }
+    }
+}
+
+/// How an attempt to connect to a UNIX socket is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectUnixOptions {
+    /// The time limit: 30 seconds by default.
+    pub timeout: Duration,
+    /// Whether the lock file of the server has to name a process that lives: not by default.
+    #[doc(alias = "checkPID")]
+    pub check_pid: bool,
+}
+
+impl Default for ConnectUnixOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), check_pid: false }
+    }
+}
+
+impl ConnectUnixOptions {
+    /// The same with another time limit.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same with a look at the lock file, or without.
+    #[must_use]
+    pub fn check_pid(self, yes: bool) -> Self {
+        Self { check_pid: yes, ..self }
+    }
+}
+
+impl Reactor {
+    /// Listens on a UNIX socket and builds a protocol with `factory` for each connection. The file is removed when the port is closed. On
+    /// Linux a path that begins with a NUL byte is a name of the abstract namespace, without a file.
+    ///
+    /// # Errors
+    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating system said, or who holds the lock.
+    #[doc(alias = "listenUNIX")]
+    pub fn listen_unix(&self, path: impl Into<PathBuf>, factory: impl IntoFactory, options: &UnixOptions) -> Result<Port, Failure> {
+        let bind = Bind { at: Address::Unix(Some(path.into())), backlog: options.backlog, file: options.file() };
+        listen(self, bind, accepting(factory))
+    }
+
+    /// Connects to a UNIX socket and gives the protocol's handle, right after its `connection_made` has returned.
+    ///
+    /// # Errors
+    /// In a later turn: the kinds of [`ConnectError`](crate::error::ConnectError), [`TimeoutError`](crate::error::TimeoutError),
+    /// [`NoProtocol`](crate::error::NoProtocol) if the factory refuses, and what a failing `connection_made` failed with. At once:
+    /// [`BadFileError`] if the lock file names nobody who lives.
+    ///
+    /// # Cancellation
+    /// Ends the attempt and fails with [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
+    #[doc(alias = "connectUNIX")]
+    #[track_caller]
+    pub fn connect_unix<F: IntoFactory>(
+        &self,
+        path: impl Into<PathBuf>,
+        factory: F,
+        options: &ConnectUnixOptions,
+    ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
+        let path = path.into();
+        if options.check_pid
+            && let Err(failure) = check_pid(&path)
+        {
+            return Deferred::fail(failure);
+        }
+        let dial = Dial { to: Address::Unix(Some(path)), from: None };
+        connect_with(factory, |acceptor| connect(self, &dial, acceptor, options.timeout))
+    }
+}
+
+impl Connector {
+    /// Connects `factory` to a UNIX socket.
+    ///
+    /// # Errors
+    /// [`BadFileError`] if the lock file names nobody who lives.
+    #[doc(alias = "connectUNIX")]
+    pub fn unix<F: IntoFactory>(
+        reactor: &Reactor,
+        path: impl Into<PathBuf>,
+        factory: F,
+        options: &ConnectUnixOptions,
+    ) -> Result<Self, Failure>
+    where
+        F::Factory: ClientFactory,
+    {
+        let path = path.into();
+        if options.check_pid {
+            check_pid(&path)?;
+        }
+        let dial = Dial { to: Address::Unix(Some(path)), from: None };
+        Ok(Self::start(reactor, dial, factory.into_factory(), options.timeout))
+    }
+}
+
+/// Whether the server that made the socket at `path` lives, by its lock file.
+fn check_pid(path: &Path) -> Result<(), Failure> {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    if lockfile::is_locked(PathBuf::from(&lock))? {
+        return Ok(());
+    }
+    let text = format!("{} names no process that lives", lock.display());
+    Err(BadFileError::with_text(text).with_address(Address::Unix(Some(path.to_owned()))).into())
+}
