@@ -47,6 +47,11 @@ impl Timers {
         self.now.get()
     }
 
+    /// Whether the time moves only when a test moves it.
+    pub(crate) fn is_still(&self) -> bool {
+        self.clock.get().is_none()
+    }
+
     pub(crate) fn set_now(&self, now: Duration) {
         self.now.set(now);
     }

@@ -14,6 +14,7 @@ mod deferred;
 mod depth;
 mod endpoints;
 mod failure;
+mod fakes;
 mod flow;
 mod futures_inside;
 mod gather;

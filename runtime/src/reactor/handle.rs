@@ -80,17 +80,22 @@ pub(super) enum Phase {
 
 impl Reactor {
     pub(crate) fn over(backend: Rc<dyn Backend>) -> Self {
+        let clock = backend.clone();
+        Self::with_timers(backend, Timers::with_clock(move || clock.now()))
+    }
+
+    /// A reactor whose delayed calls lie in `timers`. Those of a test clock run when the test moves it, and in no turn.
+    pub(crate) fn with_timers(backend: Rc<dyn Backend>, timers: Rc<Timers>) -> Self {
         let inbox = Inbox::new(backend.alarm());
         if !door().is_some_and(|door| door.is_open()) {
             set_door(Some(inbox.clone()));
             // coroutines that were rung before there was a reactor
             crate::inline::door_opened();
         }
-        let clock = backend.clone();
         Self(Rc::new(Core {
             backend,
             sources: RefCell::default(),
-            timers: Timers::with_clock(move || clock.now()),
+            timers,
             inbox,
             again: RefCell::default(),
             phase: Cell::new(Phase::Idle),
@@ -161,8 +166,10 @@ impl Reactor {
         }
         leave_door(&core.inbox);
         drop_each(core.inbox.close());
-        for timer in core.timers.take_all() {
-            let _ = timer.cancel();
+        if !core.timers.is_still() {
+            for timer in core.timers.take_all() {
+                let _ = timer.cancel();
+            }
         }
         drop_each(core.when_running.take());
         drop_each(core.when_stopped.take());
@@ -246,7 +253,8 @@ impl Reactor {
     /// Whether a turn has something to do without waiting for anything.
     pub(crate) fn has_work(&self) -> bool {
         let core = &self.0;
-        core.inbox.is_waiting() || !core.again.borrow().is_empty() || core.timers.next_due().is_some_and(|due| due <= core.backend.now())
+        let due = || !core.timers.is_still() && core.timers.next_due().is_some_and(|due| due <= core.backend.now());
+        core.inbox.is_waiting() || !core.again.borrow().is_empty() || due()
     }
 }
 

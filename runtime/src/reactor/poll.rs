@@ -39,7 +39,7 @@ impl Core {
         self.calls_from_threads();
         // one time for all calls of a turn
         self.timers.now();
-        let mark = self.timers.mark();
+        let mark = if self.timers.is_still() { 0 } else { self.timers.mark() };
         if let Some(slow) = self.slow.get() {
             return self.watched_turn(desk, limit, mark, slow);
         }

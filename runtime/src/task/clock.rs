@@ -31,6 +31,11 @@ impl Clock {
         Self(Timers::new())
     }
 
+    /// Its queue, for a reactor that lives in its time.
+    pub(crate) fn timers(&self) -> Rc<Timers> {
+        self.0.clone()
+    }
+
     /// The time now.
     pub fn seconds(&self) -> Duration {
         self.0.now()

@@ -5,6 +5,7 @@ use crate::{
         backend::{Accept, Alarm, Backend, Bind, Dial, DialError, Event, Signals, Wire, WireOption},
         source::Readiness,
     },
+    task::Clock,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -25,11 +26,15 @@ const CAPACITY: usize = 64 * 1024;
 /// Ports and connections in memory, and the time.
 pub(super) struct Net {
     now: Cell<Duration>,
+    /// Where the time comes from, if a test's clock tells it.
+    clock: Option<Clock>,
     events: RefCell<VecDeque<Event>>,
     ports: RefCell<BTreeMap<SocketAddr, Rc<Port>>>,
     next_port: Cell<u16>,
     rung: Arc<AtomicBool>,
     capacity: Cell<usize>,
+    /// How many bytes one read gives at most.
+    chunk: Cell<usize>,
     me: Weak<Self>,
 }
 
@@ -40,33 +45,81 @@ struct Port {
     waiting: RefCell<VecDeque<(MemoryWire, Address)>>,
 }
 
+/// How a connection breaks.
+#[derive(Clone, Copy)]
+pub(super) enum Break {
+    /// Both directions end in an orderly way.
+    Cut,
+    /// Both sides find a reset.
+    Reset,
+}
+
 /// One direction of a connection.
 #[derive(Default)]
-struct Pipe {
+pub(super) struct Pipe {
     bytes: RefCell<VecDeque<u8>>,
     /// The writer has ended it.
     ended: Cell<bool>,
     /// It was cut off.
     reset: Cell<bool>,
+    /// How many bytes it still carries, and what happens then.
+    limit: Cell<Option<(usize, Break)>>,
     reader: Cell<Option<usize>>,
     writer: Cell<Option<usize>>,
 }
 
+impl Pipe {
+    /// Lets it carry `bytes` more and then break.
+    pub(super) fn break_after(&self, bytes: usize, how: Break) {
+        self.limit.set(Some((bytes, how)));
+    }
+
+    /// What lies in it.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.borrow().len()
+    }
+}
+
 impl Net {
-    pub(super) fn new() -> Rc<Self> {
+    /// Looks at the two ends of a connection again.
+    pub(super) fn look_at(&self, pipe: &Pipe) {
+        self.tell(pipe.reader.get(), Readiness::AGAIN);
+    }
+
+    pub(super) fn new(clock: Option<Clock>) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             now: Cell::new(Duration::ZERO),
+            clock,
             events: RefCell::default(),
             ports: RefCell::default(),
             next_port: Cell::new(1024),
             rung: Arc::default(),
             capacity: Cell::new(CAPACITY),
+            chunk: Cell::new(usize::MAX),
             me: me.clone(),
         })
     }
 
     pub(super) fn set_capacity(&self, bytes: usize) {
         self.capacity.set(bytes.max(1));
+    }
+
+    pub(super) fn set_chunk(&self, bytes: usize) {
+        self.chunk.set(bytes.max(1));
+    }
+
+    /// A connection: the wire at `here`, the one at `there`, and what flows from here to there and back.
+    pub(super) fn pair(&self, here: &Address, there: &Address) -> (MemoryWire, MemoryWire, [Rc<Pipe>; 2]) {
+        let (to, back) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());
+        let wire = |incoming: &Rc<Pipe>, outgoing: &Rc<Pipe>, host: &Address| MemoryWire {
+            incoming: incoming.clone(),
+            outgoing: outgoing.clone(),
+            host: host.clone(),
+            refused: false,
+            cut: Cell::new(false),
+            net: self.me.clone(),
+        };
+        (wire(&back, &to, here), wire(&to, &back, there), [to, back])
     }
 
     pub(super) fn advance(&self, by: Duration) {
@@ -104,7 +157,7 @@ fn ip(at: &Address) -> io::Result<SocketAddr> {
 
 impl Backend for Net {
     fn now(&self) -> Duration {
-        self.now.get()
+        self.clock.as_ref().map_or(self.now.get(), Clock::seconds)
     }
 
     fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
@@ -149,27 +202,13 @@ impl Backend for Net {
         if from.port() == 0 {
             from.set_port(self.free_port());
         }
-        let (there, back) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());
-        let port = self.port_at(to);
-        let wire = MemoryWire {
-            incoming: back.clone(),
-            outgoing: there.clone(),
-            host: from.into(),
-            refused: port.is_none(),
-            cut: Cell::new(false),
-            net: self.me.clone(),
-        };
-        if let Some(port) = port {
-            let other = MemoryWire {
-                incoming: there,
-                outgoing: back,
-                host: dial.to.clone(),
-                refused: false,
-                cut: Cell::new(false),
-                net: self.me.clone(),
-            };
-            port.waiting.borrow_mut().push_back((other, from.into()));
-            self.tell(port.slot.get(), Readiness::AGAIN);
+        let (mut wire, other, _) = self.pair(&from.into(), &dial.to);
+        match self.port_at(to) {
+            Some(port) => {
+                port.waiting.borrow_mut().push_back((other, from.into()));
+                self.tell(port.slot.get(), Readiness::AGAIN);
+            }
+            None => wire.refused = true,
         }
         Ok(Box::new(wire))
     }
@@ -214,7 +253,7 @@ impl Drop for MemoryPort {
 }
 
 /// One end of a connection.
-struct MemoryWire {
+pub(super) struct MemoryWire {
     incoming: Rc<Pipe>,
     outgoing: Rc<Pipe>,
     host: Address,
@@ -229,6 +268,23 @@ impl MemoryWire {
         if let Some(net) = self.net.upgrade() {
             net.tell(slot, readiness);
         }
+    }
+
+    /// The connection breaks here: what is still on its way is lost.
+    fn break_now(&self, how: Break) {
+        for pipe in [&self.incoming, &self.outgoing] {
+            pipe.limit.set(None);
+            pipe.bytes.borrow_mut().clear();
+            match how {
+                Break::Cut => pipe.ended.set(true),
+                Break::Reset => pipe.reset.set(true),
+            }
+            self.tell(pipe.reader.get(), Readiness::new(true, true, true));
+        }
+    }
+
+    fn chunk(&self) -> usize {
+        self.net.upgrade().map_or(usize::MAX, |net| net.chunk.get())
     }
 
     fn capacity(&self) -> usize {
@@ -251,12 +307,27 @@ impl Wire for MemoryWire {
         }
         let mut bytes = pipe.bytes.borrow_mut();
         let was_full = bytes.len() >= self.capacity();
-        let count = into.len().min(bytes.len());
+        let left = pipe.limit.get().map_or(usize::MAX, |(left, _)| left);
+        let count = into.len().min(bytes.len()).min(left).min(self.chunk());
         for (to, byte) in into.iter_mut().zip(bytes.drain(..count)) {
             *to = byte;
         }
+        let more = !bytes.is_empty();
         drop(bytes);
+        if let Some((left, how)) = pipe.limit.get() {
+            pipe.limit.set(Some((left - count, how)));
+            if left == count {
+                self.break_now(how);
+                if count == 0 {
+                    return self.read(into);
+                }
+            }
+        }
         if count > 0 {
+            if more {
+                // a short read that does not mean that nothing is left
+                self.tell(pipe.reader.get(), Readiness::AGAIN);
+            }
             if was_full {
                 self.tell(pipe.writer.get(), Readiness::new(false, true, false));
             }

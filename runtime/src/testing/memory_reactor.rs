@@ -17,8 +17,13 @@ pub struct MemoryReactor {
 impl MemoryReactor {
     /// A reactor at 0 seconds.
     pub fn new() -> Self {
-        let net = Net::new();
-        Self { reactor: Reactor::over(net.clone()), net }
+        Self::with_net().0
+    }
+
+    /// One, and the network under it.
+    pub(super) fn with_net() -> (Self, Rc<Net>) {
+        let net = Net::new(None);
+        (Self { reactor: Reactor::over(net.clone()), net: net.clone() }, net)
     }
 
     /// The reactor.
@@ -39,12 +44,20 @@ impl MemoryReactor {
     /// Inside a turn of the same reactor.
     pub fn settle(&self) {
         loop {
-            if let Err(failure) = self.reactor.iterate(Duration::ZERO) {
-                panic!("{failure}");
-            }
+            self.turn();
             if !self.net.is_busy() && !self.reactor.has_work() {
                 break;
             }
+        }
+    }
+
+    /// Runs one turn, which waits for nothing.
+    ///
+    /// # Panics
+    /// Inside a turn of the same reactor.
+    pub fn turn(&self) {
+        if let Err(failure) = self.reactor.iterate(Duration::ZERO) {
+            panic!("{failure}");
         }
     }
 

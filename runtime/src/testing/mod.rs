@@ -14,8 +14,12 @@ mod case;
 mod fixed_resolver;
 mod memory_net;
 mod memory_reactor;
+mod pump;
+mod string_transport;
 
 pub use crate::task::Clock;
 pub use case::{Tested, run_test};
 pub use fixed_resolver::FixedResolver;
 pub use memory_reactor::MemoryReactor;
+pub use pump::{End, Pump, pump};
+pub use string_transport::StringTransport;

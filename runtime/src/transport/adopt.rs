@@ -89,7 +89,7 @@ impl Reactor {
     }
 
     /// Makes a connection of `wire` at once.
-    fn put_on<F: IntoFactory>(
+    pub(crate) fn put_on<F: IntoFactory>(
         &self,
         wire: Box<dyn Wire>,
         peer: &Address,
