@@ -91,9 +91,14 @@ impl Timers {
         self.calls.borrow().values().cloned().map(DelayedCall).collect()
     }
 
-    /// How many calls have been made so far: a mark for [`run_due`](Self::run_due).
-    pub(crate) fn mark(&self) -> u64 {
-        self.orders.get()
+    /// Sets the one time for all calls of a turn and gives a mark for [`run_due`](Self::run_due): how many calls have been made so far. Nothing
+    /// if there are none to run, or if only a test moves the time; then no clock is looked at.
+    pub(crate) fn begin_turn(&self) -> Option<u64> {
+        if self.is_still() || self.calls.borrow().is_empty() {
+            return None;
+        }
+        self.now();
+        Some(self.orders.get())
     }
 
     /// Runs the next call that is due now and was made before `mark`, and says where that was made; `None` when there is none. Each is taken out before it runs, so

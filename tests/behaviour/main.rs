@@ -38,6 +38,7 @@ mod threads;
 mod timeout;
 mod timers;
 mod traceback;
+mod transport_regression;
 mod triggers;
 mod udp;
 mod unix;

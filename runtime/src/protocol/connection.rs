@@ -25,6 +25,9 @@ use std::{
     rc::Rc,
 };
 
+/// How often a stream is read in one turn before the others have theirs.
+pub(crate) const READS_PER_TURN: u32 = 4;
+
 /// What the slot owns; a [`Handle`] is a pointer to it.
 pub(crate) struct Connection<P: Protocol> {
     pub(super) life: RefCell<Life<P>>,
@@ -105,7 +108,7 @@ impl<P: Protocol> Source for Connection<P> {
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
         let this = Handle(self);
         let Some(stream) = &this.0.transport.0 else { return };
-        if P::Framing::BUFFERS && (this.0.leftover.get() || readiness.is_closed()) {
+        if P::Framing::BUFFERS && (this.0.leftover.get() || readiness.is_to_the_end()) {
             // what was left when a handler paused or held
             this.parse();
         }
@@ -114,7 +117,7 @@ impl<P: Protocol> Source for Connection<P> {
             Some(Ok(read)) if read > 0 && read < buffer.len() => {
                 this.deliver(buffer.get(..read).unwrap_or_default());
             }
-            first => this.pump(first, readiness, buffer),
+            first => this.read_on(first, readiness, buffer),
         }
     }
 
@@ -177,10 +180,32 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
+    /// Goes on as long as reads fill the buffer and nothing else is to be done, a bounded number of times.
+    #[inline(never)]
+    fn read_on(&self, mut given: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
+        let Some(stream) = &self.0.transport.0 else { return };
+        for left in (0..READS_PER_TURN).rev() {
+            match given {
+                Some(Ok(read)) if read > 0 => {
+                    self.deliver(buffer.get(..read).unwrap_or_default());
+                    if read < buffer.len() {
+                        return;
+                    }
+                }
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                other => return self.pump(other, readiness, buffer),
+            }
+            if left == 0 {
+                return stream.look_again();
+            }
+            given = stream.read_first(readiness, buffer);
+        }
+    }
+
     #[inline(never)]
     fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
         let Some(stream) = &self.0.transport.0 else { return };
-        if readiness.is_closed() && stream.is_held() {
+        if stream.has_hung_up(readiness) && !P::HALF_CLOSEABLE && stream.is_held() {
             // a coroutine handler holds the input back, and with it the news that the peer has gone
             self.cancel_on_loss_now();
         }

@@ -1,7 +1,7 @@
 //! Flow control: who makes bytes, and who takes them.
 use super::transport::Transport;
-use crate::failure::Failure;
-use std::rc::Rc;
+use crate::{error::RuntimeError, failure::Failure, report::report};
+use std::{panic::Location, rc::Rc};
 
 /// Something that makes bytes and can be asked to wait. Register it with a [`Transport`], which then tells it when to go on.
 ///
@@ -110,7 +110,8 @@ impl Producer for Transport {
 /// side's writing becomes the end of the other's, and when one is lost the other is closed, after what was queued for it.
 ///
 /// What has arrived and is not parsed yet goes over first. From then on the protocols of the two get no messages, only `connection_lost`. A
-/// producer that was registered on one of them is stopped.
+/// producer that was registered on one of them is stopped, and if one was piped before, the other side of that is closed. A pair that is piped
+/// already stays so; a connection piped to itself is a misuse, which is reported.
 ///
 /// ```no_run
 /// use twistor::prelude::*;
@@ -120,13 +121,27 @@ impl Producer for Transport {
 /// # }
 /// ```
 #[doc(alias = "portforward")]
+#[track_caller]
 pub fn pipe(one: &Transport, other: &Transport) {
+    if one.is_same(other) {
+        let text = format!("a connection cannot be piped to itself: {one:?}");
+        return report(RuntimeError::with_text(text).into(), format!("called at {}", Location::caller()));
+    }
+    let goes_to = |from: &Transport| from.0.as_ref().and_then(|stream| stream.piped_to());
+    if goes_to(one).is_some_and(|to| to.is_same(other)) && goes_to(other).is_some_and(|to| to.is_same(one)) {
+        // they are piped already
+        return;
+    }
+    for end in [one, other] {
+        leave(end);
+    }
     for (from, to) in [(one, other), (other, one)] {
         let waiting = from.clear_line_buffer();
-        let Some(stream) = &from.0 else { continue };
+        let (Some(stream), Some(target)) = (&from.0, &to.0) else { continue };
         if !waiting.is_empty() {
             to.write(waiting);
         }
+        target.pipe_from(from.clone());
         stream.pipe_to(to.clone());
     }
     for (from, to) in [(one, other), (other, one)] {
@@ -134,5 +149,16 @@ pub fn pipe(one: &Transport, other: &Transport) {
             to.unregister_producer();
             to.lose_connection();
         }
+    }
+}
+
+/// Takes `end` out of a pipe that it is part of; whoever was at the other side is closed.
+fn leave(end: &Transport) {
+    let partner = end.0.as_ref().and_then(|stream| stream.unpipe());
+    if let Some(partner) = partner {
+        if let Some(stream) = &partner.0 {
+            drop(stream.unpipe());
+        }
+        partner.lose_connection();
     }
 }

@@ -40,7 +40,7 @@ pub use handled::Handled;
 pub use protocol::{Message, Protocol};
 pub use transport::Transport;
 
-pub(crate) use connection::{Hooks, Live};
+pub(crate) use connection::{Hooks, Live, READS_PER_TURN};
 pub(crate) use desk::Desk;
 pub(crate) use factory::{Accepting, Acceptor, last_name};
 pub(crate) use handled::{begun, lingering};

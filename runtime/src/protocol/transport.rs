@@ -41,10 +41,14 @@ pub(crate) trait Stream {
     fn close_write(&self);
     fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure>;
     fn unregister_producer(&self);
-    /// Takes the producer out; a close that waits for it goes on waiting.
-    fn take_producer(&self) -> Option<Rc<dyn Producer>>;
     /// What arrives goes to `to` from now on.
     fn pipe_to(&self, to: Transport);
+    /// What is written comes from `source` from now on.
+    fn pipe_from(&self, source: Transport);
+    /// Where what arrives goes, if it is piped.
+    fn piped_to(&self) -> Option<Transport>;
+    /// Ends a pipe on this side, and says where it went.
+    fn unpipe(&self) -> Option<Transport>;
     /// Sends a descriptor with the next byte.
     fn send_descriptor(&self, descriptor: OwnedFd);
     /// The protocol takes descriptors: reads look for them.
@@ -61,6 +65,8 @@ pub(crate) trait Stream {
     fn is_open(&self) -> bool;
     /// Whether a coroutine handler holds back the next message.
     fn is_held(&self) -> bool;
+    /// Whether the poller has said, now or before, that the other side has ended.
+    fn has_hung_up(&self, readiness: Readiness) -> bool;
     /// Has the connection looked at in the next turn, if it is reading.
     fn look_again(&self);
     fn is_reading(&self) -> bool;
@@ -253,6 +259,15 @@ impl Transport {
     #[track_caller]
     pub fn drained(&self) -> Deferred<()> {
         self.0.as_ref().map_or_else(|| Deferred::fail(ConnectionDone::new()), |stream| stream.drained())
+    }
+
+    /// Whether the two are the same connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Whether it is over.

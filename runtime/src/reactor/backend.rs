@@ -165,7 +165,9 @@ pub(crate) enum Adopted {
     Stream(Box<dyn Wire>, Address),
     Port(Box<dyn Accept>),
     Datagrams(Box<dyn Datagrams>),
-    /// It is of a family that is neither IP nor UNIX.
+    /// It is a stream socket at this address that is neither connected nor listening.
+    Idle(Address),
+    /// It is of a family that is neither IP nor UNIX, or of another type.
     Unknown,
 }
 

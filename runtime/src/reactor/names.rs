@@ -187,7 +187,11 @@ impl Reactor {
     #[doc(alias = "nameResolver")]
     pub fn resolve_host(&self, query: &NameQuery) -> Deferred<Vec<SocketAddr>> {
         if let Ok(ip) = query.host.parse() {
-            return Deferred::succeed(vec![SocketAddr::new(ip, query.port)]);
+            let at = SocketAddr::new(ip, query.port);
+            if query.family.contains(&at) {
+                return Deferred::succeed(vec![at]);
+            }
+            return Deferred::fail(DnsLookupError::with_text(format!("`{}` is of another family", query.host)));
         }
         if self.0.is_closed() {
             return Deferred::fail(ReactorClosed::new());

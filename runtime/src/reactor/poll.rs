@@ -37,13 +37,13 @@ impl Core {
     /// Runs one turn that waits for at most `limit`.
     pub(crate) fn turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
         self.calls_from_threads();
-        // one time for all calls of a turn
-        self.timers.now();
-        let mark = if self.timers.is_still() { 0 } else { self.timers.mark() };
+        let mark = self.timers.begin_turn();
         if let Some(slow) = self.slow.get() {
             return self.watched_turn(desk, limit, mark, slow);
         }
-        while self.timers.run_due(mark).is_some() {}
+        if let Some(mark) = mark {
+            while self.timers.run_due(mark).is_some() {}
+        }
         self.put_off(desk, |event, buffer| self.dispatch(event, buffer));
         let timeout = self.timeout(limit);
         let buffer = &mut *desk.buffer;
@@ -51,14 +51,16 @@ impl Core {
     }
 
     /// The rest of a turn with the watchdog looking on.
-    fn watched_turn(&self, desk: &mut Desk, limit: Option<Duration>, mark: u64, slow: Duration) -> std::io::Result<()> {
+    fn watched_turn(&self, desk: &mut Desk, limit: Option<Duration>, mark: Option<u64>, slow: Duration) -> std::io::Result<()> {
         let dispatch = |event: Event, buffer: &mut [u8]| {
             // before the call, which may end it
             let what = self.sources.borrow().get(event.slot).and_then(|source| source.describe());
             self.watched(slow, || self.dispatch(event, buffer), |()| what);
         };
         let named = |made: &Option<_>| made.map(|made| format!("the delayed call made at {made}"));
-        while self.watched(slow, || self.timers.run_due(mark), named).is_some() {}
+        if let Some(mark) = mark {
+            while self.watched(slow, || self.timers.run_due(mark), named).is_some() {}
+        }
         self.put_off(desk, dispatch);
         let timeout = self.timeout(limit);
         let buffer = &mut *desk.buffer;

@@ -7,15 +7,17 @@ pub(crate) struct Readiness(u8);
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
-/// The other side has ended, or there is an error: read on to the end.
+/// The poller says that the other side has ended, or that there is an error.
 const CLOSED: u8 = 4;
+/// Somebody on this side has it looked at: read on to the end, there may be input that no event will tell of.
+const DRAIN: u8 = 8;
 
 impl Readiness {
     /// Look again: there may be more to read, or something has changed on this side.
     pub(crate) const AGAIN: Self = Self(READABLE);
 
     /// Read on to the end.
-    pub(crate) const TO_THE_END: Self = Self(READABLE | CLOSED);
+    pub(crate) const TO_THE_END: Self = Self(READABLE | DRAIN);
 
     /// There may be room again.
     pub(crate) const WRITABLE: Self = Self(WRITABLE);
@@ -40,10 +42,16 @@ impl Readiness {
         self.0 & CLOSED != 0
     }
 
+    /// Whether a short read does not mean that nothing is left.
+    #[inline]
+    pub(crate) fn is_to_the_end(self) -> bool {
+        self.0 & (CLOSED | DRAIN) != 0
+    }
+
     /// Whether there is input and no end of it.
     #[inline]
     pub(crate) fn is_plain_input(self) -> bool {
-        self.0 & (READABLE | CLOSED) == READABLE
+        self.0 & (READABLE | CLOSED | DRAIN) == READABLE
     }
 }
 

@@ -102,13 +102,7 @@ impl Reactor {
             keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
         });
         acceptor.start();
-        let made = connection(&self.0, wire, peer, &acceptor);
-        if made.is_err()
-            && let Err(failure) = acceptor.stop()
-        {
-            report(failure, format!("the factory of the connection with {peer}"));
-        }
-        made?;
+        connection(&self.0, wire, peer, &acceptor)?;
         Ok(kept.take().ok_or_else(NoProtocol::new)?)
     }
 }
@@ -118,15 +112,12 @@ fn connection(core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: &Address, acceptor
     let slot = core.sources.borrow_mut().insert(Rc::new(listener::Vacant));
     if let Err(error) = wire.register(slot) {
         core.remove(slot);
+        stop(acceptor, peer);
         return Err(error.into());
     }
     let stream = WireStream::new(wire, slot, core, peer.clone(), None);
     let (factory, at) = (acceptor.clone(), peer.clone());
-    let lost = Box::new(move |_: &Failure| {
-        if let Err(failure) = factory.stop() {
-            report(failure, format!("the factory of the connection with {at}"));
-        }
-    });
+    let lost = Box::new(move |_: &Failure| stop(&factory, &at));
     match acceptor.accept(stream.clone(), peer, Some(lost)) {
         Ok(live) if core.fill(slot, live.clone()) => {
             live.made();
@@ -140,8 +131,16 @@ fn connection(core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: &Address, acceptor
         }
         Err(failure) => {
             stream.die(None);
+            stop(acceptor, peer);
             Err(failure)
         }
+    }
+}
+
+/// The factory is used by one less.
+fn stop(acceptor: &Rc<dyn Acceptor>, peer: &Address) {
+    if let Err(failure) = acceptor.stop() {
+        report(failure, format!("the factory of the connection with {peer}"));
     }
 }
 
@@ -149,7 +148,8 @@ fn connection(core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: &Address, acceptor
 fn unfit(found: &Adopted, wanted: &str) -> Failure {
     let found = match found {
         Adopted::Stream(_, peer) => format!("a connection with {peer}"),
-        Adopted::Port(accept) => format!("a stream socket at {} without a connection", host(accept.host())),
+        Adopted::Port(accept) => format!("a stream socket at {} that listens", host(accept.host())),
+        Adopted::Idle(at) => format!("a stream socket at {at} that is neither connected nor listening"),
         Adopted::Datagrams(socket) => format!("a datagram socket at {}", host(socket.host())),
         Adopted::Unknown => "of an unknown address family".to_owned(),
     };

@@ -47,9 +47,10 @@ impl WireStream {
         } else if self.has(OPEN) && receiver.is_half_closeable() {
             receiver.read_connection_lost();
         } else if self.has(QUEUED) {
-            // a peer that has ended its own side still gets every byte
+            // a peer that has ended its own side still gets every byte that was written, and none that was not
             self.clear(OPEN);
             self.set(CLOSING);
+            self.stop_producer();
         } else {
             self.end(|| ConnectionDone::new().into());
             self.set(TOLD);

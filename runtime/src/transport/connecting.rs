@@ -65,6 +65,13 @@ pub(crate) fn connect_with<F: IntoFactory>(
     dial(acceptor).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
 }
 
+/// The factory is used by one less.
+fn stop_factory(acceptor: &Rc<dyn Acceptor>, to: &Address) {
+    if let Err(failure) = acceptor.stop() {
+        report(failure, format!("the factory of the connection to {to}"));
+    }
+}
+
 /// An attempt to connect.
 struct Connecting {
     core: Weak<Core>,
@@ -86,6 +93,7 @@ pub(crate) fn connect(reactor: &Reactor, dial: &Dial, acceptor: Rc<dyn Acceptor>
     // user code
     acceptor.start();
     if core.is_closed() {
+        stop_factory(&acceptor, &dial.to);
         return Deferred::fail(ReactorClosed::new());
     }
     let attempt: Rc<RefCell<Weak<Connecting>>> = Rc::default();
@@ -151,9 +159,7 @@ impl Connecting {
     }
 
     fn stop_factory(&self) {
-        if let Err(failure) = self.acceptor.stop() {
-            report(failure, format!("the factory of the connection to {}", self.to));
-        }
+        stop_factory(&self.acceptor, &self.to);
     }
 
     fn fail(&self, failure: Failure) {
@@ -175,19 +181,20 @@ impl Connecting {
         let acceptor = self.acceptor.clone();
         let to = self.to.clone();
         let lost = Box::new(move |_: &Failure| {
-            if let Err(failure) = acceptor.stop() {
-                report(failure, format!("the factory of the connection to {to}"));
-            }
+            stop_factory(&acceptor, &to);
         });
         let result = match self.acceptor.accept(stream.clone(), &self.to, Some(lost)) {
             // the attempt was cancelled while its protocol was being built
-            Ok(_) if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) => {
-                stream.die(None);
-                self.stop_factory();
-                return;
+            Ok(live) if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) => {
+                core.remove(slot);
+                return live.closed();
             }
             Ok(live) if core.fill(slot, live.clone()) => {
                 live.made();
+                if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) {
+                    // cancelled in `connection_made`: nobody has the connection
+                    stream.abort(None);
+                }
                 // what came with the connect event has had no reader yet
                 core.look_again(slot, Readiness::TO_THE_END);
                 stream.failure().map_or(Ok(()), Err)

@@ -11,7 +11,7 @@ use super::{ConnectOptions, connecting::connect};
 use crate::{
     address::Address,
     defer::{CancelHandle, Deferred},
-    error::{NotConnectingError, RuntimeError, UserError},
+    error::{NotConnectingError, ReactorClosed, RuntimeError, UserError},
     failure::{Failure, Frame},
     protocol::{Accepting, Acceptor, Factory, Hooks, IntoFactory, Live, Stream, Transport},
     reactor::{Core, Reactor, backend::Dial},
@@ -171,12 +171,15 @@ impl Connector {
 
     /// Connects `factory` to an address of any kind.
     pub(super) fn start<F: ClientFactory>(reactor: &Reactor, dial: Dial, factory: Rc<F>, timeout: Duration) -> Self {
-        let (destination, inside) = (dial.to.clone(), reactor.clone());
+        let (destination, core) = (dial.to.clone(), Rc::downgrade(&reactor.0));
         let client = Box::new(Typed(factory));
         let connector = Self(Rc::new(Inner {
             acceptor: client.acceptor(),
             client,
-            dial: Box::new(move |acceptor| connect(&inside, &dial, acceptor, timeout)),
+            dial: Box::new(move |acceptor| match core.upgrade() {
+                Some(core) => connect(&Reactor(core), &dial, acceptor, timeout),
+                None => Deferred::fail(ReactorClosed::new()),
+            }),
             destination,
             core: Rc::downgrade(&reactor.0),
             state: Cell::new(ConnectorState::Disconnected),
@@ -186,7 +189,7 @@ impl Connector {
             stopping: Cell::new(false),
             inside: Cell::new(false),
         }));
-        // it is disconnected
+        // it is disconnected; on a closed reactor it stays so
         let _ = connector.connect();
         connector
     }
@@ -194,11 +197,14 @@ impl Connector {
     /// Begins another attempt.
     ///
     /// # Errors
-    /// [`RuntimeError`] unless it is [`ConnectorState::Disconnected`].
+    /// [`RuntimeError`] unless it is [`ConnectorState::Disconnected`]; [`ReactorClosed`].
     pub fn connect(&self) -> Result<(), Failure> {
         let inner = &self.0;
         if inner.state.get() != ConnectorState::Disconnected {
             return Err(RuntimeError::with_text(format!("{self:?} cannot connect")).into());
+        }
+        if inner.open_core().is_none() {
+            return Err(ReactorClosed::new().into());
         }
         inner.state.set(ConnectorState::Connecting);
         inner.stopping.set(false);
@@ -208,9 +214,13 @@ impl Connector {
         let outer = inner.inside.replace(true);
         let attempt = (inner.dial)(Rc::new(Watched { inner: inner.acceptor.clone(), connector: self.clone() }));
         let canceller = attempt.canceller();
-        inner.attempt.replace(Some(canceller));
+        inner.attempt.replace(Some(canceller.clone()));
         let ended = self.clone();
         attempt.add_both(move |result| ended.attempt_ended(result)).detach();
+        if inner.stopping.get() {
+            // by `start_factory`, before there was anything to stop
+            canceller.cancel();
+        }
         inner.inside.set(outer);
         inner.client.started(self);
         Ok(())
@@ -269,22 +279,14 @@ impl Connector {
         let (ConnectorState::Connecting, Err(failure)) = (inner.state.get(), result) else { return };
         inner.state.set(ConnectorState::Disconnected);
         let reason = if inner.stopping.get() { UserError::new().with_address(inner.destination.clone()).into() } else { failure };
-        let Some(core) = inner.core.upgrade().filter(|core| !core.is_closed()) else { return self.over() };
+        let Some(core) = inner.open_core() else { return self.over() };
+        let telling = Telling { connector: self.clone(), reason: Some(reason) };
         if !inner.inside.get() {
-            return self.tell_failed(&reason);
+            return telling.tell();
         }
         // not before the call that has brought it about has returned
         inner.state.set(ConnectorState::Connecting);
-        let told = self.clone();
-        core.timer(Duration::ZERO, move || {
-            told.0.state.set(ConnectorState::Disconnected);
-            told.tell_failed(&reason);
-        });
-    }
-
-    fn tell_failed(&self, reason: &Failure) {
-        self.0.client.failed(self, reason);
-        self.over();
+        core.timer(Duration::ZERO, move || telling.tell());
     }
 
     fn made(&self, transport: Transport) {
@@ -300,7 +302,7 @@ impl Connector {
         }
         self.0.state.set(ConnectorState::Disconnected);
         self.0.transport.take();
-        if self.0.core.upgrade().is_some_and(|core| !core.is_closed()) {
+        if self.0.open_core().is_some() {
             self.0.client.lost(self, reason);
         }
         self.over();
@@ -314,6 +316,37 @@ impl Connector {
         {
             report(failure, format!("the factory of the connection to {}", self.0.destination));
         }
+    }
+}
+
+impl Inner {
+    /// The reactor's, unless it is closed.
+    fn open_core(&self) -> Option<Rc<Core>> {
+        self.core.upgrade().filter(|core| !core.is_closed())
+    }
+}
+
+/// The news that an attempt has failed. A reactor that is closed meanwhile drops it untold, and the factory is stopped all the same.
+struct Telling {
+    connector: Connector,
+    reason: Option<Failure>,
+}
+
+impl Telling {
+    fn tell(mut self) {
+        if let Some(reason) = self.reason.take() {
+            self.connector.0.state.set(ConnectorState::Disconnected);
+            self.connector.0.client.failed(&self.connector, &reason);
+        }
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if self.reason.is_some() {
+            self.connector.0.state.set(ConnectorState::Disconnected);
+        }
+        self.connector.over();
     }
 }
 

@@ -306,9 +306,9 @@ impl<P: DatagramProtocol> DatagramPort<P> {
             return Deferred::fail(error);
         }
         if self.0.is_over() {
-            return match self.0.protocol.take() {
-                Some(protocol) => Deferred::succeed(protocol),
-                None => Deferred::fail(self.not_listening()),
+            return match self.0.protocol.try_borrow_mut() {
+                Ok(mut held) => held.take().map_or_else(|| Deferred::fail(self.not_listening()), Deferred::succeed),
+                Err(_) => Deferred::fail(NotNow::Busy),
             };
         }
         let (deferred, resolver) = Deferred::new();
@@ -344,14 +344,15 @@ impl<P: DatagramProtocol> Bound<P> {
     }
 
     fn finish(&self) {
+        let slot = self.transport.0.slot.get();
         if self.is_over() {
             return;
         }
-        let slot = self.transport.0.slot.replace(usize::MAX);
         if let Some(core) = self.transport.0.core.upgrade() {
             core.remove(slot);
         }
         self.enter("stop_protocol", |protocol, _| protocol.stop_protocol());
+        self.transport.0.slot.set(usize::MAX);
         if let Some(resolver) = self.stopping.take()
             && let Some(protocol) = self.protocol.take()
         {
@@ -383,8 +384,8 @@ impl<P: DatagramProtocol> Source for Bound<P> {
                     ErrorKind::WouldBlock => return,
                     ErrorKind::Interrupted => {}
                     ErrorKind::ConnectionRefused => self.refused(),
-                    // what has arrived before it has been delivered; the next event reads on
-                    _ => return report(error.into(), format!("reading from the port {}", self.transport.0.host)),
+                    // it is told of once; there may be datagrams behind it
+                    _ => report(error.into(), format!("reading from the port {}", self.transport.0.host)),
                 },
             }
         }

@@ -2,24 +2,16 @@
 //!
 //! A producer's methods are user code. `pause_producing` runs inside the write that fills the queue, the first `resume_producing` of a pull
 //! producer inside its registration; everything else in a turn of the reactor, with no borrow held.
-use super::stream::{CLOSING, DESCRIPTORS, ENDED, FLOW, OPEN, PEER_ENDED, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSING, WireStream};
+use super::stream::{CLOSING, DISCARDING, ENDED, FLOW, OPEN, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSED, WRITE_CLOSING, WireStream};
 use crate::{
     defer::{Deferred, Resolver},
-    error::{FileDescriptorOverrun, RuntimeError},
+    error::RuntimeError,
     failure::{Failure, Frame},
     protocol::{Producer, ProducerKind, Stream, Transport},
     reactor::source::Readiness,
-    report::{guarded, report},
+    report::{drop_guarded, guarded, report},
 };
-use std::{
-    io::{self, IoSlice},
-    os::fd::OwnedFd,
-    panic::Location,
-    rc::Rc,
-};
-
-/// With more descriptors than this the queue counts as full.
-const MOST_DESCRIPTORS: usize = 64;
+use std::{panic::Location, rc::Rc};
 
 /// The high mark of a stream, unless it is told otherwise.
 const HIGH_MARK: usize = 64 * 1024;
@@ -34,23 +26,14 @@ pub(super) struct Flow {
     /// Whether the pull producer has written since it was resumed.
     written: bool,
     drained: Vec<Resolver<()>>,
-    /// The descriptors that go with the next bytes.
-    descriptors: Vec<OwnedFd>,
     pipe: Option<Transport>,
+    /// Whether the producer is the other side of a pipe.
+    from_pipe: bool,
 }
 
 impl Default for Flow {
     fn default() -> Self {
-        Self {
-            low: 0,
-            high: HIGH_MARK,
-            producer: None,
-            paused: false,
-            written: false,
-            drained: Vec::new(),
-            descriptors: Vec::new(),
-            pipe: None,
-        }
+        Self { low: 0, high: HIGH_MARK, producer: None, paused: false, written: false, drained: Vec::new(), from_pipe: false, pipe: None }
     }
 }
 
@@ -60,19 +43,21 @@ impl WireStream {
     }
 
     /// Calls a method of the producer; a panic in it costs the connection.
-    fn produce(&self, producer: &Rc<dyn Producer>, name: &'static str, call: impl FnOnce(&dyn Producer)) {
+    fn produce(&self, producer: Rc<dyn Producer>, name: &'static str, call: impl FnOnce(&dyn Producer)) {
         // user code
-        if let Err(failure) = guarded(|| Frame::new(name, Location::caller()), || call(&**producer)) {
+        if let Err(failure) = guarded(|| Frame::new(name, Location::caller()), || call(&*producer)) {
             report(failure.clone(), format!("{name} of the producer, connection with {}", self.peer()));
             self.close(Some(failure));
         }
+        // user code: the drop of a producer
+        drop_guarded(producer);
     }
 
     /// The queue has become longer, inside a write.
     pub(super) fn filled(&self) {
-        let queued = self.queued();
+        let (queued, crowded) = (self.queued(), self.is_crowded());
         let producer = self.flow(|flow| match &flow.producer {
-            Some((producer, ProducerKind::Push)) if flow.descriptors.len() > MOST_DESCRIPTORS && !flow.paused => {
+            Some((producer, ProducerKind::Push)) if crowded && !flow.paused => {
                 flow.paused = true;
                 Some(producer.clone())
             }
@@ -83,39 +68,8 @@ impl WireStream {
             _ => None,
         });
         if let Some(producer) = producer {
-            self.produce(&producer, "pause_producing", |producer| producer.pause_producing());
+            self.produce(producer, "pause_producing", |producer| producer.pause_producing());
         }
-    }
-
-    /// Keeps a descriptor for the next bytes. It is looked after in the next turn at the latest.
-    pub(super) fn keep_descriptor(&self, descriptor: OwnedFd) {
-        if self.has(WRITE_CLOSING) || !self.takes_writes() {
-            return;
-        }
-        self.flow(|flow| flow.descriptors.push(descriptor));
-        if !self.has(DESCRIPTORS) {
-            self.set(DESCRIPTORS);
-            self.put_off(Readiness::WRITABLE);
-        }
-        self.filled();
-    }
-
-    /// Sends queued bytes with the descriptors that wait for them. More descriptors than bytes end the connection: they would never be sent.
-    pub(super) fn write_with_descriptors(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let descriptors = self.flow(|flow| std::mem::take(&mut flow.descriptors));
-        let sent = self.with_wire(|wire| wire.write_descriptors(slices, &descriptors));
-        match sent {
-            Ok(_) => self.clear(DESCRIPTORS),
-            Err(_) => self.flow(|flow| flow.descriptors = descriptors),
-        }
-        sent
-    }
-
-    /// Whether there are more descriptors than bytes.
-    pub(super) fn overrun(&self) -> Option<Failure> {
-        let descriptors = self.flow(|flow| flow.descriptors.len());
-        let text = format!("{descriptors} descriptors for {} bytes", self.queued());
-        (descriptors > self.queued()).then(|| FileDescriptorOverrun::with_text(text).with_address(self.peer()).into())
     }
 
     /// A pull producer has written: it is asked again when that has been sent, in a later turn.
@@ -128,24 +82,30 @@ impl WireStream {
     /// The queue may have become shorter: lets the producer go on, and who waits for room. Runs in a turn of the reactor.
     pub(super) fn eased(&self) {
         let queued = self.queued();
-        let (drained, producer) = self.flow(|flow| {
-            let drained = if queued <= flow.low { std::mem::take(&mut flow.drained) } else { Vec::new() };
+        let producer = self.flow(|flow| {
             let due = match &flow.producer {
                 Some((_, ProducerKind::Push)) => flow.paused && queued <= flow.low,
                 Some((_, ProducerKind::Pull)) => flow.written && queued == 0,
                 None => false,
             };
             if !due {
-                return (drained, None);
+                return None;
             }
             // before the call, in which it may fill the queue again
             flow.paused = false;
             flow.written = false;
-            (drained, flow.producer.as_ref().map(|(producer, _)| producer.clone()))
+            flow.producer.as_ref().map(|(producer, _)| producer.clone())
         });
         if let Some(producer) = producer {
-            self.produce(&producer, "resume_producing", |producer| producer.resume_producing());
+            self.produce(producer, "resume_producing", |producer| producer.resume_producing());
         }
+        self.tell_drained();
+    }
+
+    /// Fires for those who wait for room, if there is.
+    pub(super) fn tell_drained(&self) {
+        let queued = self.queued();
+        let drained = self.flow(|flow| if queued <= flow.low { std::mem::take(&mut flow.drained) } else { Vec::new() });
         for resolver in drained {
             // user code
             resolver.callback(());
@@ -163,9 +123,8 @@ impl WireStream {
         }
     }
 
-    pub(super) fn add_producer(&self, producer: &Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
-        if self.has(ENDED) {
-            // user code
+    pub(super) fn add_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
+        if self.has(ENDED | DISCARDING | WRITE_CLOSED) {
             self.produce(producer, "stop_producing", |producer| producer.stop_producing());
             return Ok(());
         }
@@ -175,8 +134,7 @@ impl WireStream {
         }
         self.flow(|flow| {
             flow.producer = Some((producer.clone(), kind));
-            flow.paused = false;
-            flow.written = false;
+            (flow.paused, flow.written, flow.from_pipe) = (false, false, false);
         });
         self.set(PRODUCING | FLOW);
         match kind {
@@ -194,11 +152,32 @@ impl WireStream {
         if !self.has(PRODUCING) {
             return;
         }
-        let gone = self.flow(|flow| flow.producer.take());
-        self.clear(PRODUCING | PULLED);
-        self.watch_flow();
+        let gone = self.producer_out();
         // user code: the drop of a producer
-        crate::report::drop_guarded(gone);
+        drop_guarded(gone);
+        if !self.has(QUEUED) {
+            self.next_of_closing();
+        }
+    }
+
+    /// Takes the producer out without a close that has waited for it.
+    pub(super) fn producer_out(&self) -> Option<Rc<dyn Producer>> {
+        if !self.has(PRODUCING) {
+            return None;
+        }
+        self.clear(PRODUCING | PULLED);
+        let gone = self.flow(|flow| flow.producer.take());
+        self.watch_flow();
+        gone.map(|(producer, _)| producer)
+    }
+
+    /// Stops a producer of no more use, and goes on with a close that has waited for it.
+    pub(super) fn stop_producer(&self) {
+        let from_pipe = self.flow(|flow| flow.from_pipe);
+        let Some(producer) = self.producer_out() else { return };
+        if !from_pipe {
+            self.produce(producer, "stop_producing", |producer| producer.stop_producing());
+        }
         if !self.has(QUEUED) {
             self.next_of_closing();
         }
@@ -237,46 +216,39 @@ impl WireStream {
         }
     }
 
+    /// What arrives goes to `to` from now on.
     pub(super) fn start_pipe(&self, to: Transport) {
         if self.has(ENDED) {
             return;
-        }
-        if let Some(me) = self.me.upgrade() {
-            let source: Rc<dyn Producer> = Rc::new(Transport(Some(me)));
-            if let Some(target) = &to.0 {
-                let old = target.take_producer();
-                if let Some(old) = old {
-                    // user code
-                    self.produce(&old, "stop_producing", |producer| producer.stop_producing());
-                }
-                // it has none now
-                let _ = target.register_producer(source, ProducerKind::Push);
-            }
         }
         self.flow(|flow| flow.pipe = Some(to));
         self.set(PIPED);
         self.look_again();
     }
 
-    /// Takes the producer out without a close that has waited for it.
-    pub(super) fn producer_out(&self) -> Option<Rc<dyn Producer>> {
-        if !self.has(PRODUCING) {
-            return None;
+    /// The other side of a pipe is what is written here from now on; a producer that was there before is stopped.
+    pub(super) fn take_from_pipe(&self, source: Transport) {
+        if let Some(old) = self.producer_out() {
+            self.produce(old, "stop_producing", |producer| producer.stop_producing());
         }
-        self.clear(PRODUCING | PULLED);
-        let gone = self.flow(|flow| flow.producer.take());
-        self.watch_flow();
-        gone.map(|(producer, _)| producer)
+        // it has none now
+        let _ = self.add_producer(Rc::new(source), ProducerKind::Push);
+        self.flow(|flow| flow.from_pipe = true);
     }
 
-    /// Stops a producer whose connection has failed, and goes on with the close.
-    pub(super) fn stop_producer(&self) {
-        if let Some(producer) = self.producer_out() {
-            self.produce(&producer, "stop_producing", |producer| producer.stop_producing());
-            if !self.has(QUEUED) {
-                self.next_of_closing();
-            }
+    /// What arrives goes to the protocol again, and where it went before is told; the other side is no producer any more.
+    pub(super) fn end_pipe(&self) -> Option<Transport> {
+        let other = self.piped_to()?;
+        self.clear(PIPED);
+        let from_pipe = self.flow(|flow| {
+            flow.pipe = None;
+            flow.from_pipe
+        });
+        if from_pipe {
+            let gone = self.producer_out();
+            drop(gone);
         }
+        Some(other)
     }
 
     /// Where what arrives goes, if it is piped.
@@ -289,9 +261,9 @@ impl WireStream {
         let Some(mut rare) = self.rare.take() else { return };
         self.clear(FLOW | PRODUCING | PULLED | PIPED);
         if let Some((producer, _)) = rare.flow.producer.take()
-            && rare.flow.pipe.is_none()
+            && !rare.flow.from_pipe
         {
-            self.produce(&producer, "stop_producing", |producer| producer.stop_producing());
+            self.produce(producer, "stop_producing", |producer| producer.stop_producing());
         }
         if let Some(other) = rare.flow.pipe.take() {
             other.unregister_producer();
@@ -307,13 +279,16 @@ impl WireStream {
         }
     }
 
-    /// Whether the end of writing waits for a producer. The end of the peer does not: nobody reads what it would make.
+    /// Whether the end of writing waits for a producer.
     pub(super) fn waits_for_producer(&self) -> bool {
-        self.has(PRODUCING) && !self.has(PEER_ENDED)
+        self.has(PRODUCING)
     }
 
-    /// Whether what is written still goes out: also a producer's, after the close that waits for it.
+    /// Whether what is written still goes out: also a producer's, after the end that waits for it.
     pub(super) fn takes_writes(&self) -> bool {
-        self.has(OPEN) || (self.has(CLOSING) && self.has(PRODUCING))
+        if self.has(ENDED | DISCARDING | WRITE_CLOSED) {
+            return false;
+        }
+        self.has(PRODUCING) && self.has(OPEN | CLOSING) || self.has(OPEN) && !self.has(WRITE_CLOSING)
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         source::{Readiness, Source},
     },
     report::report,
+    time::DelayedCall,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -39,6 +40,8 @@ pub(super) struct Listening {
     bind: Option<Bind>,
     /// How long the next back-off is; zero while accepting works.
     back_off: Cell<Duration>,
+    /// The end of the back-off.
+    retry: Cell<Option<DelayedCall>>,
 }
 
 /// A slot's source while the real one is being built.
@@ -165,11 +168,12 @@ impl Listening {
         let wait = (wait * 2).clamp(BACK_OFF, LONGEST_BACK_OFF);
         self.back_off.set(wait);
         let (weak, slot) = (Rc::downgrade(core), self.slot.get());
-        core.timer(wait, move || {
+        let retry = core.timer(wait, move || {
             if let Some(core) = weak.upgrade() {
                 core.look_again(slot, Readiness::AGAIN);
             }
         });
+        self.retry.set(Some(retry));
     }
 }
 
@@ -189,6 +193,7 @@ impl Port {
             host: RefCell::new(host),
             bind,
             back_off: Cell::new(Duration::ZERO),
+            retry: Cell::new(None),
         }))
     }
 
@@ -231,6 +236,10 @@ impl Port {
             return Deferred::fail(NotListeningError::with_text(host.to_string()));
         };
         let closed = accept.close();
+        if let Some(retry) = self.0.retry.take() {
+            // it may have struck
+            let _ = retry.cancel();
+        }
         if let Some(core) = self.0.core.upgrade() {
             core.remove(self.0.slot.get());
         }

@@ -19,6 +19,7 @@ mod closing;
 mod connecting;
 mod connector;
 mod datagrams;
+mod descriptors;
 mod flow;
 mod listener;
 mod os;

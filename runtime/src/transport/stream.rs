@@ -13,6 +13,7 @@
 use super::{
     buffer::{Buffer, SLICES},
     closing::Lingering,
+    descriptors::Descriptors,
     flow::Flow,
 };
 use crate::{
@@ -20,12 +21,13 @@ use crate::{
     defer::Deferred,
     error::{ConnectionAborted, ConnectionDone, ConnectionLost},
     failure::Failure,
-    protocol::{Desk, Encoder, Producer, ProducerKind, Receiver, Stream, Transport},
+    protocol::{Desk, Encoder, Producer, ProducerKind, READS_PER_TURN, Receiver, Stream, Transport},
     reactor::{
         Core,
         backend::{Wire, WireOption},
         source::Readiness,
     },
+    report::drop_guarded,
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -34,9 +36,6 @@ use std::{
     panic::Location,
     rc::{Rc, Weak},
 };
-
-/// How often a stream is read in one turn before the others have theirs.
-const READS_PER_TURN: u32 = 4;
 
 /// Connected, and nobody on this side has asked for the end.
 pub(super) const OPEN: u32 = 1;
@@ -80,14 +79,19 @@ pub(super) const DESCRIPTORS: u32 = 1 << 18;
 const TAKES: u32 = 1 << 19;
 /// A short read does not say that nothing is left: a UNIX socket gives what lies before the next descriptors, a terminal one line.
 const IN_PIECES: u32 = 1 << 20;
+/// The poller has said that the other side has ended.
+const HUNG_UP: u32 = 1 << 21;
+/// Something that came with descriptors waits for the delivery to go on.
+pub(super) const KEPT: u32 = 1 << 22;
 /// What keeps a read from being the plain case.
 const UNUSUAL: u32 =
-    QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD | DESCRIPTORS | IN_PIECES;
+    QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD | DESCRIPTORS | IN_PIECES | KEPT;
 
 /// What most streams never need.
 #[derive(Default)]
 pub(super) struct Rare {
     pub(super) flow: Flow,
+    pub(super) descriptors: Descriptors,
     pub(super) lingering: Option<Lingering>,
 }
 
@@ -225,6 +229,10 @@ impl WireStream {
         }
         self.queue.take();
         self.clear(QUEUED);
+        if self.has(FLOW) {
+            // before an end that was asked for: everything has been sent
+            self.tell_drained();
+        }
         self.next_of_closing();
     }
 
@@ -241,12 +249,15 @@ impl WireStream {
                 Ok(0) => return self.peer_ended(receiver),
                 Ok(read) => {
                     let data = buffer.get(..read).unwrap_or_default();
+                    if self.has(TAKES) && !self.deliver_descriptors(data, receiver) {
+                        return;
+                    }
                     match self.piped() {
                         Some(other) => other.write(data),
                         None => receiver.data(data),
                     }
                     // a short read says that nothing is left, unless the other side has ended
-                    if !self.is_reading() || (read < buffer.len() && !readiness.is_closed() && !self.has(IN_PIECES)) {
+                    if !self.is_reading() || (read < buffer.len() && !readiness.is_to_the_end() && !self.has(IN_PIECES)) {
                         return;
                     }
                 }
@@ -257,28 +268,20 @@ impl WireStream {
             if left == 0 {
                 return self.put_off(readiness);
             }
-            given = self.read_for(buffer, receiver);
+            given = self.read_for(buffer);
         }
     }
 
-    /// Reads, and hands over the descriptors that came with it if the protocol takes any.
+    /// Reads, with descriptors if the protocol takes any.
     #[inline]
-    fn read_for(&self, buffer: &mut [u8], receiver: &dyn Receiver) -> io::Result<usize> {
-        if !self.has(TAKES) {
-            return self.read(buffer);
-        }
-        let mut descriptors = Vec::new();
-        let given = self.with_wire(|wire| wire.read_descriptors(buffer, &mut descriptors));
-        for descriptor in descriptors {
-            receiver.descriptor(descriptor);
-        }
-        given
+    fn read_for(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.has(TAKES) { self.read_with_descriptors(buffer) } else { self.read(buffer) }
     }
 
     /// Where what arrives goes, if not to the protocol.
     #[inline]
     fn piped(&self) -> Option<Transport> {
-        if self.has(PIPED) { self.piped_to() } else { None }
+        if self.has(PIPED) { Self::piped_to(self) } else { None }
     }
 
     /// A read or a look says that the connection is broken.
@@ -316,7 +319,10 @@ impl WireStream {
         if self.has(DISCARDING) {
             self.discard(buffer);
         } else if (readiness.is_readable() || readiness.is_closed()) && self.is_reading() {
-            let given = self.read_for(buffer, receiver);
+            if self.has(KEPT) && !self.deliver_kept(receiver) {
+                return;
+            }
+            let given = self.read_for(buffer);
             self.receive(given, readiness, buffer, receiver);
         } else if readiness.is_closed() && self.has(PEER_ENDED | CLOSING) {
             self.look_for_a_break();
@@ -342,7 +348,7 @@ impl WireStream {
     /// A write in any other state than the plain one.
     #[inline(never)]
     fn write_unusual(&self, data: &[u8]) {
-        if data.is_empty() || self.has(WRITE_CLOSING) || !self.takes_writes() {
+        if data.is_empty() || !self.takes_writes() {
             return;
         }
         if self.has(PULLED) {
@@ -381,7 +387,7 @@ impl Stream for WireStream {
     }
 
     fn write_sequence(&self, data: &[&[u8]]) {
-        if self.has(WRITE_CLOSING) || !self.takes_writes() {
+        if !self.takes_writes() {
             return;
         }
         let was_queued = self.has(QUEUED);
@@ -391,7 +397,8 @@ impl Stream for WireStream {
         if self.has(QUEUED) && self.has(PULLED) {
             self.pulled();
         }
-        if !was_queued {
+        // with more descriptors than bytes the next turn decides: more may be written by then
+        if !was_queued && (!self.has(DESCRIPTORS) || self.overrun().is_none()) {
             self.flush();
         }
         self.note_queue();
@@ -406,15 +413,21 @@ impl Stream for WireStream {
             let old = self.reason.replace(Some(reason));
             drop(old);
         }
-        if self.has(OPEN) {
+        let begins = self.has(OPEN);
+        if begins {
             self.clear(OPEN);
             self.set(CLOSING);
-            if self.has(REASONED) && self.has(PRODUCING) {
-                // something has failed: what the producer still has to make is of no use
-                self.put_off(Readiness::AGAIN);
-            } else if !self.has(QUEUED) {
-                self.next_of_closing();
+            if self.has(PIPED) {
+                // nothing is read any more, so nothing more comes from the other side of the pipe
+                let gone = self.producer_out();
+                drop_guarded(gone);
             }
+        }
+        if self.has(REASONED) && self.has(PRODUCING) && !self.has(ENDED) {
+            // something has failed: what the producer still has to make is of no use
+            self.put_off(Readiness::AGAIN);
+        } else if begins && !self.has(QUEUED) {
+            self.next_of_closing();
         }
     }
 
@@ -436,19 +449,27 @@ impl Stream for WireStream {
     }
 
     fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
-        self.add_producer(&producer, kind)
+        self.add_producer(producer, kind)
     }
 
     fn unregister_producer(&self) {
         self.remove_producer();
     }
 
-    fn take_producer(&self) -> Option<Rc<dyn Producer>> {
-        self.producer_out()
-    }
-
     fn pipe_to(&self, to: Transport) {
         self.start_pipe(to);
+    }
+
+    fn pipe_from(&self, source: Transport) {
+        self.take_from_pipe(source);
+    }
+
+    fn piped_to(&self) -> Option<Transport> {
+        self.piped()
+    }
+
+    fn unpipe(&self) -> Option<Transport> {
+        self.end_pipe()
     }
 
     fn send_descriptor(&self, descriptor: OwnedFd) {
@@ -504,6 +525,13 @@ impl Stream for WireStream {
 
     fn is_held(&self) -> bool {
         self.flags.get() & (OPEN | HELD | PAUSED) == OPEN | HELD
+    }
+
+    fn has_hung_up(&self, readiness: Readiness) -> bool {
+        if readiness.is_closed() {
+            self.set(HUNG_UP);
+        }
+        self.has(HUNG_UP)
     }
 
     fn look_again(&self) {

@@ -20,6 +20,16 @@ pub(super) struct SystemDatagrams {
     pub(super) socket: Socket,
     pub(super) registry: Rc<Registry>,
     pub(super) file: Option<SocketFile>,
+    /// As for a [`SystemWire`](super::streams::SystemWire).
+    pub(super) adopted: bool,
+}
+
+impl Drop for SystemDatagrams {
+    fn drop(&mut self) {
+        if self.adopted {
+            let _ = self.registry.deregister(&mut SourceFd(&self.socket.as_raw_fd()));
+        }
+    }
 }
 
 impl Datagrams for SystemDatagrams {

@@ -4,7 +4,7 @@ use crate::{
     reactor::backend::{Wire, WireOption},
 };
 use mio::{Interest, Registry, Token, unix::SourceFd};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstat};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::{
     cell::RefCell,
     fs::File,
@@ -71,11 +71,11 @@ impl StandardIo {
     pub(super) fn new(registry: Rc<Registry>) -> io::Result<Self> {
         let (input, mut output) = (Side::new(stdin())?, Side::new(stdout())?);
         input.stop_waiting()?;
-        output.stop_waiting()?;
-        let (one, other) = (fstat(&input.file)?, fstat(&output.file)?);
-        if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) {
-            // a terminal: waiting is one flag of both
+        if fcntl_getfl(&output.file)?.contains(OFlags::NONBLOCK) && !output.flags.is_some_and(|flags| flags.contains(OFlags::NONBLOCK)) {
+            // the two are one open file, such as a terminal: waiting is one flag of both, and the input puts it back
             output.flags = None;
+        } else {
+            output.stop_waiting()?;
         }
         Ok(Self { input, output: RefCell::new(Some(output)), registry })
     }

@@ -16,14 +16,17 @@ use std::{
     net::{Shutdown, SocketAddr},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::{FileTypeExt, MetadataExt},
+        },
     },
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
 
-/// How many descriptors one message takes: the limit of Linux (`SCM_MAX_FD`).
+/// Room for the descriptors of one message: Linux sends no more than 253 (`SCM_MAX_FD`).
 const MOST_DESCRIPTORS: usize = 253;
 
 /// A socket's address as ours; one of a family that is neither IP nor UNIX is told as unnamed.
@@ -61,9 +64,20 @@ pub(super) fn is_abstract(path: &Path) -> bool {
 }
 
 /// One connection.
-pub(super) struct SystemWire<S> {
+pub(super) struct SystemWire<S: Source> {
     pub(super) stream: S,
     pub(super) registry: Rc<Registry>,
+    /// Whether a copy of the descriptor may live on elsewhere: then closing this one does not take it out of the poller.
+    pub(super) adopted: bool,
+}
+
+impl<S: Source> Drop for SystemWire<S> {
+    fn drop(&mut self) {
+        if self.adopted {
+            // one that never was registered is out already
+            let _ = self.registry.deregister(&mut self.stream);
+        }
+    }
 }
 
 impl<S: Source + AsFd> Wire for SystemWire<S>
@@ -133,9 +147,6 @@ where
     }
 
     fn write_descriptors(&self, data: &[IoSlice<'_>], descriptors: &[OwnedFd]) -> io::Result<usize> {
-        if descriptors.len() > MOST_DESCRIPTORS {
-            return Err(io::Error::new(ErrorKind::InvalidInput, format!("{} descriptors at once", descriptors.len())));
-        }
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -186,11 +197,21 @@ impl Listener for mio::net::UnixListener {
 }
 
 /// An open port.
-pub(super) struct SystemPort<L> {
+pub(super) struct SystemPort<L: Source> {
     pub(super) listener: L,
     pub(super) registry: Rc<Registry>,
+    /// As for a [`SystemWire`].
+    pub(super) adopted: bool,
     /// What is taken away with it, for a port of the file system.
     pub(super) file: Option<SocketFile>,
+}
+
+impl<L: Source> Drop for SystemPort<L> {
+    fn drop(&mut self) {
+        if self.adopted {
+            let _ = self.registry.deregister(&mut self.listener);
+        }
+    }
 }
 
 impl<L: Listener> Accept for SystemPort<L>
@@ -203,7 +224,7 @@ where
 
     fn accept(&self) -> io::Result<(Box<dyn Wire>, Address)> {
         let (stream, peer) = self.listener.next()?;
-        Ok((Box::new(SystemWire { stream, registry: self.registry.clone() }), peer))
+        Ok((Box::new(SystemWire { stream, registry: self.registry.clone(), adopted: false }), peer))
     }
 
     fn host(&self) -> io::Result<Address> {
@@ -218,30 +239,35 @@ where
 /// The file of a UNIX socket, and the lock that says whose it is. Both go with the socket.
 pub(super) struct SocketFile {
     path: PathBuf,
+    /// Which file it is, once it is made: what has taken its place is somebody else's.
+    made: Option<(u64, u64)>,
     lock: Option<FilesystemLock>,
 }
 
 impl SocketFile {
     /// Gets `path` ready for a socket. With a lock beside it, only one process has it, and a file left behind by one that has died is removed.
     pub(super) fn prepare(path: &Path, want_pid: bool) -> io::Result<Self> {
-        let mut lock = None;
+        let mut file = Self { path: path.to_owned(), made: None, lock: None };
         if want_pid {
-            let mut held = FilesystemLock::new(lock_path(path));
-            if !held.lock()? {
+            let mut lock = FilesystemLock::new(lock_path(path));
+            if !lock.lock()? {
                 let text = format!("the lock file {} is held by a process that lives", lock_path(path).display());
                 return Err(io::Error::new(ErrorKind::AddrInUse, text));
             }
-            if !held.is_clean() {
+            let clean = lock.is_clean();
+            file.lock = Some(lock);
+            // what is no socket stays, and is in the way
+            if !clean && std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
                 gone_is_fine(std::fs::remove_file(path))?;
             }
-            lock = Some(held);
         }
-        Ok(Self { path: path.to_owned(), lock })
+        Ok(file)
     }
 
-    /// No socket was made: what stands at the path is somebody else's.
-    pub(super) fn forget(mut self) {
-        self.path = PathBuf::new();
+    /// The socket has been made at its path.
+    pub(super) fn made(&mut self) -> io::Result<()> {
+        self.made = Some(identity(&self.path)?);
+        Ok(())
     }
 
     pub(super) fn remove(mut self) -> io::Result<()> {
@@ -249,8 +275,9 @@ impl SocketFile {
     }
 
     fn tidy(&mut self) -> io::Result<()> {
-        let path = std::mem::take(&mut self.path);
-        let removed = if path.as_os_str().is_empty() { Ok(()) } else { gone_is_fine(std::fs::remove_file(path)) };
+        let made = self.made.take();
+        let ours = made.is_some() && identity(&self.path).ok() == made;
+        let removed = if ours { gone_is_fine(std::fs::remove_file(&self.path)) } else { Ok(()) };
         let unlocked = self.lock.take().map_or(Ok(()), |mut lock| lock.unlock());
         removed.and(unlocked.map_err(|failure| io::Error::other(failure.to_string())))
     }
@@ -262,6 +289,11 @@ impl Drop for SocketFile {
             tracing::warn!("a socket file could not be removed: {error}");
         }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {

@@ -103,11 +103,11 @@ impl Backend for System {
             socket.set_reuse_address(true)?;
             socket.bind(&socket_address(&bind.at)?)?;
             socket.listen(backlog)?;
-            return Ok(self.port(TcpListener::from_std(socket.into()), None));
+            return Ok(self.port(TcpListener::from_std(socket.into()), None, false));
         };
         let (socket, file) = bind_file(&bind.at, path.as_deref(), Type::STREAM, bind.file)?;
         socket.listen(backlog)?;
-        Ok(self.port(UnixListener::from_std(socket.into()), file))
+        Ok(self.port(UnixListener::from_std(socket.into()), file, false))
     }
 
     fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError> {
@@ -124,7 +124,7 @@ impl Backend for System {
             Err(error) => return Err(DialError::Connect(error)),
             Ok(()) => {}
         }
-        Ok(if unix { self.wire(UnixStream::from_std(socket.into())) } else { self.wire(TcpStream::from_std(socket.into())) })
+        Ok(if unix { self.wire(UnixStream::from_std(socket.into()), false) } else { self.wire(TcpStream::from_std(socket.into()), false) })
     }
 
     fn bind(&self, bind: &BindDatagrams) -> io::Result<Box<dyn Datagrams>> {
@@ -139,7 +139,7 @@ impl Backend for System {
             socket.bind(&socket_address(&bind.at)?)?;
             (socket, None)
         };
-        Ok(Box::new(SystemDatagrams { socket, registry: self.registry.clone(), file }))
+        Ok(Box::new(SystemDatagrams { socket, registry: self.registry.clone(), file, adopted: false }))
     }
 
     fn adopt(&self, descriptor: OwnedFd) -> io::Result<Adopted> {
@@ -151,19 +151,30 @@ impl Backend for System {
             _ => return Ok(Adopted::Unknown),
         };
         socket.set_nonblocking(true)?;
-        if socket.r#type()? == Type::DGRAM {
-            return Ok(Adopted::Datagrams(Box::new(SystemDatagrams { socket, registry: self.registry.clone(), file: None })));
+        match socket.r#type()? {
+            Type::DGRAM => {
+                let registry = self.registry.clone();
+                return Ok(Adopted::Datagrams(Box::new(SystemDatagrams { socket, registry, file: None, adopted: true })));
+            }
+            Type::STREAM => {}
+            _ => return Ok(Adopted::Unknown),
         }
         if let Ok(peer) = socket.peer_addr() {
             let peer = address(&peer);
-            let wire: Box<dyn Wire> =
-                if unix { self.wire(UnixStream::from_std(socket.into())) } else { self.wire(TcpStream::from_std(socket.into())) };
+            let wire: Box<dyn Wire> = if unix {
+                self.wire(UnixStream::from_std(socket.into()), true)
+            } else {
+                self.wire(TcpStream::from_std(socket.into()), true)
+            };
             return Ok(Adopted::Stream(wire, peer));
         }
+        if !listens(&socket)? {
+            return Ok(Adopted::Idle(address(&host)));
+        }
         Ok(Adopted::Port(if unix {
-            self.port(UnixListener::from_std(socket.into()), None)
+            self.port(UnixListener::from_std(socket.into()), None, true)
         } else {
-            self.port(TcpListener::from_std(socket.into()), None)
+            self.port(TcpListener::from_std(socket.into()), None, true)
         }))
     }
 
@@ -199,6 +210,17 @@ fn open(at: &Address, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether connections can be accepted from it. Where the system does not say, the first accept does.
+fn listens(socket: &Socket) -> io::Result<bool> {
+    #[cfg(not(target_vendor = "apple"))]
+    return Ok(rustix::net::sockopt::socket_acceptconn(socket)?);
+    #[cfg(target_vendor = "apple")]
+    {
+        let _ = socket;
+        Ok(true)
+    }
+}
+
 /// A UNIX socket at its path, with the mode and the lock that were asked for. Without a path it is unnamed.
 fn bind_file(at: &Address, path: Option<&Path>, kind: Type, options: FileOptions) -> io::Result<(Socket, Option<SocketFile>)> {
     let socket = open(at, kind)?;
@@ -207,28 +229,26 @@ fn bind_file(at: &Address, path: Option<&Path>, kind: Type, options: FileOptions
         socket.bind(&socket_address(at)?)?;
         return Ok((socket, None));
     }
-    let file = SocketFile::prepare(path, options.want_pid)?;
-    if let Err(error) = socket.bind(&socket_address(at)?) {
-        file.forget();
-        return Err(error);
-    }
+    let mut file = SocketFile::prepare(path, options.want_pid)?;
+    socket.bind(&socket_address(at)?)?;
+    file.made()?;
     std::fs::set_permissions(path, Permissions::from_mode(options.mode))?;
     Ok((socket, Some(file)))
 }
 
 impl System {
-    fn wire<S: Source + AsFd + 'static>(&self, stream: S) -> Box<dyn Wire>
+    fn wire<S: Source + AsFd + 'static>(&self, stream: S, adopted: bool) -> Box<dyn Wire>
     where
         for<'a> &'a S: Read + Write,
     {
-        Box::new(SystemWire { stream, registry: self.registry.clone() })
+        Box::new(SystemWire { stream, registry: self.registry.clone(), adopted })
     }
 
-    fn port<L: Listener + 'static>(&self, listener: L, file: Option<SocketFile>) -> Box<dyn Accept>
+    fn port<L: Listener + 'static>(&self, listener: L, file: Option<SocketFile>, adopted: bool) -> Box<dyn Accept>
     where
         for<'a> &'a L::Stream: Read + Write,
     {
-        Box::new(SystemPort { listener, registry: self.registry.clone(), file })
+        Box::new(SystemPort { listener, registry: self.registry.clone(), adopted, file })
     }
 }
 
