@@ -82,6 +82,20 @@ impl Producer for Source {
 }
 
 #[test]
+fn t_069_a_full_network_keeps_what_is_written_and_is_no_error() {
+    let pair = Pair::new(3);
+    pair.server.pause_producing();
+    pair.client.write("abc");
+    pair.client.write("def");
+    pair.client.write_sequence(["g", "hi"]);
+    pair.memory.settle();
+    assert_eq!((pair.client.queued(), pair.client.is_connected(), pair.at_client.take()), (6, true, vec![]));
+    pair.server.resume_producing();
+    pair.memory.settle();
+    assert_eq!((pair.at_server.take(), pair.client.queued()), (vec!["data abc".into(), "data def".into(), "data ghi".into()], 0));
+}
+
+#[test]
 fn t_074_a_push_producer_is_paused_in_the_write_that_fills_and_resumed_when_it_has_drained() {
     let pair = Pair::new(400);
     let log = Log::new();

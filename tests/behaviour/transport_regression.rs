@@ -647,9 +647,9 @@ fn stop_listening_in_stop_protocol() {
 }
 
 #[test]
-fn datagram_behind_an_error_is_read() {
+fn t_271_datagram_behind_an_error_is_read() {
     let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
-    let _r = Reports::new();
+    let reports = Reports::new();
     let (a, b, c) = (scratch.path("a"), scratch.path("b"), scratch.path("c"));
     let bs = UnixDatagram::bind(&b).unwrap();
     let _cs = UnixDatagram::bind(&c).unwrap();
@@ -665,6 +665,7 @@ fn datagram_behind_an_error_is_read() {
         reactor.iterate(Duration::from_millis(10)).unwrap();
     }
     assert_eq!(log.take(), ["got hello"]);
+    assert_eq!(reports.take().len(), 1, "the error is told of");
     drop(port);
     reactor.close();
 }

@@ -397,3 +397,17 @@ fn t_245_datagram_ports_have_abstract_names_too() {
     run_until(&reactor, || log.take() == [expected.clone()]);
     reactor.close();
 }
+
+#[test]
+fn r_080_an_error_of_the_closing_fails_stop_listening_with_it() {
+    let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
+    let path = scratch.path("socket");
+    let port = reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), &UnixOptions::default().want_pid(true)).unwrap();
+    // somebody has taken the lock away
+    fs::remove_file(scratch.path("socket.lock")).unwrap();
+    std::os::unix::fs::symlink("1", scratch.path("socket.lock")).unwrap();
+    let failure = watch(port.stop_listening()).failure();
+    assert!(failure.to_string().contains("socket.lock") && failure.to_string().contains("process 1"), "{failure}");
+    assert!(!path.exists(), "the socket is gone all the same");
+    reactor.close();
+}

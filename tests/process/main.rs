@@ -244,6 +244,16 @@ fn read(person: &mut BufReader<TcpStream>) -> String {
     line.trim_end().to_owned()
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn r_014_signal_handlers_are_installed_between_the_first_triggers_and_the_last() {
+    let mut program = Running::program("handlers");
+    assert_eq!(program.line(), "before false");
+    assert!(program.line().starts_with("during"));
+    assert_eq!(program.line(), "after true");
+    assert_eq!(program.end().0, Some(0));
+}
+
 /// A server that has run out of descriptors backs off, does not spin, and serves again when there are some.
 #[test]
 fn running_out_of_descriptors_neither_stops_nor_spins_the_listener() {

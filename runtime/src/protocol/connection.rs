@@ -1,16 +1,8 @@
-//! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that wait for it.
-//!
-//! The loop that turns bytes into messages is here, once for every framing: it takes one message, lends the protocol, ends the borrow, runs
-//! the calls that were queued, then looks whether it is paused, closing, lost or held. So any chunking of the input gives the same events.
-use super::{
-    framing::{Framing, Input},
-    handle::Handle,
-    protocol::{Message, Protocol},
-    transport::{Receiver, Transport},
-};
+//! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that wait for it, its end.
+use super::{framing::Framing, handle::Handle, protocol::Protocol, transport::Transport};
 use crate::{
     defer::{CancelHandle, Resolver, with_loss},
-    error::{ConnectionAborted, MessageError},
+    error::ConnectionAborted,
     failure::{Failure, Frame, current_function},
     reactor::source::{Readiness, Source},
     report::{drop_guarded, guarded, panicked, report},
@@ -19,8 +11,6 @@ use std::{
     any::type_name,
     cell::{Cell, RefCell},
     collections::VecDeque,
-    io,
-    os::fd::OwnedFd,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     rc::Rc,
 };
@@ -36,10 +26,10 @@ pub(crate) struct Connection<P: Protocol> {
     /// Whether calls are queued, for a quick look after each handler.
     pub(super) queued: Cell<bool>,
     pub(super) draining: Cell<bool>,
-    framing: RefCell<P::Framing>,
+    pub(super) framing: RefCell<P::Framing>,
     pub(super) transport: Transport,
     /// Whether something has arrived and is not parsed: it may be delivered without new input.
-    leftover: Cell<bool>,
+    pub(super) leftover: Cell<bool>,
     /// Whether `connection_lost` has been called.
     ending: Cell<bool>,
     /// Whether `connection_lost` is a coroutine that has not finished.
@@ -131,170 +121,10 @@ impl<P: Protocol> Source for Connection<P> {
     }
 }
 
-impl<P: Protocol> Receiver for Handle<P> {
-    fn data(&self, data: &[u8]) {
-        self.deliver(data);
-    }
-
-    fn is_half_closeable(&self) -> bool {
-        P::HALF_CLOSEABLE
-    }
-
-    fn descriptor(&self, descriptor: OwnedFd) {
-        // user code
-        self.guarded("file_descriptor_received", || P::__file_descriptor_received(self, descriptor));
-        self.drain();
-    }
-
-    fn read_connection_lost(&self) {
-        // user code
-        self.guarded("read_connection_lost", || P::__read_connection_lost(self));
-        self.drain();
-    }
-
-    fn write_connection_lost(&self) {
-        if P::HALF_CLOSEABLE {
-            // user code
-            self.guarded("write_connection_lost", || P::__write_connection_lost(self));
-            self.drain();
-        }
-    }
-}
-
 impl<P: Protocol> Handle<P> {
-    /// Gives what has arrived to the protocol: as it is without a framing, else message by message.
-    #[expect(clippy::inline_always, reason = "the way of every byte: 10 of 250 instructions a message, counted")]
-    #[inline(always)]
-    fn deliver(&self, data: &[u8]) {
-        if P::Framing::BUFFERS {
-            return self.arrived(data);
-        }
-        match self.decode(Input::new(data, false)) {
-            Ok(Some((message, _))) => {
-                // user code
-                self.guarded("message_received", || P::__message_received(self, message));
-                self.drain();
-            }
-            Ok(None) => {}
-            Err(failure) => self.broken(failure),
-        }
-    }
-
-    /// Goes on as long as reads fill the buffer and nothing else is to be done, a bounded number of times.
-    #[inline(never)]
-    fn read_on(&self, mut given: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
-        let Some(stream) = &self.0.transport.0 else { return };
-        for left in (0..READS_PER_TURN).rev() {
-            match given {
-                Some(Ok(read)) if read > 0 => {
-                    self.deliver(buffer.get(..read).unwrap_or_default());
-                    if read < buffer.len() {
-                        return;
-                    }
-                }
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
-                other => return self.pump(other, readiness, buffer),
-            }
-            if left == 0 {
-                return stream.look_again();
-            }
-            given = stream.read_first(readiness, buffer);
-        }
-    }
-
-    #[inline(never)]
-    fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
-        let Some(stream) = &self.0.transport.0 else { return };
-        if stream.has_hung_up(readiness) && !P::HALF_CLOSEABLE && stream.is_held() {
-            // a coroutine handler holds the input back, and with it the news that the peer has gone
-            self.cancel_on_loss_now();
-        }
-        if stream.pump(first, readiness, buffer, self)
-            && let Some(reason) = stream.ended()
-        {
-            self.end(&reason);
-        }
-    }
-
-    /// Takes what has arrived at a framed protocol.
-    ///
-    /// Mostly that is one message and nothing else, which is lent out of the read buffer. Only what it leaves behind is kept, before its handler
-    /// runs, because that may look at it.
-    fn arrived(&self, data: &[u8]) {
-        let Some(desk) = self.0.transport.0.as_ref().and_then(|stream| stream.desk()) else { return };
-        if !desk.is_empty() {
-            desk.arrived(data);
-            return self.parse();
-        }
-        let decoded = self.decode(Input::new(data, desk.is_raw()));
-        match decoded {
-            Ok(Some((message, used))) => {
-                let rest = data.get(used..).unwrap_or_default();
-                if !rest.is_empty() {
-                    desk.arrived(rest);
-                }
-                desk.set_busy(true);
-                // user code
-                self.guarded("message_received", || P::__message_received(self, message));
-                self.drain();
-                desk.set_busy(false);
-                if !desk.is_empty() {
-                    self.parse();
-                }
-            }
-            Ok(None) => {
-                desk.arrived(data);
-                self.0.leftover.set(true);
-            }
-            Err(failure) => self.broken(failure),
-        }
-    }
-
-    /// Asks the framing, which may be a user's own.
-    #[inline]
-    fn decode<'a>(&self, input: Input<'a>) -> Decoded<'a, P> {
-        // user code
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.0.framing.borrow_mut().decode(input)));
-        let decoded = decoded.unwrap_or_else(|payload| Err(panicked(payload, Frame::new("decode", Location::caller()))));
-        match decoded {
-            Ok(Some((_, used))) if used == 0 || used > input.data.len() => Err(wrong_length(P::Framing::NAME, used, input.data.len())),
-            decoded => decoded,
-        }
-    }
-
-    /// Delivers the messages that are there.
-    fn parse(&self) {
-        let Some(stream) = &self.0.transport.0 else { return };
-        let Some(desk) = stream.desk() else { return };
-        if desk.set_busy(true) {
-            return;
-        }
-        while stream.is_reading() {
-            let (bytes, start) = desk.bytes();
-            let Some(data) = bytes.get(start..).filter(|data| !data.is_empty()) else { break };
-            let decoded = self.decode(Input::new(data, desk.is_raw()));
-            match decoded {
-                Ok(Some((message, used))) => {
-                    desk.advance(used);
-                    // user code
-                    self.guarded("message_received", || P::__message_received(self, message));
-                    self.drain();
-                }
-                Ok(None) => break,
-                Err(failure) => {
-                    self.broken(failure);
-                    break;
-                }
-            }
-        }
-        desk.set_busy(false);
-        desk.tidy();
-        self.0.leftover.set(!desk.is_empty());
-    }
-
     /// Runs a handler; a panic in it costs the connection.
     #[inline]
-    fn guarded(&self, handler: &'static str, run: impl FnOnce()) {
+    pub(super) fn guarded(&self, handler: &'static str, run: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
             self.panicked(handler, payload);
         }
@@ -308,7 +138,7 @@ impl<P: Protocol> Handle<P> {
 
     /// The input broke the rules of the framing.
     #[cold]
-    fn broken(&self, failure: Failure) {
+    pub(super) fn broken(&self, failure: Failure) {
         failed(&self.0.transport, failure, &format!("the framing of {}", type_name::<P>()));
     }
 
@@ -358,7 +188,7 @@ impl<P: Protocol> Handle<P> {
 
     /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the queued calls; the factory; the protocol
     /// is dropped, whoever holds a handle.
-    fn end(&self, reason: &Failure) {
+    pub(super) fn end(&self, reason: &Failure) {
         if self.0.ending.replace(true) {
             return;
         }
@@ -442,22 +272,13 @@ impl<P: Protocol> Handle<P> {
     }
 
     /// Cancels the coroutines that asked for it.
-    fn cancel_on_loss_now(&self) {
+    pub(super) fn cancel_on_loss_now(&self) {
         let on_loss = self.0.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.on_loss));
         for handler in on_loss.unwrap_or_default() {
             // user code
             handler.cancel();
         }
     }
-}
-
-/// What a framing says of an input.
-type Decoded<'a, P> = Result<Option<(Message<'a, P>, usize)>, Failure>;
-
-/// A framing took no bytes for a message, and would give it again for ever; or more than there are.
-#[cold]
-fn wrong_length(framing: &str, used: usize, there: usize) -> Failure {
-    MessageError::with_text(format!("{framing} took {used} of {there} bytes for a message")).into()
 }
 
 /// A handler or a framing failed: the failure is reported, and the connection closed with it as its reason.

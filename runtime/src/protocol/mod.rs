@@ -22,6 +22,7 @@
 //! }
 //! ```
 mod connection;
+mod delivery;
 mod desk;
 mod factory;
 mod flow;

@@ -183,34 +183,6 @@ impl Transport {
         }
     }
 
-    /// From now on `producer` is told how much this connection takes.
-    ///
-    /// A push producer is paused when a write leaves more than the [high mark](Self::set_write_marks) queued, inside that write, and resumed when
-    /// at most the low mark is. A pull producer is asked for a piece at once and then each time the piece before has been sent.
-    /// [`lose_connection`](Self::lose_connection) waits until the producer is [unregistered](Self::unregister_producer); a lost connection stops
-    /// it, and one that is lost already stops it at once.
-    ///
-    /// # Errors
-    /// [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
-    #[doc(alias = "registerProducer")]
-    #[track_caller]
-    pub fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
-        if let Some(stream) = &self.0 {
-            return stream.register_producer(producer, kind);
-        }
-        // user code
-        producer.stop_producing();
-        Ok(())
-    }
-
-    /// The producer has made all it had to make. A connection that was asked to close now does.
-    #[doc(alias = "unregisterProducer")]
-    pub fn unregister_producer(&self) {
-        if let Some(stream) = &self.0 {
-            stream.unregister_producer();
-        }
-    }
-
     /// Sends a copy of `descriptor` over a UNIX socket, with the next byte that is written: the other side's handler
     /// `file_descriptor_received` gets it before that byte. Something has to be written in the same turn, at least one byte for each
     /// descriptor; the connection is lost with [`FileDescriptorOverrun`](crate::error::FileDescriptorOverrun) otherwise. This side's descriptor
@@ -220,59 +192,6 @@ impl Transport {
         if let Some(stream) = &self.0 {
             stream.send_descriptor(descriptor.into());
         }
-    }
-
-    /// Takes nothing more: the producer is unregistered and the connection closed.
-    #[doc(alias = "stopConsuming")]
-    pub fn stop_consuming(&self) {
-        self.unregister_producer();
-        self.lose_connection();
-    }
-
-    /// How many bytes are queued here because the system does not take them yet.
-    pub fn queued(&self) -> usize {
-        self.0.as_ref().map_or(0, |stream| stream.queued())
-    }
-
-    /// Sets the marks of this connection's queue, in bytes: above `high` a push producer is paused, at `low` or below it goes on and
-    /// [`drained`](Self::drained) fires. At first 0 and 65536. A `low` above `high` counts as `high`.
-    #[doc(alias = "bufferSize")]
-    pub fn set_write_marks(&self, low: usize, high: usize) {
-        if let Some(stream) = &self.0 {
-            stream.set_marks(low.min(high), high);
-        }
-    }
-
-    /// The low and the high mark of this connection's queue, in bytes.
-    pub fn write_marks(&self) -> (usize, usize) {
-        self.0.as_ref().map_or((0, 0), |stream| stream.marks())
-    }
-
-    /// A Deferred that fires when at most the low mark is queued: with the marks as they are at first, when the system has taken everything.
-    /// It has fired already if that is so now. A coroutine that waits for it after each piece never queues more than one.
-    ///
-    /// # Errors
-    /// The reason of the loss if the connection is lost before; [`ConnectionDone`] if it never was connected.
-    ///
-    /// # Cancellation
-    /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
-    #[track_caller]
-    pub fn drained(&self) -> Deferred<()> {
-        self.0.as_ref().map_or_else(|| Deferred::fail(ConnectionDone::new()), |stream| stream.drained())
-    }
-
-    /// Whether the two are the same connection.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
-            (None, None) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether it is over.
-    pub(super) fn is_lost(&self) -> bool {
-        self.0.as_ref().is_none_or(|stream| stream.ended().is_some())
     }
 
     /// Delivers nothing more until [`resume_producing`](Self::resume_producing); what the peer sends waits in the operating system.

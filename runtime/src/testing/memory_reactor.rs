@@ -87,3 +87,92 @@ impl fmt::Debug for MemoryReactor {
         write!(f, "<MemoryReactor at {:?}: {:?}>", self.reactor.seconds(), self.reactor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryReactor;
+    use crate::{
+        address::Address,
+        protocol::{Protocol, Raw},
+        reactor::backend::{Wire, WireOption},
+    };
+    use std::{
+        cell::{Cell, RefCell},
+        io::{self, ErrorKind, IoSlice},
+        rc::Rc,
+    };
+
+    /// Takes no byte at all as long as it is told so, without an error.
+    struct Full {
+        full: Rc<Cell<bool>>,
+        taken: Rc<RefCell<Vec<u8>>>,
+    }
+
+    impl Wire for Full {
+        fn register(&mut self, _slot: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn read(&self, _into: &mut [u8]) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+
+        fn write(&self, data: &[u8]) -> io::Result<usize> {
+            if self.full.get() {
+                return Ok(0);
+            }
+            self.taken.borrow_mut().extend_from_slice(data);
+            Ok(data.len())
+        }
+
+        fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+            data.first().map_or(Ok(0), |first| self.write(first))
+        }
+
+        fn shutdown(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reset_on_drop(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn connected(&self) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn host(&self) -> io::Result<Address> {
+            Ok(Address::Unix(None))
+        }
+
+        fn set_option(&self, _option: WireOption) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Quiet;
+
+    impl Protocol for Quiet {
+        type Framing = Raw;
+    }
+
+    #[test]
+    fn a_system_that_takes_no_byte_keeps_the_data_and_is_no_error() {
+        let memory = MemoryReactor::new();
+        let (full, taken) = (Rc::new(Cell::new(true)), Rc::<RefCell<Vec<u8>>>::default());
+        let wire = Full { full: full.clone(), taken: taken.clone() };
+        let handle = memory.reactor().put_on(Box::new(wire), &Address::Unix(None), |_: &Address| Quiet).unwrap();
+        handle.write("hello");
+        handle.write_sequence([" ", "you"]);
+        memory.settle();
+        assert_eq!((handle.queued(), handle.is_connected()), (9, true));
+        full.set(false);
+        handle.set_write_marks(0, 1);
+        let drained = handle.drained();
+        memory.reactor().0.look_again(0, crate::reactor::source::Readiness::WRITABLE);
+        memory.settle();
+        assert_eq!(taken.borrow().as_slice(), b"hello you");
+        assert!(drained.take_result().is_ok() && handle.is_connected());
+        memory.reactor().close();
+    }
+}

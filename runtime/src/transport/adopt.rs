@@ -2,7 +2,7 @@
 use super::{
     datagrams::{DatagramPort, DatagramProtocol},
     listener::{self, Port, accepting},
-    stream::WireStream,
+    state::WireStream,
 };
 use crate::{
     address::Address,

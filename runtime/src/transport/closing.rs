@@ -1,5 +1,5 @@
 //! The end of a stream that was asked to close: shut the writing side down, read on to the peer's end, then close.
-use super::stream::{
+use super::state::{
     CLOSING, DISCARDING, ENDED, OPEN, PEER_ENDED, PIPED, QUEUED, TOLD, WRITE_CLOSED, WRITE_CLOSING, WRITE_TOLD, WireStream,
 };
 use crate::{error::ConnectionDone, protocol::Receiver, reactor::source::Readiness, time::DelayedCall};

@@ -1,5 +1,5 @@
 //! An attempt to connect, of every kind: begin, wait for the decision, hand the connection over, or tell why not in a later turn.
-use super::stream::WireStream;
+use super::state::WireStream;
 use crate::{
     address::Address,
     defer::{Deferred, Resolver},

@@ -1,5 +1,5 @@
 //! Descriptors that go over a UNIX stream with its bytes, both ways.
-use super::stream::{DESCRIPTORS, KEPT, OPEN, WireStream};
+use super::state::{DESCRIPTORS, KEPT, OPEN, WireStream};
 use crate::{
     error::FileDescriptorOverrun,
     failure::Failure,

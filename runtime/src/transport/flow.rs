@@ -2,7 +2,7 @@
 //!
 //! A producer's methods are user code. `pause_producing` runs inside the write that fills the queue, the first `resume_producing` of a pull
 //! producer inside its registration; everything else in a turn of the reactor, with no borrow held.
-use super::stream::{CLOSING, DISCARDING, ENDED, FLOW, OPEN, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSED, WRITE_CLOSING, WireStream};
+use super::state::{CLOSING, DISCARDING, ENDED, FLOW, OPEN, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSED, WRITE_CLOSING, WireStream};
 use crate::{
     defer::{Deferred, Resolver},
     error::RuntimeError,

@@ -1,5 +1,5 @@
 //! Ports: accept, back off when descriptors run out, stop.
-use super::stream::WireStream;
+use super::state::WireStream;
 use crate::{
     address::Address,
     defer::Deferred,

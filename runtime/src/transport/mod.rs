@@ -23,6 +23,7 @@ mod descriptors;
 mod flow;
 mod listener;
 mod os;
+mod state;
 mod stream;
 mod tcp;
 mod udp;

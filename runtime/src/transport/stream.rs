@@ -1,4 +1,4 @@
-//! The byte path of every stream, over a [`Wire`].
+//! The byte path of every stream, over a `Wire`. `state.rs` has the flags, one by one.
 //!
 //! ```text
 //!            lose_connection                 all is sent                    the peer's end, 64 KiB or 2 s
@@ -7,162 +7,40 @@
 //!    │ └ QUEUED: some bytes wait for room     └──────────────────────────────────────────────────────────────┤
 //!    └── the peer's end, a reset, an error, abort_connection ─────────────────────────────────────────────────┘
 //! ```
+//! Beside it each direction may end by itself, for a protocol that is half-closeable:
+//! ```text
+//!   OPEN ── lose_write_connection ──▶ WRITE_CLOSING ── all is sent ──▶ WRITE_CLOSED ──┐ both: ENDED
+//!   OPEN ── the peer's end ─────────▶ PEER_ENDED ──────────────────────────────────────┘
+//! ```
+//! Every end that sends what is queued first waits for a registered producer too (`PRODUCING`).
+//!
 //! `ENDED` becomes `TOLD` when the connection is to call `connection_lost`: at once if the end came from reading, in a later turn if it came
 //! from a method of the transport. A close with unread input would reset the connection and cost the peer our tail, so input is read and
 //! discarded after the end of writing.
 use super::{
-    buffer::{Buffer, SLICES},
-    closing::Lingering,
-    descriptors::Descriptors,
-    flow::Flow,
+    buffer::SLICES,
+    state::{
+        CLOSING, DESCRIPTORS, DISCARDING, ENDED, FLOW, HELD, HUNG_UP, IN_PIECES, KEPT, MISUSED, OPEN, PAUSED, PEER_ENDED, PIPED, PRODUCING,
+        PULLED, QUEUED, REASONED, TAKES, TOLD, UNUSUAL, WRITE_CLOSING, WRITE_TOLD, WireStream,
+    },
 };
 use crate::{
     address::Address,
     defer::Deferred,
-    error::{ConnectionAborted, ConnectionDone, ConnectionLost},
+    error::{ConnectionAborted, ConnectionDone},
     failure::Failure,
     protocol::{Desk, Encoder, Producer, ProducerKind, READS_PER_TURN, Receiver, Stream, Transport},
-    reactor::{
-        Core,
-        backend::{Wire, WireOption},
-        source::Readiness,
-    },
+    reactor::{backend::WireOption, source::Readiness},
     report::drop_guarded,
 };
 use std::{
-    cell::{Cell, OnceCell, RefCell},
     io::{self, ErrorKind, IoSlice},
     os::fd::OwnedFd,
     panic::Location,
-    rc::{Rc, Weak},
+    rc::Rc,
 };
 
-/// Connected, and nobody on this side has asked for the end.
-pub(super) const OPEN: u32 = 1;
-/// Bytes wait for room.
-pub(super) const QUEUED: u32 = 1 << 1;
-/// `pause_producing` was called last.
-const PAUSED: u32 = 1 << 2;
-/// The end was asked for; what is queued is being sent.
-pub(super) const CLOSING: u32 = 1 << 3;
-/// The writing side is shut down; input is discarded.
-pub(super) const DISCARDING: u32 = 1 << 4;
-/// The peer's end has been read.
-pub(super) const PEER_ENDED: u32 = 1 << 5;
-/// It is over.
-pub(super) const ENDED: u32 = 1 << 6;
-/// It is over, and `connection_lost` is due.
-pub(super) const TOLD: u32 = 1 << 7;
-/// A coroutine handler holds back the next message.
-const HELD: u32 = 1 << 8;
-/// A call of the wrong framing has been reported.
-const MISUSED: u32 = 1 << 9;
-/// A handler or a caller has given the reason of the end.
-const REASONED: u32 = 1 << 10;
-/// Somebody wants to know how much is queued: a producer, or who waits for room.
-pub(super) const FLOW: u32 = 1 << 11;
-/// A producer is registered.
-pub(super) const PRODUCING: u32 = 1 << 12;
-/// It is a pull producer: its writes are noted.
-pub(super) const PULLED: u32 = 1 << 13;
-/// What arrives goes to another transport.
-pub(super) const PIPED: u32 = 1 << 14;
-/// The end of writing was asked for; reading goes on.
-pub(super) const WRITE_CLOSING: u32 = 1 << 15;
-/// The end of writing has been sent; reading goes on.
-pub(super) const WRITE_CLOSED: u32 = 1 << 16;
-/// The protocol is to be told of it.
-pub(super) const WRITE_TOLD: u32 = 1 << 17;
-/// Descriptors go with the next bytes.
-pub(super) const DESCRIPTORS: u32 = 1 << 18;
-/// The protocol takes descriptors.
-const TAKES: u32 = 1 << 19;
-/// A short read does not say that nothing is left: a UNIX socket gives what lies before the next descriptors, a terminal one line.
-const IN_PIECES: u32 = 1 << 20;
-/// The poller has said that the other side has ended.
-const HUNG_UP: u32 = 1 << 21;
-/// Something that came with descriptors waits for the delivery to go on.
-pub(super) const KEPT: u32 = 1 << 22;
-/// What keeps a read from being the plain case.
-const UNUSUAL: u32 =
-    QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD | DESCRIPTORS | IN_PIECES | KEPT;
-
-/// What most streams never need.
-#[derive(Default)]
-pub(super) struct Rare {
-    pub(super) flow: Flow,
-    pub(super) descriptors: Descriptors,
-    pub(super) lingering: Option<Lingering>,
-}
-
-/// A stream: the socket, the queue, the flags. It never points at a protocol.
-pub(super) struct WireStream {
-    wire: RefCell<Option<Box<dyn Wire>>>,
-    queue: RefCell<Option<Box<Buffer>>>,
-    flags: Cell<u32>,
-    /// How many coroutine handlers hold back the next message.
-    holds: Cell<u16>,
-    pub(super) slot: Cell<usize>,
-    pub(super) core: Weak<Core>,
-    peer: Address,
-    host: OnceCell<Box<Address>>,
-    reason: RefCell<Option<Failure>>,
-    desk: OnceCell<Rc<Desk>>,
-    pub(super) rare: RefCell<Option<Box<Rare>>>,
-    pub(super) me: Weak<Self>,
-}
-
 impl WireStream {
-    /// A stream over `wire`, whose events come to `slot`.
-    pub(super) fn new(wire: Box<dyn Wire>, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Address>) -> Rc<Self> {
-        Rc::new_cyclic(|me| Self {
-            wire: RefCell::new(Some(wire)),
-            queue: RefCell::new(None),
-            flags: Cell::new(if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN }),
-            holds: Cell::new(0),
-            slot: Cell::new(slot),
-            core: Rc::downgrade(core),
-            peer,
-            host: host.map(|host| OnceCell::from(Box::new(host))).unwrap_or_default(),
-            reason: RefCell::new(None),
-            desk: OnceCell::new(),
-            rare: RefCell::new(None),
-            me: me.clone(),
-        })
-    }
-
-    /// The reason that a failing handler gave, if one has.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        self.reason.borrow().clone()
-    }
-
-    #[inline]
-    pub(super) fn has(&self, flags: u32) -> bool {
-        self.flags.get() & flags != 0
-    }
-
-    pub(super) fn set(&self, flags: u32) {
-        self.flags.set(self.flags.get() | flags);
-    }
-
-    pub(super) fn clear(&self, flags: u32) {
-        self.flags.set(self.flags.get() & !flags);
-    }
-
-    #[inline]
-    pub(super) fn with_wire<R>(&self, work: impl FnOnce(&dyn Wire) -> io::Result<R>) -> io::Result<R> {
-        match &*self.wire.borrow() {
-            Some(wire) => work(&**wire),
-            None => Err(ErrorKind::NotConnected.into()),
-        }
-    }
-
-    pub(super) fn put_off(&self, readiness: Readiness) {
-        if let Some(core) = self.core.upgrade() {
-            core.look_again(self.slot.get(), readiness);
-        }
-    }
-
     fn enqueue(&self, data: &[u8]) {
         self.queue.borrow_mut().get_or_insert_default().push(data);
         self.set(QUEUED);
@@ -174,29 +52,6 @@ impl WireStream {
         if self.has(FLOW) && self.has(QUEUED) {
             self.filled();
         }
-    }
-
-    /// It is over. `connection_lost` gets the first reason there was, or `reason`.
-    pub(super) fn end(&self, reason: impl FnOnce() -> Failure) {
-        if !self.has(ENDED) {
-            self.clear(OPEN | QUEUED);
-            self.set(ENDED);
-            self.queue.take();
-            self.reason.borrow_mut().get_or_insert_with(reason);
-        }
-    }
-
-    /// It is over, through a method of the transport or a write: told in a later turn.
-    pub(super) fn end_later(&self, reason: impl FnOnce() -> Failure) {
-        if !self.has(ENDED) {
-            self.end(reason);
-            self.put_off(Readiness::AGAIN);
-        }
-    }
-
-    #[cold]
-    pub(super) fn lost(&self, error: &io::Error) -> Failure {
-        ConnectionLost::from_io(error).with_address(self.peer.clone()).into()
     }
 
     /// Sends what is queued, as far as there is room.

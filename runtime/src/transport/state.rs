@@ -1,0 +1,164 @@
+//! What a stream is made of: the socket, the queue, the flags. `stream.rs` shows how they change.
+use super::{buffer::Buffer, closing::Lingering, descriptors::Descriptors, flow::Flow};
+use crate::{
+    address::Address,
+    error::ConnectionLost,
+    failure::Failure,
+    protocol::Desk,
+    reactor::{Core, backend::Wire, source::Readiness},
+};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    io::{self, ErrorKind},
+    rc::{Rc, Weak},
+};
+
+/// Connected, and nobody on this side has asked for the end.
+pub(super) const OPEN: u32 = 1;
+/// Bytes wait for room.
+pub(super) const QUEUED: u32 = 1 << 1;
+/// `pause_producing` was called last.
+pub(super) const PAUSED: u32 = 1 << 2;
+/// The end was asked for; what is queued is being sent.
+pub(super) const CLOSING: u32 = 1 << 3;
+/// The writing side is shut down; input is discarded.
+pub(super) const DISCARDING: u32 = 1 << 4;
+/// The peer's end has been read.
+pub(super) const PEER_ENDED: u32 = 1 << 5;
+/// It is over.
+pub(super) const ENDED: u32 = 1 << 6;
+/// It is over, and `connection_lost` is due.
+pub(super) const TOLD: u32 = 1 << 7;
+/// A coroutine handler holds back the next message.
+pub(super) const HELD: u32 = 1 << 8;
+/// A call of the wrong framing has been reported.
+pub(super) const MISUSED: u32 = 1 << 9;
+/// A handler or a caller has given the reason of the end.
+pub(super) const REASONED: u32 = 1 << 10;
+/// Somebody wants to know how much is queued: a producer, or who waits for room.
+pub(super) const FLOW: u32 = 1 << 11;
+/// A producer is registered.
+pub(super) const PRODUCING: u32 = 1 << 12;
+/// It is a pull producer: its writes are noted.
+pub(super) const PULLED: u32 = 1 << 13;
+/// What arrives goes to another transport.
+pub(super) const PIPED: u32 = 1 << 14;
+/// The end of writing was asked for; reading goes on.
+pub(super) const WRITE_CLOSING: u32 = 1 << 15;
+/// The end of writing has been sent; reading goes on.
+pub(super) const WRITE_CLOSED: u32 = 1 << 16;
+/// The protocol is to be told of it.
+pub(super) const WRITE_TOLD: u32 = 1 << 17;
+/// Descriptors go with the next bytes.
+pub(super) const DESCRIPTORS: u32 = 1 << 18;
+/// The protocol takes descriptors.
+pub(super) const TAKES: u32 = 1 << 19;
+/// A short read does not say that nothing is left: a UNIX socket gives what lies before the next descriptors, a terminal one line.
+pub(super) const IN_PIECES: u32 = 1 << 20;
+/// The poller has said that the other side has ended.
+pub(super) const HUNG_UP: u32 = 1 << 21;
+/// Something that came with descriptors waits for the delivery to go on.
+pub(super) const KEPT: u32 = 1 << 22;
+/// What keeps a read from being the plain case.
+pub(super) const UNUSUAL: u32 =
+    QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD | DESCRIPTORS | IN_PIECES | KEPT;
+
+/// What most streams never need.
+#[derive(Default)]
+pub(super) struct Rare {
+    pub(super) flow: Flow,
+    pub(super) descriptors: Descriptors,
+    pub(super) lingering: Option<Lingering>,
+}
+
+/// A stream: the socket, the queue, the flags. It never points at a protocol.
+pub(super) struct WireStream {
+    pub(super) wire: RefCell<Option<Box<dyn Wire>>>,
+    pub(super) queue: RefCell<Option<Box<Buffer>>>,
+    pub(super) flags: Cell<u32>,
+    /// How many coroutine handlers hold back the next message.
+    pub(super) holds: Cell<u16>,
+    pub(super) slot: Cell<usize>,
+    pub(super) core: Weak<Core>,
+    pub(super) peer: Address,
+    pub(super) host: OnceCell<Box<Address>>,
+    pub(super) reason: RefCell<Option<Failure>>,
+    pub(super) desk: OnceCell<Rc<Desk>>,
+    pub(super) rare: RefCell<Option<Box<Rare>>>,
+    pub(super) me: Weak<Self>,
+}
+
+impl WireStream {
+    /// A stream over `wire`, whose events come to `slot`.
+    pub(super) fn new(wire: Box<dyn Wire>, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Address>) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            wire: RefCell::new(Some(wire)),
+            queue: RefCell::new(None),
+            flags: Cell::new(if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN }),
+            holds: Cell::new(0),
+            slot: Cell::new(slot),
+            core: Rc::downgrade(core),
+            peer,
+            host: host.map(|host| OnceCell::from(Box::new(host))).unwrap_or_default(),
+            reason: RefCell::new(None),
+            desk: OnceCell::new(),
+            rare: RefCell::new(None),
+            me: me.clone(),
+        })
+    }
+
+    /// The reason that a failing handler gave, if one has.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.reason.borrow().clone()
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flags: u32) -> bool {
+        self.flags.get() & flags != 0
+    }
+
+    pub(super) fn set(&self, flags: u32) {
+        self.flags.set(self.flags.get() | flags);
+    }
+
+    pub(super) fn clear(&self, flags: u32) {
+        self.flags.set(self.flags.get() & !flags);
+    }
+
+    #[inline]
+    pub(super) fn with_wire<R>(&self, work: impl FnOnce(&dyn Wire) -> io::Result<R>) -> io::Result<R> {
+        match &*self.wire.borrow() {
+            Some(wire) => work(&**wire),
+            None => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    pub(super) fn put_off(&self, readiness: Readiness) {
+        if let Some(core) = self.core.upgrade() {
+            core.look_again(self.slot.get(), readiness);
+        }
+    }
+
+    /// It is over. `connection_lost` gets the first reason there was, or `reason`.
+    pub(super) fn end(&self, reason: impl FnOnce() -> Failure) {
+        if !self.has(ENDED) {
+            self.clear(OPEN | QUEUED);
+            self.set(ENDED);
+            self.queue.take();
+            self.reason.borrow_mut().get_or_insert_with(reason);
+        }
+    }
+
+    /// It is over, through a method of the transport or a write: told in a later turn.
+    pub(super) fn end_later(&self, reason: impl FnOnce() -> Failure) {
+        if !self.has(ENDED) {
+            self.end(reason);
+            self.put_off(Readiness::AGAIN);
+        }
+    }
+
+    #[cold]
+    pub(super) fn lost(&self, error: &io::Error) -> Failure {
+        ConnectionLost::from_io(error).with_address(self.peer.clone()).into()
+    }
+}
