@@ -1,10 +1,11 @@
 //! Producers, marks and pipes.
-use crate::support::{Log, Noting, Reports, accepted, keep_made, short, watch};
+use crate::support::{Log, Noting, Reports, accepted, keep_made, run_until, short, watch};
 use proptest::prelude::*;
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 use twistor::{
     error::{CancelledError, ConnectionDone, RuntimeError},
     protocol::{Consumer, Handle, Producer, ProducerKind, Protocol, Raw, Transport, pipe},
+    reactor::Reactor,
     testing::MemoryReactor,
     transport::{ConnectOptions, DEFAULT_BACKLOG},
 };
@@ -412,6 +413,63 @@ fn a_coroutine_that_waits_for_drained_after_each_piece_queues_no_more_than_one()
     pair.memory.settle();
     sent.value();
     assert_eq!((pair.arrived(), most.get()), (250_000, 250));
+}
+
+#[test]
+fn a_reader_that_stops_reading_costs_its_writer_the_high_mark_and_one_chunk() {
+    use std::{io::Read, net::TcpStream};
+    const CHUNK: usize = 16 * 1024;
+    /// Writes chunk after chunk until it is paused.
+    struct Fills {
+        to: Transport,
+        paused: Cell<bool>,
+        written: Cell<usize>,
+    }
+    impl Fills {
+        fn fill(&self) {
+            while !self.paused.get() && self.written.get() < 4 << 20 {
+                self.written.set(self.written.get() + CHUNK);
+                self.to.write(vec![b'x'; CHUNK]);
+            }
+        }
+    }
+    impl Producer for Fills {
+        fn pause_producing(&self) {
+            self.paused.set(true);
+        }
+        fn resume_producing(&self) {
+            self.paused.set(false);
+            self.fill();
+        }
+        fn stop_producing(&self) {}
+    }
+    let reactor = Reactor::new().unwrap();
+    let log = Log::new();
+    keep_made();
+    let port = reactor.listen_tcp(([127, 0, 0, 1], 0), Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let at = port.host().socket_addr().unwrap();
+    let mut reader = TcpStream::connect(at).unwrap();
+    run_until(&reactor, || !log.take().is_empty());
+    let to = accepted(at.port()).transport().clone();
+    let fills = Rc::new(Fills { to: to.clone(), paused: Cell::new(false), written: Cell::new(0) });
+    to.register_producer(fills.clone(), ProducerKind::Push).unwrap();
+    fills.fill();
+    for _ in 0..20 {
+        reactor.iterate(Duration::from_millis(1)).unwrap();
+        assert!(fills.paused.get() && to.queued() <= 65536 + CHUNK, "{}", to.queued());
+    }
+    // and when it reads again, every byte comes
+    reader.set_nonblocking(true).unwrap();
+    let (mut all, mut buffer) = (0, vec![0; 65536]);
+    run_until(&reactor, || {
+        while let Ok(read) = reader.read(&mut buffer) {
+            all += read;
+        }
+        assert!(to.queued() <= 65536 + CHUNK);
+        all == 4 << 20
+    });
+    to.unregister_producer();
+    reactor.close();
 }
 
 /// `left` and `right` are two connections; their inner ends are piped.

@@ -85,6 +85,7 @@ fn a_test_that_takes_too_long_says_what_it_waits_for() {
 
 #[test]
 fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
+    let (listens, connects) = (line!() + 2, line!() + 7);
     let text = complaint(|reactor| {
         let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Echo::factory(), DEFAULT_BACKLOG).unwrap();
         reactor.call_later(Duration::from_secs(60), || ());
@@ -96,8 +97,13 @@ fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
     });
     let lines: Vec<_> = text.lines().collect();
     let has = |what: &str| lines.iter().any(|line| line.contains(what));
-    assert!(has("the test has left the port 127.0.0.1:"), "{text}");
-    assert!(has("the test has left a connection with 127.0.0.1:") && has(", of behaviour::own_tests::Echo behind"), "{text}");
+    let asked =
+        |what: &str, line: u32| lines.iter().any(|found| found.contains(what) && found.contains(&format!(", asked for at file:{line}:")));
+    assert!(asked("the test has left the port 127.0.0.1:", listens), "{text}");
+    for line in [listens, connects] {
+        assert!(asked("the test has left a connection with 127.0.0.1:", line), "{text}");
+    }
+    assert!(has(", of behaviour::own_tests::Echo, asked for at"), "{text}");
     assert!(has("the test has left a delayed call behind, made at file:"), "{text}");
     assert!(
         has("the test has left a coroutine behind: behaviour::own_tests::waits, made at file:") && has(", which waits at file:"),

@@ -13,7 +13,7 @@ use twistor::{
     },
     protocol::NotNow,
     reactor::Reactor,
-    transport::{DatagramPort, DatagramProtocol, DatagramTransport, UdpOptions},
+    transport::{DatagramPort, DatagramProtocol, DatagramTransport, MulticastInterface, UdpOptions},
 };
 
 const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
@@ -310,7 +310,7 @@ fn t_275_t_276_t_277_what_is_sent_to_a_group_reaches_every_port_that_has_joined_
     let number = first.host().port();
     let second = reactor.listen_udp((Ipv4Addr::UNSPECIFIED, number), Notes::new(&other), &several).unwrap();
     for port in [&first, &second] {
-        port.transport().join_group(group, Some(Ipv4Addr::LOCALHOST)).unwrap();
+        port.transport().join_group(group, Ipv4Addr::LOCALHOST).unwrap();
     }
     first.transport().set_outgoing_interface(Ipv4Addr::LOCALHOST).unwrap();
     let to = Address::from(SocketAddr::from((group, number)));
@@ -318,10 +318,25 @@ fn t_275_t_276_t_277_what_is_sent_to_a_group_reaches_every_port_that_has_joined_
     for log in [&one, &other] {
         assert_eq!(lines(&reactor, log, 2)[1], format!("hello from {number}"));
     }
-    second.transport().leave_group(group, Some(Ipv4Addr::LOCALHOST)).unwrap();
-    let twice = second.transport().leave_group(group, Some(Ipv4Addr::LOCALHOST)).unwrap_err();
+    second.transport().leave_group(group, Ipv4Addr::LOCALHOST).unwrap();
+    let twice = second.transport().leave_group(group, Ipv4Addr::LOCALHOST).unwrap_err();
     assert!(twice.check::<MulticastJoinError>());
-    let wrong = second.transport().join_group(Ipv4Addr::LOCALHOST, None).unwrap_err();
+    let wrong = second.transport().join_group(Ipv4Addr::LOCALHOST, MulticastInterface::Any).unwrap_err();
     assert!(wrong.check::<MulticastJoinError>() && wrong.to_string().contains("127.0.0.1"), "{wrong}");
+    reactor.close();
+}
+
+#[test]
+fn an_ipv6_group_is_joined_by_the_number_of_an_interface() {
+    let (reactor, log) = (Reactor::new().unwrap(), Log::new());
+    let port = reactor.listen_udp((Ipv6Addr::UNSPECIFIED, 0), Notes::new(&log), &UdpOptions::default()).unwrap();
+    let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 0x1234);
+    // the loopback interface is the first
+    port.transport().join_group(group, MulticastInterface::Index(1)).unwrap();
+    // not every machine has a way for such a datagram, but each knows what is joined
+    assert!(port.transport().join_group(group, MulticastInterface::Index(1)).unwrap_err().check::<MulticastJoinError>());
+    port.transport().leave_group(group, MulticastInterface::Index(1)).unwrap();
+    let wrong = port.transport().join_group(group, Ipv4Addr::LOCALHOST).unwrap_err();
+    assert!(wrong.check::<MulticastJoinError>() && wrong.to_string().contains("IPv6 by its number"), "{wrong}");
     reactor.close();
 }

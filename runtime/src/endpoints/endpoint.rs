@@ -5,16 +5,16 @@ use crate::{
     protocol::{Acceptor, Factory, Handle, IntoFactory, Protocol},
     transport::{Port, accepting, connect_with},
 };
-use std::{cell::Cell, fmt, rc::Rc};
+use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 
 /// A kind of place to listen.
 pub(crate) trait StreamServer: fmt::Debug {
-    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<Port>;
+    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<Port>;
 }
 
 /// A kind of place to connect to.
 pub(crate) trait StreamClient: fmt::Debug {
-    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<()>;
+    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<()>;
 }
 
 /// Somewhere to listen, of any kind. A cheap clone.
@@ -32,8 +32,9 @@ impl ServerEndpoint {
     ///
     /// # Errors
     /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
+    #[track_caller]
     pub fn listen(&self, factory: impl IntoFactory) -> Deferred<Port> {
-        self.0.listen_erased(accepting(factory))
+        self.0.listen_erased(accepting(factory), Location::caller())
     }
 }
 
@@ -46,8 +47,10 @@ impl ClientEndpoint {
     ///
     /// # Cancellation
     /// Ends the attempt.
+    #[track_caller]
     pub fn connect<F: IntoFactory>(&self, factory: F) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-        connect_with(factory, |acceptor| self.0.connect_erased(acceptor))
+        let made = Location::caller();
+        connect_with(factory, |acceptor| self.0.connect_erased(acceptor, made))
     }
 }
 
@@ -70,6 +73,7 @@ impl<P: Protocol> Factory for Once<P> {
 /// # Cancellation
 /// Ends the attempt.
 #[doc(alias = "connectProtocol")]
+#[track_caller]
 pub fn connect_protocol<P: Protocol>(endpoint: &ClientEndpoint, protocol: P) -> Deferred<Handle<P>> {
     endpoint.connect(Once(Cell::new(Some(protocol))))
 }

@@ -14,6 +14,7 @@ use crate::{
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic::Location,
     rc::Rc,
     time::Duration,
 };
@@ -64,8 +65,8 @@ impl Tcp4ServerEndpoint {
 }
 
 impl StreamServer for Tcp4ServerEndpoint {
-    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<Port> {
-        let bind = Bind { at: self.at.into(), backlog: self.backlog, file: FileOptions::default() };
+    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<Port> {
+        let bind = Bind { at: self.at.into(), backlog: self.backlog, file: FileOptions::default(), made };
         match transport::listen(&self.reactor, bind, acceptor) {
             Ok(port) => Deferred::succeed(port),
             Err(failure) => Deferred::fail(failure),
@@ -131,22 +132,28 @@ impl Tcp4ClientEndpoint {
 }
 
 impl StreamClient for Tcp4ClientEndpoint {
-    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>) -> Deferred<()> {
+    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<()> {
         if let Ok(ip) = self.host.parse::<IpAddr>() {
-            return dial(&self.reactor, SocketAddr::new(ip, self.port), acceptor, &self.options);
+            return dial(&self.reactor, SocketAddr::new(ip, self.port), acceptor, &self.options, made);
         }
         let (reactor, options, host) = (self.reactor.clone(), self.options.clone(), self.host.clone());
         self.reactor.resolve_host(&NameQuery::new(&self.host, self.port)).add_callback(move |found| {
             match found.iter().find(|at| at.is_ipv4()).or(found.first()) {
-                Some(to) => dial(&reactor, *to, acceptor, &options),
+                Some(to) => dial(&reactor, *to, acceptor, &options, made),
                 None => Deferred::fail(DnsLookupError::with_text(host)),
             }
         })
     }
 }
 
-fn dial(reactor: &Reactor, to: SocketAddr, acceptor: Rc<dyn Acceptor>, options: &ConnectOptions) -> Deferred<()> {
-    transport::connect(reactor, &Dial { to: to.into(), from: options.bind_address }, acceptor, options.timeout)
+fn dial(
+    reactor: &Reactor,
+    to: SocketAddr,
+    acceptor: Rc<dyn Acceptor>,
+    options: &ConnectOptions,
+    made: &'static Location<'static>,
+) -> Deferred<()> {
+    transport::connect(reactor, &Dial { to: to.into(), from: options.bind_address, made }, acceptor, options.timeout)
 }
 
 impl fmt::Debug for Tcp4ClientEndpoint {

@@ -5,6 +5,7 @@ use std::{
     io::{self, IoSlice},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
+    panic::Location,
     sync::Arc,
     time::Duration,
 };
@@ -26,6 +27,8 @@ pub(crate) struct Bind {
     pub(crate) at: Address,
     pub(crate) backlog: u32,
     pub(crate) file: FileOptions,
+    /// Who asks for it.
+    pub(crate) made: &'static Location<'static>,
 }
 
 /// How the file of a UNIX socket is made.
@@ -50,6 +53,8 @@ pub(crate) struct BindDatagrams {
     /// Whether several may be bound to it.
     pub(crate) listen_multiple: bool,
     pub(crate) file: FileOptions,
+    /// Who asks for it.
+    pub(crate) made: &'static Location<'static>,
 }
 
 /// How a connection is opened.
@@ -57,6 +62,8 @@ pub(crate) struct BindDatagrams {
 pub(crate) struct Dial {
     pub(crate) to: Address,
     pub(crate) from: Option<SocketAddr>,
+    /// Who asks for it.
+    pub(crate) made: &'static Location<'static>,
 }
 
 /// Time, waiting, and the ways to open something.
@@ -209,10 +216,9 @@ pub(crate) enum DatagramOption {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Group {
     pub(crate) address: IpAddr,
-    /// The interface, for IPv4; any without it.
-    pub(crate) interface: Option<Ipv4Addr>,
-    /// The interface, for IPv6; 0 is any.
-    pub(crate) scope: u32,
+    /// By which interface; `0.0.0.0` is any, and IPv6 has a number for it, of which 0 is any.
+    pub(crate) interface: Ipv4Addr,
+    pub(crate) index: u32,
     pub(crate) join: bool,
 }
 

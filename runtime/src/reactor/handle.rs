@@ -11,7 +11,7 @@ use super::{
     triggers::Triggers,
 };
 use crate::{
-    defer::{CancelHandle, Resolver},
+    defer::{CancelHandle, Resolver, debug::debugging},
     report::{drop_each, drop_guarded},
     time::{DelayedCall, ReactorTime},
     timers::Timers,
@@ -20,7 +20,7 @@ use crate::{
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     panic::Location,
     rc::Rc,
@@ -41,6 +41,8 @@ type Calls = RefCell<VecDeque<Box<dyn FnOnce()>>>;
 pub(crate) struct Core {
     pub(crate) backend: Rc<dyn Backend>,
     pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
+    /// Where what lies in a slot was asked for, while debugging is on.
+    made: RefCell<HashMap<usize, &'static Location<'static>>>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) again: RefCell<Vec<Event>>,
@@ -95,6 +97,7 @@ impl Reactor {
         Self(Rc::new(Core {
             backend,
             sources: RefCell::default(),
+            made: RefCell::default(),
             timers,
             inbox,
             again: RefCell::default(),
@@ -242,7 +245,9 @@ impl Reactor {
 
     /// What lives in it: ports, connections, attempts, signal handlers.
     pub(crate) fn leftovers(&self) -> Vec<String> {
-        self.0.sources.borrow().iter().filter_map(|(_, source)| source.describe()).collect()
+        let (sources, made) = (self.0.sources.borrow(), self.0.made.borrow());
+        let place = |slot| made.get(&slot).map(|place| format!(", asked for at {place}")).unwrap_or_default();
+        sources.iter().filter_map(|(slot, source)| Some(source.describe()? + &place(slot))).collect()
     }
 
     /// How many threads its pool has, and how much work waits for one.
@@ -279,8 +284,28 @@ impl Core {
         true
     }
 
+    /// Remembers where what lies in `slot` was asked for, if debugging is on.
+    pub(crate) fn note_made(&self, slot: usize, made: &'static Location<'static>) {
+        if debugging() {
+            self.made.borrow_mut().insert(slot, made);
+        }
+    }
+
+    /// Lets `slot` have the place of `other`: what comes out of a port was asked for where the port was.
+    pub(crate) fn note_made_by(&self, slot: usize, other: usize) {
+        if debugging() {
+            let made = self.made.borrow().get(&other).copied();
+            if let Some(made) = made {
+                self.note_made(slot, made);
+            }
+        }
+    }
+
     /// Takes the source out of `slot`.
     pub(crate) fn remove(&self, slot: usize) -> Option<Rc<dyn Source>> {
+        if !self.made.borrow().is_empty() {
+            self.made.borrow_mut().remove(&slot);
+        }
         self.sources.borrow_mut().try_remove(slot)
     }
 }

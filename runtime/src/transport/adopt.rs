@@ -16,7 +16,7 @@ use crate::{
     },
     report::report,
 };
-use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc};
+use std::{cell::RefCell, io, os::fd::OwnedFd, panic::Location, rc::Rc};
 
 impl Reactor {
     /// Serves the connections of a listening socket, TCP or UNIX, that is open already. Stopping the port closes this descriptor alone: a copy
@@ -38,6 +38,7 @@ impl Reactor {
     /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no connected stream socket; [`NoProtocol`] if the factory refuses; what the
     /// operating system says, and what a failing `build_protocol` failed with.
     #[doc(alias = "adoptStreamConnection")]
+    #[track_caller]
     pub fn adopt_stream_connection<F: IntoFactory>(
         &self,
         socket: OwnedFd,
@@ -54,9 +55,10 @@ impl Reactor {
     /// # Errors
     /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no datagram socket; what the operating system says.
     #[doc(alias = "adoptDatagramPort")]
+    #[track_caller]
     pub fn adopt_datagram_port<P: DatagramProtocol>(&self, socket: OwnedFd, protocol: P) -> Result<DatagramPort<P>, Failure> {
         match self.adopt(socket)? {
-            Adopted::Datagrams(socket) => Ok(DatagramPort::open(&self.0, socket, protocol)?),
+            Adopted::Datagrams(socket) => Ok(DatagramPort::open(&self.0, socket, protocol, Location::caller())?),
             other => Err(unfit(&other, "a datagram port")),
         }
     }
@@ -69,6 +71,7 @@ impl Reactor {
     /// # Errors
     /// What the operating system says; [`NoProtocol`] if the factory refuses, and what a failing `build_protocol` failed with.
     #[doc(alias = "StandardIO")]
+    #[track_caller]
     pub fn standard_io<F: IntoFactory>(&self, factory: F) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
         self.may_open()?;
         let wire = self.0.backend.standard_io()?;
@@ -89,6 +92,7 @@ impl Reactor {
     }
 
     /// Makes a connection of `wire` at once.
+    #[track_caller]
     pub(crate) fn put_on<F: IntoFactory>(
         &self,
         wire: Box<dyn Wire>,
@@ -102,19 +106,26 @@ impl Reactor {
             keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
         });
         acceptor.start();
-        connection(&self.0, wire, peer, &acceptor)?;
+        connection(&self.0, wire, peer, &acceptor, Location::caller())?;
         Ok(kept.take().ok_or_else(NoProtocol::new)?)
     }
 }
 
 /// A connection over `wire`, told that it is made.
-fn connection(core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: &Address, acceptor: &Rc<dyn Acceptor>) -> Result<(), Failure> {
+fn connection(
+    core: &Rc<Core>,
+    mut wire: Box<dyn Wire>,
+    peer: &Address,
+    acceptor: &Rc<dyn Acceptor>,
+    made: &'static Location<'static>,
+) -> Result<(), Failure> {
     let slot = core.sources.borrow_mut().insert(Rc::new(listener::Vacant));
     if let Err(error) = wire.register(slot) {
         core.remove(slot);
         stop(acceptor, peer);
         return Err(error.into());
     }
+    core.note_made(slot, made);
     let stream = WireStream::new(wire, slot, core, peer.clone(), None);
     let (factory, at) = (acceptor.clone(), peer.clone());
     let lost = Box::new(move |_: &Failure| stop(&factory, &at));

@@ -161,11 +161,12 @@ struct Inner {
 impl Connector {
     /// Connects `factory` to a TCP address.
     #[doc(alias = "connectTCP")]
+    #[track_caller]
     pub fn tcp<F: IntoFactory>(reactor: &Reactor, to: impl Into<SocketAddr>, factory: F, options: &ConnectOptions) -> Self
     where
         F::Factory: ClientFactory,
     {
-        let dial = Dial { to: to.into().into(), from: options.bind_address };
+        let dial = Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
         Self::start(reactor, dial, factory.into_factory(), options.timeout)
     }
 

@@ -244,13 +244,14 @@ struct Bound<P: 'static> {
 
 impl<P: DatagramProtocol> DatagramPort<P> {
     /// Puts `protocol` on `socket`.
-    pub(super) fn open(core: &Rc<Core>, mut socket: Box<dyn Datagrams>, protocol: P) -> io::Result<Self> {
+    pub(super) fn open(core: &Rc<Core>, mut socket: Box<dyn Datagrams>, protocol: P, made: &'static Location<'static>) -> io::Result<Self> {
         let host = socket.host()?;
         let slot = core.sources.borrow_mut().insert(Rc::new(super::listener::Vacant));
         if let Err(error) = socket.register(slot) {
             core.remove(slot);
             return Err(error);
         }
+        core.note_made(slot, made);
         let transport = DatagramTransport(Rc::new(Socket {
             open: RefCell::new(Some(socket)),
             host,

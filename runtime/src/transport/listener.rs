@@ -122,6 +122,9 @@ impl Listening {
             core.remove(slot);
             return Err(error);
         }
+        if let Some(bind) = &self.bind {
+            core.note_made(slot, bind.made);
+        }
         self.slot.set(slot);
         self.back_off.set(Duration::ZERO);
         self.accept.replace(Some(accept));
@@ -139,6 +142,7 @@ impl Listening {
             tracing::error!("the connection of {peer} to {} could not be watched: {error}", self.host.borrow());
             return;
         }
+        core.note_made_by(slot, self.slot.get());
         let host = (!self.is_any_interface()).then(|| self.host.borrow().clone());
         let stream = WireStream::new(wire, slot, core, peer, host);
         match self.acceptor.accept(stream.clone(), &stream.peer(), None) {

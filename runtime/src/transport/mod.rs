@@ -34,7 +34,7 @@ pub use connector::{ClientFactory, Connector, ConnectorState};
 pub use datagrams::{DatagramPort, DatagramProtocol, DatagramTransport};
 pub use listener::Port;
 pub use tcp::{ConnectOptions, DEFAULT_BACKLOG};
-pub use udp::UdpOptions;
+pub use udp::{MulticastInterface, UdpOptions};
 pub use unix::{ConnectUnixOptions, UnixOptions};
 
 pub(crate) use connecting::{connect, connect_with};

@@ -12,7 +12,7 @@ use crate::{
         backend::{Bind, Dial, FileOptions},
     },
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, panic::Location, time::Duration};
 
 /// How many connections wait to be accepted unless you say otherwise.
 pub const DEFAULT_BACKLOG: u32 = 50;
@@ -61,8 +61,9 @@ impl Reactor {
     /// # Errors
     /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
     #[doc(alias = "listenTCP")]
+    #[track_caller]
     pub fn listen_tcp(&self, at: impl Into<SocketAddr>, factory: impl IntoFactory, backlog: u32) -> Result<Port, Failure> {
-        listen(self, Bind { at: at.into().into(), backlog, file: FileOptions::default() }, accepting(factory))
+        listen(self, Bind { at: at.into().into(), backlog, file: FileOptions::default(), made: Location::caller() }, accepting(factory))
     }
 
     /// Connects to a TCP address and gives the protocol's handle, right after its `connection_made` has returned.
@@ -82,7 +83,7 @@ impl Reactor {
         factory: F,
         options: &ConnectOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-        let dial = Dial { to: to.into().into(), from: options.bind_address };
+        let dial = Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
         connect_with(factory, |acceptor| connect(self, &dial, acceptor, options.timeout))
     }
 }

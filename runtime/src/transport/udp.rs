@@ -14,7 +14,9 @@ use crate::{
     },
 };
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic::Location,
     path::PathBuf,
 };
 
@@ -58,13 +60,19 @@ impl Reactor {
     /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
     #[doc(alias = "listenUDP")]
     #[doc(alias = "listenMulticast")]
+    #[track_caller]
     pub fn listen_udp<P: DatagramProtocol>(
         &self,
         at: impl Into<SocketAddr>,
         protocol: P,
         options: &UdpOptions,
     ) -> Result<DatagramPort<P>, Failure> {
-        let bind = BindDatagrams { at: at.into().into(), listen_multiple: options.listen_multiple, file: FileOptions::default() };
+        let bind = BindDatagrams {
+            at: at.into().into(),
+            listen_multiple: options.listen_multiple,
+            file: FileOptions::default(),
+            made: Location::caller(),
+        };
         self.bind(&bind, protocol)
     }
 
@@ -74,13 +82,17 @@ impl Reactor {
     /// # Errors
     /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating system said.
     #[doc(alias = "listenUNIXDatagram")]
+    #[track_caller]
     pub fn listen_unix_datagram<P: DatagramProtocol>(
         &self,
         path: impl Into<Option<PathBuf>>,
         protocol: P,
         options: &UnixOptions,
     ) -> Result<DatagramPort<P>, Failure> {
-        self.bind(&BindDatagrams { at: Address::Unix(path.into()), listen_multiple: false, file: options.file() }, protocol)
+        self.bind(
+            &BindDatagrams { at: Address::Unix(path.into()), listen_multiple: false, file: options.file(), made: Location::caller() },
+            protocol,
+        )
     }
 
     /// Opens a UNIX datagram port and connects it to the socket at `to`. With `from` it has a path of its own, so that the other side can
@@ -89,6 +101,7 @@ impl Reactor {
     /// # Errors
     /// [`CannotListenError`](crate::error::CannotListenError), and what the operating system says to the connecting.
     #[doc(alias = "connectUNIXDatagram")]
+    #[track_caller]
     pub fn connect_unix_datagram<P: DatagramProtocol>(
         &self,
         to: impl Into<PathBuf>,
@@ -110,7 +123,25 @@ impl Reactor {
             return Err(ReactorClosed::new().into());
         }
         let socket = core.backend.bind(bind);
-        socket.and_then(|socket| DatagramPort::open(core, socket, protocol)).map_err(|error| cannot_listen(&bind.at, error))
+        socket.and_then(|socket| DatagramPort::open(core, socket, protocol, bind.made)).map_err(|error| cannot_listen(&bind.at, error))
+    }
+}
+
+/// By which interface a multicast group is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MulticastInterface {
+    /// One of the system's choice.
+    Any,
+    /// The one with this address: for IPv4.
+    Address(Ipv4Addr),
+    /// The one with this number: for IPv6.
+    Index(u32),
+}
+
+impl From<Ipv4Addr> for MulticastInterface {
+    fn from(address: Ipv4Addr) -> Self {
+        Self::Address(address)
     }
 }
 
@@ -132,13 +163,14 @@ impl DatagramTransport {
         Ok(matches!(self.option(DatagramOption::Broadcast(false))?, DatagramOption::Broadcast(true)))
     }
 
-    /// Hears what is sent to the group `address`, on the interface with the IPv4 address `interface`, or on one of the system's choice.
+    /// Hears what is sent to the group `address`, by one interface or by one of the system's choice.
     ///
     /// # Errors
-    /// [`MulticastJoinError`] with the address and what the operating system said: it is no multicast address, or joined already.
+    /// [`MulticastJoinError`] with the address and what the operating system said: it is no multicast address, it is joined already, there is
+    /// no such interface, or it is named as the other version of IP does.
     #[doc(alias = "joinGroup")]
-    pub fn join_group(&self, address: impl Into<IpAddr>, interface: Option<Ipv4Addr>) -> Result<(), Failure> {
-        self.change_group(Group { address: address.into(), interface, scope: 0, join: true })
+    pub fn join_group(&self, address: impl Into<IpAddr>, interface: impl Into<MulticastInterface>) -> Result<(), Failure> {
+        self.change_group(address.into(), interface.into(), true)
     }
 
     /// Hears the group no more.
@@ -146,13 +178,26 @@ impl DatagramTransport {
     /// # Errors
     /// [`MulticastJoinError`] if it was not joined.
     #[doc(alias = "leaveGroup")]
-    pub fn leave_group(&self, address: impl Into<IpAddr>, interface: Option<Ipv4Addr>) -> Result<(), Failure> {
-        self.change_group(Group { address: address.into(), interface, scope: 0, join: false })
+    pub fn leave_group(&self, address: impl Into<IpAddr>, interface: impl Into<MulticastInterface>) -> Result<(), Failure> {
+        self.change_group(address.into(), interface.into(), false)
     }
 
-    fn change_group(&self, group: Group) -> Result<(), Failure> {
-        let failed = |error| MulticastJoinError::from_io(&error).with_address(Address::from((group.address, 0))).into();
-        self.group(&group).map_err(failed)
+    fn change_group(&self, address: IpAddr, interface: MulticastInterface, join: bool) -> Result<(), Failure> {
+        let mut group = Group { address, interface: Ipv4Addr::UNSPECIFIED, index: 0, join };
+        let fits = match interface {
+            MulticastInterface::Any => true,
+            MulticastInterface::Address(by) => {
+                group.interface = by;
+                address.is_ipv4()
+            }
+            MulticastInterface::Index(by) => {
+                group.index = by;
+                address.is_ipv6()
+            }
+        };
+        let changed =
+            if fits { self.group(&group) } else { Err(io::Error::other("IPv4 names an interface by its address, IPv6 by its number")) };
+        changed.map_err(|error| MulticastJoinError::from_io(&error).with_address(Address::from((address, 0))).into())
     }
 
     /// Sets how many networks a multicast datagram crosses: 1 at first.

@@ -18,6 +18,7 @@ use crate::{
     },
 };
 use std::{
+    panic::Location,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -111,8 +112,9 @@ impl Reactor {
     /// # Errors
     /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating system said, or who holds the lock.
     #[doc(alias = "listenUNIX")]
+    #[track_caller]
     pub fn listen_unix(&self, path: impl Into<PathBuf>, factory: impl IntoFactory, options: &UnixOptions) -> Result<Port, Failure> {
-        let bind = Bind { at: Address::Unix(Some(path.into())), backlog: options.backlog, file: options.file() };
+        let bind = Bind { at: Address::Unix(Some(path.into())), backlog: options.backlog, file: options.file(), made: Location::caller() };
         listen(self, bind, accepting(factory))
     }
 
@@ -139,7 +141,7 @@ impl Reactor {
         {
             return Deferred::fail(failure);
         }
-        let dial = Dial { to: Address::Unix(Some(path)), from: None };
+        let dial = Dial { to: Address::Unix(Some(path)), from: None, made: Location::caller() };
         connect_with(factory, |acceptor| connect(self, &dial, acceptor, options.timeout))
     }
 }
@@ -150,6 +152,7 @@ impl Connector {
     /// # Errors
     /// [`BadFileError`] if the lock file names nobody who lives.
     #[doc(alias = "connectUNIX")]
+    #[track_caller]
     pub fn unix<F: IntoFactory>(
         reactor: &Reactor,
         path: impl Into<PathBuf>,
@@ -163,7 +166,7 @@ impl Connector {
         if options.check_pid {
             check_pid(&path)?;
         }
-        let dial = Dial { to: Address::Unix(Some(path)), from: None };
+        let dial = Dial { to: Address::Unix(Some(path)), from: None, made: Location::caller() };
         Ok(Self::start(reactor, dial, factory.into_factory(), options.timeout))
     }
 }

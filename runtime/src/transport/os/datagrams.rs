@@ -10,7 +10,7 @@ use socket2::Socket;
 use std::{
     ffi::OsString,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6},
+    net::{IpAddr, SocketAddrV4, SocketAddrV6},
     os::{fd::AsRawFd, unix::ffi::OsStringExt},
     rc::Rc,
 };
@@ -84,20 +84,16 @@ impl Datagrams for SystemDatagrams {
 
     fn group(&self, group: &Group) -> io::Result<()> {
         match (group.address, group.join) {
-            (IpAddr::V4(address), true) => self.socket.join_multicast_v4(&address, &v4(group)),
-            (IpAddr::V4(address), false) => self.socket.leave_multicast_v4(&address, &v4(group)),
-            (IpAddr::V6(address), true) => self.socket.join_multicast_v6(&address, group.scope),
-            (IpAddr::V6(address), false) => self.socket.leave_multicast_v6(&address, group.scope),
+            (IpAddr::V4(address), true) => self.socket.join_multicast_v4(&address, &group.interface),
+            (IpAddr::V4(address), false) => self.socket.leave_multicast_v4(&address, &group.interface),
+            (IpAddr::V6(address), true) => self.socket.join_multicast_v6(&address, group.index),
+            (IpAddr::V6(address), false) => self.socket.leave_multicast_v6(&address, group.index),
         }
     }
 
     fn close(mut self: Box<Self>) -> io::Result<()> {
         self.file.take().map_or(Ok(()), SocketFile::remove)
     }
-}
-
-fn v4(group: &Group) -> Ipv4Addr {
-    group.interface.unwrap_or(Ipv4Addr::UNSPECIFIED)
 }
 
 /// An address as the system gives it with a datagram.
