@@ -35,7 +35,7 @@ pub(super) struct Listening {
     acceptor: Rc<dyn Acceptor>,
     core: Weak<Core>,
     slot: Cell<usize>,
-    host: RefCell<Address>,
+    host: RefCell<Rc<Address>>,
     /// How it is opened again; nothing for one that was adopted.
     bind: Option<Bind>,
     /// How long the next back-off is; zero while accepting works.
@@ -116,7 +116,7 @@ impl Source for Listening {
 impl Listening {
     /// Puts `accept` into a slot of `core` and tells the factory.
     fn open(self: &Rc<Self>, core: &Rc<Core>, mut accept: Box<dyn Accept>) -> io::Result<()> {
-        *self.host.borrow_mut() = accept.host()?;
+        *self.host.borrow_mut() = Rc::new(accept.host()?);
         let slot = core.sources.borrow_mut().insert(self.clone());
         if let Err(error) = accept.register(slot) {
             core.remove(slot);
@@ -194,7 +194,7 @@ impl Port {
             acceptor,
             core: Rc::downgrade(core),
             slot: Cell::new(0),
-            host: RefCell::new(host),
+            host: RefCell::new(Rc::new(host)),
             bind,
             back_off: Cell::new(Duration::ZERO),
             retry: Cell::new(None),
@@ -204,7 +204,7 @@ impl Port {
     /// The address it listens on, with the real port number where 0 was asked for.
     #[doc(alias = "getHost")]
     pub fn host(&self) -> Address {
-        self.0.host.borrow().clone()
+        Address::clone(&self.0.host.borrow())
     }
 
     /// Listens again after [`stop_listening`](Self::stop_listening), at the same address: with the number that was found where port 0 was

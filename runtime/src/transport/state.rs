@@ -81,7 +81,7 @@ pub(super) struct WireStream {
     pub(super) slot: Cell<usize>,
     pub(super) core: Weak<Core>,
     pub(super) peer: Address,
-    pub(super) host: OnceCell<Box<Address>>,
+    pub(super) host: OnceCell<Rc<Address>>,
     pub(super) reason: RefCell<Option<Failure>>,
     pub(super) desk: OnceCell<Rc<Desk>>,
     pub(super) rare: RefCell<Option<Box<Rare>>>,
@@ -90,7 +90,7 @@ pub(super) struct WireStream {
 
 impl WireStream {
     /// A stream over `wire`, whose events come to `slot`.
-    pub(super) fn new(wire: Box<dyn Wire>, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Address>) -> Rc<Self> {
+    pub(super) fn new(wire: Box<dyn Wire>, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Rc<Address>>) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             wire: RefCell::new(Some(wire)),
             queue: RefCell::new(None),
@@ -99,7 +99,7 @@ impl WireStream {
             slot: Cell::new(slot),
             core: Rc::downgrade(core),
             peer,
-            host: host.map(|host| OnceCell::from(Box::new(host))).unwrap_or_default(),
+            host: host.map(OnceCell::from).unwrap_or_default(),
             reason: RefCell::new(None),
             desk: OnceCell::new(),
             rare: RefCell::new(None),

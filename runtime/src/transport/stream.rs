@@ -409,7 +409,7 @@ impl Stream for WireStream {
             return (**host).clone();
         }
         match self.with_wire(|wire| wire.host()) {
-            Ok(host) => (**self.host.get_or_init(|| Box::new(host))).clone(),
+            Ok(host) => (**self.host.get_or_init(|| Rc::new(host))).clone(),
             Err(_) => Address::Unix(None),
         }
     }
