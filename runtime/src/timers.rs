@@ -23,6 +23,8 @@ pub(crate) struct Timers {
     now: Cell<Duration>,
     /// Where the time of a reactor comes from: between turns `now` grows old. A test clock has none and stands still.
     clock: OnceCell<Box<dyn Fn() -> Duration>>,
+    /// Who lives in the time of a test clock: called when it has been moved.
+    moved: RefCell<Vec<Weak<dyn Fn()>>>,
     /// Weak to itself, for the calls it makes.
     me: Weak<Self>,
 }
@@ -50,6 +52,20 @@ impl Timers {
     /// Whether the time moves only when a test moves it.
     pub(crate) fn is_still(&self) -> bool {
         self.clock.get().is_none()
+    }
+
+    /// Has `call` called whenever a test has moved the time, as long as it lives.
+    pub(crate) fn on_move(&self, call: &Rc<dyn Fn()>) {
+        self.moved.borrow_mut().push(Rc::downgrade(call));
+    }
+
+    /// Tells those who live in this time that it was moved.
+    pub(crate) fn tell_moved(&self) {
+        self.moved.borrow_mut().retain(|call| call.strong_count() > 0);
+        let calls: Vec<_> = self.moved.borrow().iter().filter_map(Weak::upgrade).collect();
+        for call in calls {
+            call();
+        }
     }
 
     pub(crate) fn set_now(&self, now: Duration) {

@@ -115,12 +115,13 @@ fn a_string_transport_lives_in_the_time_of_the_test_s_clock() {
     let this = transport.connect(lines(&log), &clock);
     transport.receive("hello\n");
     assert!(!other.get(), "no turn of the transport moves the time");
-    // a close that waits for the other side gives up after two seconds of the clock
-    this.lose_connection();
-    assert_eq!(transport.take(), b"HELLO\n");
+    let closes = this.transport().clone();
+    clock.call_later(Duration::from_secs(3), move || closes.lose_connection());
     clock.advance(Duration::from_secs(3));
-    assert!(other.get() && transport.is_disconnecting());
+    // what comes of the time has happened when `advance` returns, and nothing of the transport's own is left in the clock
     assert_eq!(log.take(), ["line hello", "lost ConnectionDone"]);
+    assert!(other.get() && clock.delayed_calls().is_empty() && transport.is_disconnecting());
+    assert_eq!(transport.take(), b"HELLO\n");
     let later = watch(defer_later(&clock, Duration::from_secs(1), || ()));
     drop(transport);
     clock.advance(Duration::from_secs(1));

@@ -11,6 +11,7 @@ mod cooperate;
 mod coordination;
 mod coroutine;
 mod deferred;
+mod delivery_regression;
 mod depth;
 mod endpoints;
 mod failure;

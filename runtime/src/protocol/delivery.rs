@@ -95,14 +95,23 @@ impl<P: Protocol> Handle<P> {
     #[inline(never)]
     fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
         let Some(stream) = &self.0.transport.0 else { return };
-        if stream.has_hung_up(readiness) && !P::HALF_CLOSEABLE && stream.is_held() {
-            // a coroutine handler holds the input back, and with it the news that the peer has gone
+        // a coroutine handler holds the input back, and with it the news that the peer has gone
+        let gone = stream.has_hung_up(readiness) && !P::HALF_CLOSEABLE;
+        if gone && stream.is_held() {
             self.cancel_on_loss_now();
+            if stream.is_reading() {
+                // it is looked at again, and what is left unparsed goes first
+                return;
+            }
         }
         if stream.pump(first, readiness, buffer, self)
             && let Some(reason) = stream.ended()
         {
-            self.end(&reason);
+            return self.end(&reason);
+        }
+        if gone && stream.is_held() {
+            // by what this look has delivered
+            self.cancel_on_loss_now();
         }
     }
 

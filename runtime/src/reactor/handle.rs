@@ -41,6 +41,10 @@ type Calls = RefCell<VecDeque<Box<dyn FnOnce()>>>;
 pub(crate) struct Core {
     pub(crate) backend: Rc<dyn Backend>,
     pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
+    /// The slots that were left in this turn: an event that is on its way to one must not reach the next who takes it.
+    left: RefCell<Vec<usize>>,
+    /// What lies in a slot that was left.
+    nobody: Rc<dyn Source>,
     /// Where what lies in a slot was asked for, while debugging is on.
     made: RefCell<HashMap<usize, &'static Location<'static>>>,
     pub(crate) timers: Rc<Timers>,
@@ -97,6 +101,8 @@ impl Reactor {
         Self(Rc::new(Core {
             backend,
             sources: RefCell::default(),
+            left: RefCell::default(),
+            nobody: Rc::new(Nobody),
             made: RefCell::default(),
             timers,
             inbox,
@@ -164,6 +170,7 @@ impl Reactor {
         core.stage.set(Stage::Over);
         core.triggers.drop_all();
         let sources: Vec<_> = core.sources.borrow_mut().drain().collect();
+        core.left.take();
         for source in sources {
             source.closed();
         }
@@ -179,6 +186,13 @@ impl Reactor {
         core.crossings.forget_all();
         self.stop_pool(|| core.calls_from_threads());
     }
+}
+
+/// Sits in a slot that was left.
+struct Nobody;
+
+impl Source for Nobody {
+    fn ready(self: Rc<Self>, _readiness: super::source::Readiness, _buffer: &mut [u8]) {}
 }
 
 impl Drop for Core {
@@ -306,7 +320,21 @@ impl Core {
         if !self.made.borrow().is_empty() {
             self.made.borrow_mut().remove(&slot);
         }
-        self.sources.borrow_mut().try_remove(slot)
+        let mut sources = self.sources.borrow_mut();
+        let place = sources.get_mut(slot).filter(|source| !Rc::ptr_eq(source, &self.nobody))?;
+        self.left.borrow_mut().push(slot);
+        Some(std::mem::replace(place, self.nobody.clone()))
+    }
+
+    /// Gives the slots back that were left before this turn.
+    #[inline]
+    pub(super) fn free_slots(&self) {
+        if !self.left.borrow().is_empty() {
+            let mut sources = self.sources.borrow_mut();
+            for slot in self.left.borrow_mut().drain(..) {
+                sources.try_remove(slot);
+            }
+        }
     }
 }
 
@@ -327,7 +355,7 @@ impl fmt::Debug for Reactor {
             f,
             "<Reactor {:?}, {} sources, {} delayed calls>",
             self.0.phase.get(),
-            self.0.sources.borrow().len(),
+            self.0.sources.borrow().len() - self.0.left.borrow().len(),
             self.delayed_calls().len()
         )
     }

@@ -36,6 +36,7 @@ impl Desk {
 impl Core {
     /// Runs one turn that waits for at most `limit`.
     pub(crate) fn turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
+        self.free_slots();
         self.calls_from_threads();
         let mark = self.timers.begin_turn();
         if let Some(slow) = self.slow.get() {

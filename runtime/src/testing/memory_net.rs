@@ -62,6 +62,8 @@ pub(super) struct Pipe {
     ended: Cell<bool>,
     /// It was cut off.
     reset: Cell<bool>,
+    /// A write found no room for all of it.
+    starved: Cell<bool>,
     /// How many bytes it still carries, and what happens then.
     limit: Cell<Option<(usize, Break)>>,
     reader: Cell<Option<usize>>,
@@ -116,6 +118,7 @@ impl Net {
             outgoing: outgoing.clone(),
             host: host.clone(),
             refused: false,
+            lingers: true,
             cut: Cell::new(false),
             net: self.me.clone(),
         };
@@ -258,12 +261,20 @@ pub(super) struct MemoryWire {
     outgoing: Rc<Pipe>,
     host: Address,
     refused: bool,
+    /// Whether its end waits for the other side's.
+    lingers: bool,
     /// Dropping it resets the connection.
     cut: Cell<bool>,
     net: Weak<Net>,
 }
 
 impl MemoryWire {
+    /// The same, ending without waiting for the other side's end.
+    pub(super) fn without_lingering(mut self) -> Self {
+        self.lingers = false;
+        self
+    }
+
     fn tell(&self, slot: Option<usize>, readiness: Readiness) {
         if let Some(net) = self.net.upgrade() {
             net.tell(slot, readiness);
@@ -306,7 +317,6 @@ impl Wire for MemoryWire {
             return Err(ErrorKind::ConnectionReset.into());
         }
         let mut bytes = pipe.bytes.borrow_mut();
-        let was_full = bytes.len() >= self.capacity();
         let left = pipe.limit.get().map_or(usize::MAX, |(left, _)| left);
         let count = into.len().min(bytes.len()).min(left).min(self.chunk());
         for (to, byte) in into.iter_mut().zip(bytes.drain(..count)) {
@@ -328,7 +338,7 @@ impl Wire for MemoryWire {
                 // a short read that does not mean that nothing is left
                 self.tell(pipe.reader.get(), Readiness::AGAIN);
             }
-            if was_full {
+            if pipe.starved.take() {
                 self.tell(pipe.writer.get(), Readiness::new(false, true, false));
             }
             Ok(count)
@@ -349,6 +359,7 @@ impl Wire for MemoryWire {
         }
         let mut bytes = pipe.bytes.borrow_mut();
         let count = data.len().min(self.capacity().saturating_sub(bytes.len()));
+        pipe.starved.set(count < data.len());
         if count == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -367,7 +378,7 @@ impl Wire for MemoryWire {
 
     fn shutdown(&self) -> io::Result<()> {
         if !self.outgoing.ended.replace(true) {
-            self.tell(self.outgoing.reader.get(), Readiness::TO_THE_END);
+            self.tell(self.outgoing.reader.get(), Readiness::new(true, false, true));
         }
         Ok(())
     }
@@ -391,12 +402,16 @@ impl Wire for MemoryWire {
     fn set_option(&self, _option: WireOption) -> io::Result<()> {
         Ok(())
     }
+
+    fn lingers(&self) -> bool {
+        self.lingers
+    }
 }
 
 impl Drop for MemoryWire {
     fn drop(&mut self) {
         // as the system does: a close with unread input resets the connection
-        let reset = self.cut.get() || !self.incoming.bytes.borrow().is_empty();
+        let reset = self.cut.get() || (self.lingers && !self.incoming.bytes.borrow().is_empty());
         self.incoming.reader.set(None);
         self.outgoing.writer.set(None);
         if reset {

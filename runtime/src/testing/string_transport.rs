@@ -13,8 +13,9 @@ use std::{cell::RefCell, fmt, net::Ipv4Addr, rc::Rc, time::Duration};
 
 /// A connection whose other side is the test: what the protocol writes lies here to be looked at, and what the test gives is what arrives.
 ///
-/// The protocol has a real [`Transport`], with its framing, its producers and its orderly end; only the network is missing, and the time is
-/// that of the test's clock.
+/// The protocol has a real [`Transport`], with its framing and its producers; only the network is missing, and the time is that of the test's
+/// clock: when it is moved, what comes of that has happened when `advance` returns. Asked to close, the connection ends as soon as all has been
+/// taken into its room, without waiting for the other side.
 ///
 /// ```
 /// use twistor::{prelude::*, testing::{Clock, StringTransport}};
@@ -42,7 +43,7 @@ use std::{cell::RefCell, fmt, net::Ipv4Addr, rc::Rc, time::Duration};
 pub struct StringTransport {
     host: Address,
     peer: Address,
-    room: Option<usize>,
+    room: usize,
     end: RefCell<Option<Side>>,
 }
 
@@ -55,13 +56,18 @@ struct Side {
     from_protocol: Rc<Pipe>,
     to_protocol: Rc<Pipe>,
     transport: Transport,
+    /// Settles it when the clock is moved.
+    _moved: Rc<dyn Fn()>,
 }
+
+/// How many bytes it has room for in each direction, unless it is told otherwise.
+const ROOM: usize = 64 * 1024;
 
 impl StringTransport {
     /// One between 127.0.0.1:80, the protocol's side, and 127.0.0.1:54321.
     pub fn new() -> Self {
         let at = |port| Address::from((Ipv4Addr::LOCALHOST.into(), port));
-        Self { host: at(80), peer: at(54321), room: None, end: RefCell::new(None) }
+        Self { host: at(80), peer: at(54321), room: ROOM, end: RefCell::new(None) }
     }
 
     /// The same between two other addresses, the protocol's first.
@@ -70,10 +76,10 @@ impl StringTransport {
         Self { host, peer, ..self }
     }
 
-    /// The same with room for so many bytes in each direction until the other side has taken some: 1 at least. Without it there is no limit.
+    /// The same with room for so many bytes in each direction until the other side has taken some: 65536 at first, and 1 at least.
     #[must_use]
     pub fn room(self, bytes: usize) -> Self {
-        Self { room: Some(bytes), ..self }
+        Self { room: bytes, ..self }
     }
 
     /// Has `factory` build a protocol for it, which is told that the connection is made.
@@ -85,28 +91,35 @@ impl StringTransport {
     pub fn connect<F: IntoFactory>(&self, factory: F, clock: &Clock) -> Handle<<F::Factory as Factory>::Protocol> {
         assert!(self.end.borrow().is_none(), "this transport is connected already");
         let net = Net::new(Some(clock.clone()));
-        net.set_capacity(self.room.unwrap_or(usize::MAX));
+        net.set_capacity(self.room);
         let reactor = Reactor::with_timers(net.clone(), clock.timers());
         let (theirs, mut ours, [from_protocol, to_protocol]) = net.pair(&self.host, &self.peer);
         // the test's side has a slot that nobody sits in
         let _ = ours.register(usize::MAX);
-        let handle = built(reactor.put_on(Box::new(theirs), &self.peer, factory));
+        let handle = built(reactor.put_on(Box::new(theirs.without_lingering()), &self.peer, factory));
         let transport = handle.transport().clone();
-        self.end.replace(Some(Side { reactor, net, wire: Some(ours), from_protocol, to_protocol, transport }));
+        let (of, over) = (reactor.clone(), net.clone());
+        let moved: Rc<dyn Fn()> = Rc::new(move || settle(&of, &over));
+        clock.timers().on_move(&moved);
+        self.end.replace(Some(Side { reactor, net, wire: Some(ours), from_protocol, to_protocol, transport, _moved: moved }));
         self.settle();
         handle
     }
 
-    /// Gives `data` to the protocol, as one piece if there is room for it.
+    /// Gives `data` to the protocol: as one piece if there is room for it, else in pieces.
     ///
     /// # Panics
-    /// If there is no room for all of it, or the protocol's side reads no more.
+    /// If not all of it can arrive: the protocol reads no more, and there is no room left.
     #[track_caller]
     pub fn receive(&self, data: impl AsRef<[u8]>) {
-        let data = data.as_ref();
-        let given = self.with_wire(|wire| wire.write(data));
-        assert!(matches!(given, Some(Ok(count)) if count == data.len()) || data.is_empty(), "{data:?} cannot arrive: {given:?}");
-        self.settle();
+        let mut left = data.as_ref();
+        while !left.is_empty() {
+            match self.with_wire(|wire| wire.write(left)) {
+                Some(Ok(count)) => left = left.get(count..).unwrap_or_default(),
+                given => panic!("{} bytes cannot arrive: {given:?}", left.len()),
+            }
+            self.settle();
+        }
     }
 
     /// What the protocol has written since the last call; not what it goes on to write because this makes room.
@@ -164,17 +177,18 @@ impl StringTransport {
         end.as_ref().and_then(|end| end.wire.as_ref()).map(work)
     }
 
-    /// Runs turns until nothing is left to do.
     fn settle(&self) {
-        let Some((reactor, net)) = self.end.borrow().as_ref().map(|end| (end.reactor.clone(), end.net.clone())) else { return };
-        loop {
-            match reactor.iterate(Duration::ZERO) {
-                Ok(()) if net.is_busy() || reactor.has_work() => {}
-                // a handler that looks at its own transport: the turn that has called it goes on
-                _ => break,
-            }
+        let end = self.end.borrow().as_ref().map(|end| (end.reactor.clone(), end.net.clone()));
+        if let Some((reactor, net)) = end {
+            settle(&reactor, &net);
         }
     }
+}
+
+/// Runs turns until nothing is left to do.
+fn settle(reactor: &Reactor, net: &Net) {
+    // a handler that looks at its own transport is inside a turn, and that one goes on
+    while reactor.iterate(Duration::ZERO).is_ok() && (net.is_busy() || reactor.has_work()) {}
 }
 
 impl Default for StringTransport {

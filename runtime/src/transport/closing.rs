@@ -18,7 +18,8 @@ pub(super) struct Lingering {
 impl WireStream {
     /// Nothing is queued: what an end that was asked for does next.
     pub(super) fn next_of_closing(&self) {
-        if self.waits_for_producer() {
+        // who was told that all is sent may have written more, or ended it
+        if self.waits_for_producer() || self.has(QUEUED | DISCARDING | ENDED) {
             return;
         }
         if self.has(CLOSING) {

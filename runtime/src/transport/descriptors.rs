@@ -113,7 +113,10 @@ impl WireStream {
         if !self.deliver_descriptors(&kept, receiver) {
             return false;
         }
-        receiver.data(&kept);
+        match self.piped_to() {
+            Some(other) => other.write(kept),
+            None => receiver.data(&kept),
+        }
         self.is_reading()
     }
 }

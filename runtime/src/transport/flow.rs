@@ -2,7 +2,9 @@
 //!
 //! A producer's methods are user code. `pause_producing` runs inside the write that fills the queue, the first `resume_producing` of a pull
 //! producer inside its registration; everything else in a turn of the reactor, with no borrow held.
-use super::state::{CLOSING, DISCARDING, ENDED, FLOW, OPEN, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSED, WRITE_CLOSING, WireStream};
+use super::state::{
+    CLOSING, DISCARDING, ENDED, FLOW, OPEN, PEER_ENDED, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSED, WRITE_CLOSING, WireStream,
+};
 use crate::{
     defer::{Deferred, Resolver},
     error::RuntimeError,
@@ -104,6 +106,10 @@ impl WireStream {
 
     /// Fires for those who wait for room, if there is.
     pub(super) fn tell_drained(&self) {
+        if self.has(ENDED) {
+            // nothing was sent: it was thrown away
+            return;
+        }
         let queued = self.queued();
         let drained = self.flow(|flow| if queued <= flow.low { std::mem::take(&mut flow.drained) } else { Vec::new() });
         for resolver in drained {
@@ -217,12 +223,18 @@ impl WireStream {
     }
 
     /// What arrives goes to `to` from now on.
-    pub(super) fn start_pipe(&self, to: Transport) {
+    pub(super) fn start_pipe(&self, to: &Transport) {
         if self.has(ENDED) {
-            return;
+            to.unregister_producer();
+            return to.lose_connection();
         }
-        self.flow(|flow| flow.pipe = Some(to));
+        self.flow(|flow| flow.pipe = Some(to.clone()));
         self.set(PIPED);
+        if self.has(PEER_ENDED) {
+            // its end came before
+            to.unregister_producer();
+            to.lose_write_connection();
+        }
         self.look_again();
     }
 
@@ -231,19 +243,24 @@ impl WireStream {
         if let Some(old) = self.producer_out() {
             self.produce(old, "stop_producing", |producer| producer.stop_producing());
         }
-        // it has none now
-        let _ = self.add_producer(Rc::new(source), ProducerKind::Push);
-        self.flow(|flow| flow.from_pipe = true);
+        // the old one may have put another in its place
+        if self.add_producer(Rc::new(source), ProducerKind::Push).is_ok() {
+            self.flow(|flow| flow.from_pipe = true);
+        }
     }
 
     /// What arrives goes to the protocol again, and where it went before is told; the other side is no producer any more.
     pub(super) fn end_pipe(&self) -> Option<Transport> {
         let other = self.piped_to()?;
         self.clear(PIPED);
-        let from_pipe = self.flow(|flow| {
+        let (from_pipe, paused) = self.flow(|flow| {
             flow.pipe = None;
-            flow.from_pipe
+            (flow.from_pipe, flow.from_pipe && std::mem::take(&mut flow.paused))
         });
+        if paused {
+            // by this side, which will not say that there is room again
+            other.resume_producing();
+        }
         if from_pipe {
             let gone = self.producer_out();
             drop(gone);

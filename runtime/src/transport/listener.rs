@@ -177,7 +177,10 @@ impl Listening {
                 core.look_again(slot, Readiness::AGAIN);
             }
         });
-        self.retry.set(Some(retry));
+        if let Some(old) = self.retry.replace(Some(retry)) {
+            // it may be the one that has struck
+            let _ = old.cancel();
+        }
     }
 }
 

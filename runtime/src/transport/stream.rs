@@ -147,6 +147,8 @@ impl WireStream {
 
     /// Whatever else an event can mean than plain input.
     fn pump_unusual(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) {
+        // what resumes the delivery in here has it looked at again, and then what is left unparsed goes first
+        let reading = self.is_reading();
         if self.has(WRITE_TOLD) && !self.has(ENDED) {
             self.write_ended(receiver);
         }
@@ -173,7 +175,7 @@ impl WireStream {
         }
         if self.has(DISCARDING) {
             self.discard(buffer);
-        } else if (readiness.is_readable() || readiness.is_closed()) && self.is_reading() {
+        } else if (readiness.is_readable() || readiness.is_closed()) && reading && self.is_reading() {
             if self.has(KEPT) && !self.deliver_kept(receiver) {
                 return;
             }
@@ -312,7 +314,7 @@ impl Stream for WireStream {
     }
 
     fn pipe_to(&self, to: Transport) {
-        self.start_pipe(to);
+        self.start_pipe(&to);
     }
 
     fn pipe_from(&self, source: Transport) {
