@@ -30,7 +30,7 @@
 //! | [`failure`], [`error`], [`report`](mod@report) | `twisted.python.failure`, `twisted.internet.error`, `twisted.python.log` | errors, and where they go |
 //! | [`reactor`] | `twisted.internet.reactor` | the event loop |
 //! | [`protocol`](mod@protocol), [`basic`] | `twisted.internet.protocol`, `twisted.protocols.basic` | what happens on a connection |
-//! | [`transport`] | `twisted.internet.tcp` | connections and ports |
+//! | [`transport`] | `twisted.internet.tcp`, `.unix`, `.udp`, `.stdio` | connections and ports |
 //! | [`endpoints`], [`address`] | `twisted.internet.endpoints`, `twisted.internet.address` | where to listen and connect |
 //! | [`threads`] | `twisted.internet.threads` | work in other threads, and the way back |
 //! | [`lockfile`] | `twisted.python.lockfile` | locks between processes |
@@ -40,7 +40,7 @@
 //! # The four paths
 //!
 //! ```text
-//! byte in     reactor/poll > transport/stream > protocol/connection (framing) > your handler
+//! byte in     reactor/poll > protocol/connection (its slot) > transport/stream > protocol/delivery (framing) > your handler
 //! byte out    Transport::write > transport/stream > transport/buffer > socket
 //! value       defer/resolver > defer/chain > defer/then > your callback (a Failure takes the errback side of the same loop)
 //! coroutine   defer/chain > inline/driver > your code up to its next unfired Deferred

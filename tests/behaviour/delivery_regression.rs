@@ -29,38 +29,28 @@ fn total(l: &[String]) -> usize {
 }
 
 #[test]
-fn drained_then_write_and_lose() {
-    let (memory, _client, server, at_client) = pair(100, 80);
-    let t = server.transport().clone();
-    t.write("x".repeat(500));
-    let u = t.clone();
-    t.drained()
-        .add_callback(move |()| {
-            u.write("y".repeat(500));
-            u.lose_connection();
+fn what_a_drained_callback_writes_goes_out_before_the_end_it_asks_for() {
+    for half in [false, true] {
+        let (memory, _client, server, at_client) = pair(100, 80);
+        let to = server.transport().clone();
+        to.write("x".repeat(500));
+        let inside = to.clone();
+        let ends = move |()| {
+            inside.write("y".repeat(500));
+            if half {
+                inside.lose_write_connection();
+            } else {
+                inside.lose_connection();
+            }
             Ok(())
-        })
-        .detach();
-    memory.advance(Duration::from_secs(60));
-    let seen = at_client.take();
-    assert_eq!((total(&seen), seen.last().unwrap().as_str()), (1000, "lost ConnectionDone"));
+        };
+        to.drained().add_callback(ends).detach();
+        memory.advance(Duration::from_secs(60));
+        let seen = at_client.take();
+        assert_eq!((total(&seen), seen.last().unwrap().as_str()), (1000, "lost ConnectionDone"));
+    }
 }
-#[test]
-fn drained_then_write_and_half_close() {
-    let (memory, _client, server, at_client) = pair(100, 80);
-    let t = server.transport().clone();
-    t.write("x".repeat(500));
-    let u = t.clone();
-    t.drained()
-        .add_callback(move |()| {
-            u.write("y".repeat(500));
-            u.lose_write_connection();
-            Ok(())
-        })
-        .detach();
-    memory.advance(Duration::from_secs(60));
-    assert_eq!(total(&at_client.take()), 1000);
-}
+
 #[test]
 fn drained_then_lose_leaves_timer() {
     let (memory, client, server, at_client) = pair(100, 80);

@@ -1,6 +1,10 @@
 //! What runs when a reactor starts and stops.
 use crate::support::{Bang, Log, Reports, run_until, watch};
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 use twistor::{
     defer::{Deferred, Resolver},
     error::{ReactorNotRunning, ValueError},
@@ -385,4 +389,19 @@ fn a_signal_handler_where_there_are_no_signals_takes_nobody_s_place() {
     handler.stop();
     assert_eq!(format!("{reactor:?}"), before);
     reactor.close();
+}
+
+#[test]
+fn a_trigger_of_one_reactor_takes_none_of_another_back() {
+    let (one, other) = (MemoryReactor::new().reactor(), MemoryReactor::new().reactor());
+    let ran = Rc::new(Cell::new(false));
+    let runs = ran.clone();
+    let of_one = one.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, || ());
+    other.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, move || runs.set(true));
+    assert!(other.remove_system_event_trigger(&of_one).unwrap_err().check::<ValueError>());
+    let stop = other.clone();
+    other.call_when_running(move || stop.stop().unwrap());
+    other.run().unwrap();
+    assert!(ran.get());
+    one.remove_system_event_trigger(&of_one).unwrap();
 }

@@ -124,6 +124,32 @@ fn echo_serves_and_stops_on_either_signal_with_exit_code_0() {
 }
 
 #[test]
+fn port_forward_carries_bytes_and_the_end_of_each_direction() {
+    let mut echo = Running::start("echo", &["tcp:0:interface=127.0.0.1"]);
+    let line = echo.line();
+    let target = format!("tcp:{}", line.strip_prefix("listening on ").expect(&line));
+    let mut forward = Running::start("port_forward", &["tcp:0:interface=127.0.0.1", &target]);
+    let line = forward.line();
+    let mut peer = TcpStream::connect(line.strip_prefix("forwarding from ").expect(&line)).expect("it listens");
+    peer.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+    let sent: Vec<u8> = (0..1_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
+    let mut writer = peer.try_clone().expect("a socket");
+    let all = sent.clone();
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&all).expect("a connection");
+        writer.shutdown(std::net::Shutdown::Write).expect("a socket");
+    });
+    let mut back = Vec::new();
+    peer.read_to_end(&mut back).expect("an end");
+    writing.join().expect("the writer");
+    assert!(back == sent, "{} bytes of {}", back.len(), sent.len());
+    for program in [echo, forward] {
+        program.signal("-TERM");
+        assert_eq!(program.end().0, Some(0));
+    }
+}
+
+#[test]
 fn with_debugging_sigusr1_shows_what_waits_and_the_program_goes_on() {
     let mut echo = Running::start_with("echo", &["tcp:0:interface=127.0.0.1"], &[("TWISTOR_DEBUG", "1")]);
     assert!(echo.line().starts_with("listening on "));

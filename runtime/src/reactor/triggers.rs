@@ -47,7 +47,11 @@ type Queue = RefCell<VecDeque<(u64, Function)>>;
 #[derive(Default)]
 pub(super) struct Triggers {
     queues: [[Queue; 3]; 2],
-    next: Cell<u64>,
+}
+
+thread_local! {
+    /// The number of the next trigger: one count for all reactors of the thread, so that no trigger names one of another reactor.
+    static NEXT: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Triggers {
@@ -61,7 +65,7 @@ impl Triggers {
         phase: TriggerPhase,
         f: impl FnOnce() -> R + 'static,
     ) -> SystemEventTrigger {
-        let number = self.next.replace(self.next.get() + 1);
+        let number = NEXT.replace(NEXT.get() + 1);
         self.queue(event, phase).borrow_mut().push_back((number, Box::new(move || f().into_deferred().map(drop))));
         SystemEventTrigger { event, phase, number }
     }
