@@ -249,22 +249,24 @@ impl WireStream {
         }
     }
 
-    /// What arrives goes to the protocol again, and where it went before is told; the other side is no producer any more.
-    pub(super) fn end_pipe(&self) -> Option<Transport> {
-        let other = self.piped_to()?;
-        self.clear(PIPED);
-        let (from_pipe, paused) = self.flow(|flow| {
-            flow.pipe = None;
-            (flow.from_pipe, flow.from_pipe && std::mem::take(&mut flow.paused))
-        });
-        if paused {
-            // by this side, which will not say that there is room again
-            other.resume_producing();
-        }
-        if from_pipe {
+    /// The other side of a pipe is no producer any more; a producer of somebody else's is waited for.
+    pub(super) fn drop_pipe_producer(&self) {
+        if self.has(PIPED) && self.flow(|flow| flow.from_pipe) {
             let gone = self.producer_out();
             drop(gone);
         }
+    }
+
+    /// What arrives goes to the protocol again, and where it went before is told; the other side is no producer any more.
+    pub(super) fn end_pipe(&self) -> Option<Transport> {
+        let other = self.piped_to()?;
+        if self.flow(|flow| flow.from_pipe && std::mem::take(&mut flow.paused)) {
+            // by this side, which will not say that there is room again
+            other.resume_producing();
+        }
+        self.drop_pipe_producer();
+        self.clear(PIPED);
+        self.flow(|flow| flow.pipe = None);
         Some(other)
     }
 

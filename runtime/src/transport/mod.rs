@@ -1,4 +1,12 @@
-//! Transports: connections and ports.
+//! Transports: connections and ports, whatever carries their bytes.
+//!
+//! | you want | write |
+//! |---|---|
+//! | to serve TCP, UNIX sockets, datagrams | [`Reactor::listen_tcp`](crate::reactor::Reactor::listen_tcp), [`listen_unix`](crate::reactor::Reactor::listen_unix), [`listen_udp`](crate::reactor::Reactor::listen_udp) with a [`DatagramProtocol`] |
+//! | to connect once | [`Reactor::connect_tcp`](crate::reactor::Reactor::connect_tcp), [`connect_unix`](crate::reactor::Reactor::connect_unix) |
+//! | to connect again and again | [`Connector`] with a [`ClientFactory`] |
+//! | to stop, and to start again | [`Port`], [`DatagramPort`] |
+//! | what is open already | [`adopt_stream_port`](crate::reactor::Reactor::adopt_stream_port) and its like, [`standard_io`](crate::reactor::Reactor::standard_io) |
 //!
 //! ```
 //! use twistor::{protocol::Raw, reactor::Reactor, transport::DEFAULT_BACKLOG};

@@ -31,7 +31,6 @@ use crate::{
     failure::Failure,
     protocol::{Desk, Encoder, Producer, ProducerKind, READS_PER_TURN, Receiver, Stream, Transport},
     reactor::{backend::WireOption, source::Readiness},
-    report::drop_guarded,
 };
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -274,11 +273,8 @@ impl Stream for WireStream {
         if begins {
             self.clear(OPEN);
             self.set(CLOSING);
-            if self.has(PIPED) {
-                // nothing is read any more, so nothing more comes from the other side of the pipe
-                let gone = self.producer_out();
-                drop_guarded(gone);
-            }
+            // nothing is read any more, so nothing more comes from the other side of a pipe
+            self.drop_pipe_producer();
         }
         if self.has(REASONED) && self.has(PRODUCING) && !self.has(ENDED) {
             // something has failed: what the producer still has to make is of no use
