@@ -43,8 +43,9 @@ pub(crate) struct Core {
     pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
     /// The slots that were left in this turn: an event that is on its way to one must not reach the next who takes it.
     left: RefCell<Vec<usize>>,
-    /// What lies in a slot that was left.
+    /// What lies in a slot that was left, and in one whose source is still being built.
     nobody: Rc<dyn Source>,
+    nobody_yet: Rc<dyn Source>,
     /// Where what lies in a slot was asked for, while debugging is on.
     made: RefCell<HashMap<usize, &'static Location<'static>>>,
     pub(crate) timers: Rc<Timers>,
@@ -103,6 +104,7 @@ impl Reactor {
             sources: RefCell::default(),
             left: RefCell::default(),
             nobody: Rc::new(Nobody),
+            nobody_yet: Rc::new(Nobody),
             made: RefCell::default(),
             timers,
             inbox,
@@ -188,7 +190,7 @@ impl Reactor {
     }
 }
 
-/// Sits in a slot that was left.
+/// Sits in a slot that has no source.
 struct Nobody;
 
 impl Source for Nobody {
@@ -286,6 +288,11 @@ impl Core {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.phase.get() == Phase::Closed
+    }
+
+    /// Takes a slot for a source that is still being built.
+    pub(crate) fn reserve(&self) -> usize {
+        self.sources.borrow_mut().insert(self.nobody_yet.clone())
     }
 
     /// Puts `source` into `slot`, which was taken for it. `false` if the reactor was closed meanwhile.

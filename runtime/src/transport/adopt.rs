@@ -119,7 +119,7 @@ fn connection(
     acceptor: &Rc<dyn Acceptor>,
     made: &'static Location<'static>,
 ) -> Result<(), Failure> {
-    let slot = core.sources.borrow_mut().insert(Rc::new(listener::Vacant));
+    let slot = core.reserve();
     if let Err(error) = wire.register(slot) {
         core.remove(slot);
         stop(acceptor, peer);

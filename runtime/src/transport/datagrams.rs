@@ -246,7 +246,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
     /// Puts `protocol` on `socket`.
     pub(super) fn open(core: &Rc<Core>, mut socket: Box<dyn Datagrams>, protocol: P, made: &'static Location<'static>) -> io::Result<Self> {
         let host = socket.host()?;
-        let slot = core.sources.borrow_mut().insert(Rc::new(super::listener::Vacant));
+        let slot = core.reserve();
         if let Err(error) = socket.register(slot) {
             core.remove(slot);
             return Err(error);

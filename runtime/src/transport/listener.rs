@@ -44,13 +44,6 @@ pub(super) struct Listening {
     retry: Cell<Option<DelayedCall>>,
 }
 
-/// A slot's source while the real one is being built.
-pub(super) struct Vacant;
-
-impl Source for Vacant {
-    fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {}
-}
-
 /// A factory without its type, whose handles nobody keeps.
 pub(crate) fn accepting(factory: impl IntoFactory) -> Rc<dyn Acceptor> {
     Rc::new(Accepting { factory: factory.into_factory(), keep: |_: &_| () })
@@ -136,7 +129,7 @@ impl Listening {
     fn serve(&self, core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: Address) {
         // small answers go out at once; a socket that refuses works all the same
         let _ = wire.set_option(WireOption::NoDelay(true));
-        let slot = core.sources.borrow_mut().insert(Rc::new(Vacant));
+        let slot = core.reserve();
         if let Err(error) = wire.register(slot) {
             core.remove(slot);
             tracing::error!("the connection of {peer} to {} could not be watched: {error}", self.host.borrow());
