@@ -279,6 +279,13 @@ impl CannotListenError {
 impl fmt::Display for CannotListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let interface = if self.interface.is_empty() { "any" } else { &self.interface };
+        if let Some(name) = interface.strip_prefix('\0') {
+            return write!(f, "Couldn't listen on @{name}: {}.", self.cause);
+        }
+        if interface.contains('/') {
+            // the path of a UNIX socket, which has no port number
+            return write!(f, "Couldn't listen on {interface}: {}.", self.cause);
+        }
         write!(f, "Couldn't listen on {interface}:{}: {}.", self.port, self.cause)
     }
 }

@@ -95,6 +95,20 @@ fn p_114_p_115_a_producer_on_a_string_transport_feels_its_room() {
 }
 
 #[test]
+fn a_slow_reader_takes_a_little_at_a_time() {
+    let transport = StringTransport::new().room(10);
+    let this = transport.connect(lines(&Log::new()), &Clock::new());
+    this.set_write_marks(8, 16);
+    this.write([b'x'; 30]);
+    let room = watch(this.drained());
+    assert_eq!((this.queued(), transport.untaken()), (20, 30));
+    assert_eq!((transport.take_up_to(4).len(), this.queued(), room.is_pending()), (4, 16, true));
+    assert_eq!((transport.take_up_to(100).len(), this.queued(), room.is_pending()), (10, 6, false));
+    room.value();
+    assert_eq!((transport.take().len(), transport.take_up_to(1).len()), (16, 0));
+}
+
+#[test]
 fn p_116_a_protocol_that_pauses_leaves_what_arrives_unread() {
     let (log, transport) = (Log::new(), StringTransport::new());
     let this = transport.connect(lines(&log), &Clock::new());

@@ -1,6 +1,7 @@
 //! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that wait for it, its end.
 use super::{framing::Framing, handle::Handle, protocol::Protocol, transport::Transport};
 use crate::{
+    address::Address,
     defer::{CancelHandle, Resolver, with_loss},
     error::ConnectionAborted,
     failure::{Failure, Frame, current_function},
@@ -283,8 +284,16 @@ impl<P: Protocol> Handle<P> {
 
 /// A handler or a framing failed: the failure is reported, and the connection closed with it as its reason.
 pub(super) fn failed(transport: &Transport, failure: Failure, what: &str) {
-    report(failure.clone(), format!("{what}, connection with {}", transport.peer()));
+    report(failure.clone(), format!("{what}, {}", named(transport)));
     if let Some(stream) = &transport.0 {
         stream.close(Some(failure));
+    }
+}
+
+/// A connection in a report: by its peer, or by its own address if that has no name.
+fn named(transport: &Transport) -> String {
+    match transport.peer() {
+        Address::Unix(None) => format!("connection on {}", transport.host()),
+        peer => format!("connection with {peer}"),
     }
 }

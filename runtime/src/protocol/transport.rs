@@ -154,7 +154,7 @@ impl Transport {
         }
     }
 
-    /// Cuts the connection off: what is queued is dropped, the peer sees a reset, and the reason is
+    /// Cuts the connection off: what is queued is dropped, the peer sees a reset (over UNIX sockets an end), and the reason is
     /// [`ConnectionAborted`](crate::error::ConnectionAborted).
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {

@@ -138,6 +138,21 @@ impl StringTransport {
         all
     }
 
+    /// The same, at most `bytes` of it, as a slow reader would: the rest stays, and so does the pressure.
+    pub fn take_up_to(&self, bytes: usize) -> Vec<u8> {
+        self.settle();
+        let mut taken = vec![0; bytes.min(self.in_the_room())];
+        let count = self.with_wire(|wire| wire.read(&mut taken)).and_then(Result::ok).unwrap_or(0);
+        taken.truncate(count);
+        self.settle();
+        taken
+    }
+
+    /// How many bytes lie in the room.
+    fn in_the_room(&self) -> usize {
+        self.end.borrow().as_ref().map_or(0, |end| end.from_protocol.len())
+    }
+
     /// The other side ends its writing; the protocol reads on to here.
     pub fn end(&self) {
         // it has ended already if this fails
@@ -161,7 +176,8 @@ impl StringTransport {
         self.end.borrow().as_ref().is_some_and(|end| !end.transport.is_connected())
     }
 
-    /// How many bytes the protocol has not read yet: it has paused, or is busy.
+    /// How many bytes the protocol's side has not read yet, because it has paused or is busy. What it has read and its framing keeps is not
+    /// counted.
     #[doc(alias = "producerState")]
     pub fn unread(&self) -> usize {
         self.end.borrow().as_ref().map_or(0, |end| end.to_protocol.len())

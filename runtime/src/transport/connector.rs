@@ -167,18 +167,24 @@ impl Connector {
         F::Factory: ClientFactory,
     {
         let dial = Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
-        Self::start(reactor, dial, factory.into_factory(), options.timeout)
+        let (destination, timeout) = (dial.to.clone(), options.timeout);
+        Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| connect(reactor, &dial, acceptor, timeout))
     }
 
-    /// Connects `factory` to an address of any kind.
-    pub(super) fn start<F: ClientFactory>(reactor: &Reactor, dial: Dial, factory: Rc<F>, timeout: Duration) -> Self {
-        let (destination, core) = (dial.to.clone(), Rc::downgrade(&reactor.0));
+    /// Connects `factory` to an address of any kind: `dial` makes one attempt.
+    pub(super) fn start<F: ClientFactory>(
+        reactor: &Reactor,
+        destination: Address,
+        factory: Rc<F>,
+        dial: impl Fn(&Reactor, Rc<dyn Acceptor>) -> Deferred<()> + 'static,
+    ) -> Self {
+        let core = Rc::downgrade(&reactor.0);
         let client = Box::new(Typed(factory));
         let connector = Self(Rc::new(Inner {
             acceptor: client.acceptor(),
             client,
             dial: Box::new(move |acceptor| match core.upgrade() {
-                Some(core) => connect(&Reactor(core), &dial, acceptor, timeout),
+                Some(core) => dial(&Reactor(core), acceptor),
                 None => Deferred::fail(ReactorClosed::new()),
             }),
             destination,
@@ -246,7 +252,8 @@ impl Connector {
         Ok(())
     }
 
-    /// Ends whatever is under way: the attempt, or the connection as [`Transport::lose_connection`] does.
+    /// Ends whatever is under way: the attempt, or the connection as [`Transport::lose_connection`] does. The factory hears of it as of any
+    /// other end.
     pub fn disconnect(&self) {
         match self.0.state.get() {
             ConnectorState::Disconnected => {}

@@ -147,27 +147,25 @@ impl Reactor {
 }
 
 impl Connector {
-    /// Connects `factory` to a UNIX socket.
-    ///
-    /// # Errors
-    /// [`BadFileError`] if the lock file names nobody who lives.
+    /// Connects `factory` to a UNIX socket. With `check_pid` each attempt looks at the lock file first, and fails with [`BadFileError`] if it
+    /// names nobody who lives.
     #[doc(alias = "connectUNIX")]
     #[track_caller]
-    pub fn unix<F: IntoFactory>(
-        reactor: &Reactor,
-        path: impl Into<PathBuf>,
-        factory: F,
-        options: &ConnectUnixOptions,
-    ) -> Result<Self, Failure>
+    pub fn unix<F: IntoFactory>(reactor: &Reactor, path: impl Into<PathBuf>, factory: F, options: &ConnectUnixOptions) -> Self
     where
         F::Factory: ClientFactory,
     {
         let path = path.into();
-        if options.check_pid {
-            check_pid(&path)?;
-        }
-        let dial = Dial { to: Address::Unix(Some(path)), from: None, made: Location::caller() };
-        Ok(Self::start(reactor, dial, factory.into_factory(), options.timeout))
+        let dial = Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
+        let (destination, options) = (dial.to.clone(), options.clone());
+        Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| {
+            if options.check_pid
+                && let Err(failure) = check_pid(&path)
+            {
+                return Deferred::fail(failure);
+            }
+            connect(reactor, &dial, acceptor, options.timeout)
+        })
     }
 }
 
