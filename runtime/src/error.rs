@@ -41,7 +41,7 @@ macro_rules! errors {
         pub struct $name {
             os_error: Option<i32>,
             text: Option<Box<str>>,
-            address: Option<Box<Address>>,
+            address: Option<Address>,
             cause: Option<Arc<dyn Error + Send + Sync>>,
         }
 
@@ -68,12 +68,12 @@ macro_rules! errors {
             /// The same error, with the address that it happened with.
             #[must_use]
             pub fn with_address(self, address: Address) -> Self {
-                Self { address: Some(Box::new(address)), ..self }
+                Self { address: Some(address), ..self }
             }
 
             /// The address that it happened with, if it is known.
             pub fn address(&self) -> Option<&Address> {
-                self.address.as_deref()
+                self.address.as_ref()
             }
 
             /// The same error, with what caused it behind [`source`](Error::source).
@@ -90,7 +90,7 @@ macro_rules! errors {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                sentence(f, $text, self.os_error, self.text.as_deref(), self.address.as_deref())
+                sentence(f, $text, self.os_error, self.text.as_deref(), self.address.as_ref())
             }
         }
 
