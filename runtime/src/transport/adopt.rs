@@ -1,5 +1,6 @@
 //! Taking over what somebody else has opened: descriptors of a parent process or a service manager; standard input and output.
 use super::{
+    connecting::{keeping, stop_factory},
     datagrams::{DatagramPort, DatagramProtocol},
     listener::{self, Port, accepting},
     state::WireStream,
@@ -8,15 +9,14 @@ use crate::{
     address::Address,
     error::{NoProtocol, ReactorClosed, UnsupportedAddressFamily, ValueError},
     failure::Failure,
-    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
+    protocol::{Acceptor, Factory, Handle, IntoFactory, Stream},
     reactor::{
         Core, Reactor,
         backend::{Adopted, Wire},
         source::{Readiness, Source},
     },
-    report::report,
 };
-use std::{cell::RefCell, io, os::fd::OwnedFd, panic::Location, rc::Rc};
+use std::{io, os::fd::OwnedFd, panic::Location, rc::Rc};
 
 impl Reactor {
     /// Serves the connections of a listening socket, TCP or UNIX, that is open already. Stopping the port closes this descriptor alone: a copy
@@ -99,12 +99,7 @@ impl Reactor {
         peer: &Address,
         factory: F,
     ) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
-        let kept = Rc::new(RefCell::new(None));
-        let keep = kept.clone();
-        let acceptor: Rc<dyn Acceptor> = Rc::new(Accepting {
-            factory: factory.into_factory(),
-            keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()),
-        });
+        let (acceptor, kept) = keeping(factory);
         acceptor.start();
         connection(&self.0, wire, peer, &acceptor, Location::caller())?;
         Ok(kept.take().ok_or_else(NoProtocol::new)?)
@@ -122,13 +117,13 @@ fn connection(
     let slot = core.reserve();
     if let Err(error) = wire.register(slot) {
         core.remove(slot);
-        stop(acceptor, peer);
+        stop_factory(acceptor, peer);
         return Err(error.into());
     }
     core.note_made(slot, made);
     let stream = WireStream::new(wire, slot, core, peer.clone(), None);
     let (factory, at) = (acceptor.clone(), peer.clone());
-    let lost = Box::new(move |_: &Failure| stop(&factory, &at));
+    let lost = Box::new(move |_: &Failure| stop_factory(&factory, &at));
     match acceptor.accept(stream.clone(), peer, Some(lost)) {
         Ok(live) if core.fill(slot, live.clone()) => {
             live.made();
@@ -142,16 +137,9 @@ fn connection(
         }
         Err(failure) => {
             stream.die(None);
-            stop(acceptor, peer);
+            stop_factory(acceptor, peer);
             Err(failure)
         }
-    }
-}
-
-/// The factory is used by one less.
-fn stop(acceptor: &Rc<dyn Acceptor>, peer: &Address) {
-    if let Err(failure) = acceptor.stop() {
-        report(failure, format!("the factory of the connection with {peer}"));
     }
 }
 

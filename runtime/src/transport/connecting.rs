@@ -58,15 +58,23 @@ pub(crate) fn connect_with<F: IntoFactory>(
     factory: F,
     dial: impl FnOnce(Rc<dyn Acceptor>) -> Deferred<()>,
 ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-    let kept = Rc::new(RefCell::new(None));
-    let keep = kept.clone();
-    let acceptor =
-        Rc::new(Accepting { factory: factory.into_factory(), keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()) });
+    let (acceptor, kept) = keeping(factory);
     dial(acceptor).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
 }
 
+/// Where the handle of a connection is kept.
+type Kept<F> = Rc<RefCell<Option<Handle<<<F as IntoFactory>::Factory as Factory>::Protocol>>>>;
+
+/// A factory without its type, and where the handle of what it builds is kept.
+pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn Acceptor>, Kept<F>) {
+    let kept = Kept::<F>::default();
+    let keep = kept.clone();
+    let acceptor = Accepting { factory: factory.into_factory(), keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()) };
+    (Rc::new(acceptor), kept)
+}
+
 /// The factory is used by one less.
-fn stop_factory(acceptor: &Rc<dyn Acceptor>, to: &Address) {
+pub(super) fn stop_factory(acceptor: &Rc<dyn Acceptor>, to: &Address) {
     if let Err(failure) = acceptor.stop() {
         report(failure, format!("the factory of the connection to {to}"));
     }

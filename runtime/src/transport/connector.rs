@@ -7,13 +7,17 @@
 //!        └──────────────────────┴─────────────────────────────────┘
 //! ```
 //! The factory may call `connect` again inside either; if it does not, it is stopped.
-use super::{ConnectOptions, connecting::connect};
+use super::{
+    ConnectOptions,
+    connecting::{connect, stop_factory},
+    listener::accepting,
+};
 use crate::{
     address::Address,
     defer::{CancelHandle, Deferred},
     error::{NotConnectingError, ReactorClosed, RuntimeError, UserError},
     failure::{Failure, Frame},
-    protocol::{Accepting, Acceptor, Factory, Hooks, IntoFactory, Live, Stream, Transport},
+    protocol::{Acceptor, Factory, Hooks, IntoFactory, Live, Stream, Transport},
     reactor::{Core, Reactor, backend::Dial},
     report::{guarded, report},
 };
@@ -106,7 +110,7 @@ impl<F: ClientFactory> Typed<F> {
 
 impl<F: ClientFactory> Client for Typed<F> {
     fn acceptor(&self) -> Rc<dyn Acceptor> {
-        Rc::new(Accepting { factory: self.0.clone(), keep: |_: &_| () })
+        accepting(self.0.clone())
     }
 
     fn started(&self, connector: &Connector) {
@@ -318,11 +322,8 @@ impl Connector {
 
     /// The factory is done with, unless it has connected again.
     fn over(&self) {
-        if self.0.state.get() == ConnectorState::Disconnected
-            && self.0.counted.replace(false)
-            && let Err(failure) = self.0.acceptor.stop()
-        {
-            report(failure, format!("the factory of the connection to {}", self.0.destination));
+        if self.0.state.get() == ConnectorState::Disconnected && self.0.counted.replace(false) {
+            stop_factory(&self.0.acceptor, &self.0.destination);
         }
     }
 }

@@ -59,11 +59,7 @@ impl WireStream {
     pub(super) fn filled(&self) {
         let (queued, crowded) = (self.queued(), self.is_crowded());
         let producer = self.flow(|flow| match &flow.producer {
-            Some((producer, ProducerKind::Push)) if crowded && !flow.paused => {
-                flow.paused = true;
-                Some(producer.clone())
-            }
-            Some((producer, ProducerKind::Push)) if queued > flow.high && !flow.paused => {
+            Some((producer, ProducerKind::Push)) if (crowded || queued > flow.high) && !flow.paused => {
                 flow.paused = true;
                 Some(producer.clone())
             }

@@ -4,6 +4,7 @@ use super::{
     connecting::{connect, connect_with},
     connector::{ClientFactory, Connector},
     listener::{accepting, listen},
+    os::lock_path,
 };
 use crate::{
     address::Address,
@@ -11,7 +12,7 @@ use crate::{
     error::BadFileError,
     failure::Failure,
     lockfile,
-    protocol::{Factory, Handle, IntoFactory},
+    protocol::{Acceptor, Factory, Handle, IntoFactory},
     reactor::{
         Reactor,
         backend::{Bind, Dial, FileOptions},
@@ -20,6 +21,7 @@ use crate::{
 use std::{
     panic::Location,
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
@@ -136,13 +138,8 @@ impl Reactor {
         options: &ConnectUnixOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
         let path = path.into();
-        if options.check_pid
-            && let Err(failure) = check_pid(&path)
-        {
-            return Deferred::fail(failure);
-        }
-        let dial = Dial { to: Address::Unix(Some(path)), from: None, made: Location::caller() };
-        connect_with(factory, |acceptor| connect(self, &dial, acceptor, options.timeout))
+        let dial = Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
+        connect_with(factory, |acceptor| attempt(self, &path, &dial, acceptor, options))
     }
 }
 
@@ -159,21 +156,26 @@ impl Connector {
         let dial = Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
         let (destination, options) = (dial.to.clone(), options.clone());
         Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| {
-            if options.check_pid
-                && let Err(failure) = check_pid(&path)
-            {
-                return Deferred::fail(failure);
-            }
-            connect(reactor, &dial, acceptor, options.timeout)
+            attempt(reactor, &path, &dial, acceptor, &options)
         })
     }
 }
 
+/// One attempt to connect, with a look at the lock file first if that was asked for.
+#[track_caller]
+fn attempt(reactor: &Reactor, path: &Path, dial: &Dial, acceptor: Rc<dyn Acceptor>, options: &ConnectUnixOptions) -> Deferred<()> {
+    if options.check_pid
+        && let Err(failure) = check_pid(path)
+    {
+        return Deferred::fail(failure);
+    }
+    connect(reactor, dial, acceptor, options.timeout)
+}
+
 /// Whether the server that made the socket at `path` lives, by its lock file.
 fn check_pid(path: &Path) -> Result<(), Failure> {
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    if lockfile::is_locked(PathBuf::from(&lock))? {
+    let lock = lock_path(path);
+    if lockfile::is_locked(&lock)? {
         return Ok(());
     }
     let text = format!("{} names no process that lives", lock.display());

@@ -3,3 +3,5 @@ mod datagrams;
 mod standard_io;
 mod streams;
 mod system;
+
+pub(super) use streams::lock_path;

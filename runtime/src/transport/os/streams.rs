@@ -304,7 +304,7 @@ fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Where the lock of a socket lies: beside it.
-pub(super) fn lock_path(path: &Path) -> PathBuf {
+pub(in crate::transport) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     name.into()
