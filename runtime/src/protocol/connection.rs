@@ -1,5 +1,10 @@
 //! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that wait for it, its end.
-use super::{framing::Framing, handle::Handle, protocol::Protocol, transport::Transport};
+use super::{
+    framing::Framing,
+    handle::Handle,
+    protocol::Protocol,
+    transport::{Look, Transport},
+};
 use crate::{
     address::Address,
     defer::{CancelHandle, Resolver, with_loss},
@@ -103,11 +108,12 @@ impl<P: Protocol> Source for Connection<P> {
             // what was left when a handler paused or held
             this.parse();
         }
-        match stream.read_first(readiness, buffer) {
+        match stream.look(readiness, buffer) {
             // a short read leaves nothing behind, and the end can only come from a later look
-            Some(Ok(read)) if read > 0 && read < buffer.len() => {
+            Look::Read(Ok(read)) if read > 0 && read < buffer.len() => {
                 this.deliver(buffer.get(..read).unwrap_or_default());
             }
+            Look::Nothing => {}
             first => this.read_on(first, readiness, buffer),
         }
     }

@@ -7,7 +7,7 @@ use super::{
     framing::{Framing, Input},
     handle::Handle,
     protocol::{Message, Protocol},
-    transport::Receiver,
+    transport::{Look, Receiver},
 };
 use crate::{
     error::MessageError,
@@ -72,23 +72,25 @@ impl<P: Protocol> Handle<P> {
 
     /// Goes on as long as reads fill the buffer and nothing else is to be done, a bounded number of times.
     #[inline(never)]
-    pub(super) fn read_on(&self, mut given: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
+    pub(super) fn read_on(&self, mut given: Look, readiness: Readiness, buffer: &mut [u8]) {
         let Some(stream) = &self.0.transport.0 else { return };
         for left in (0..READS_PER_TURN).rev() {
             match given {
-                Some(Ok(read)) if read > 0 => {
+                Look::Read(Ok(read)) if read > 0 => {
                     self.deliver(buffer.get(..read).unwrap_or_default());
                     if read < buffer.len() {
                         return;
                     }
                 }
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
-                other => return self.pump(other, readiness, buffer),
+                Look::Read(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Look::Read(given) => return self.pump(Some(given), readiness, buffer),
+                Look::Nothing => return,
+                Look::Unusual => return self.pump(None, readiness, buffer),
             }
             if left == 0 {
                 return stream.look_again();
             }
-            given = stream.read_first(readiness, buffer);
+            given = stream.look(readiness, buffer);
         }
     }
 

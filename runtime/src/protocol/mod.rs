@@ -45,4 +45,4 @@ pub(crate) use connection::{Hooks, Live, READS_PER_TURN};
 pub(crate) use desk::Desk;
 pub(crate) use factory::{Accepting, Acceptor, last_name};
 pub(crate) use handled::{begun, lingering};
-pub(crate) use transport::{Receiver, Stream};
+pub(crate) use transport::{Look, Receiver, Stream};

@@ -82,14 +82,24 @@ pub(crate) trait Stream {
     /// The protocol is framed: it gets a desk, with this encoder.
     fn furnish(&self, encoder: Option<Box<dyn super::framing::Encoder>>);
 
-    /// What a first read gives, if reading is all there is to do.
-    fn read_first(&self, readiness: Readiness, buffer: &mut [u8]) -> Option<std::io::Result<usize>>;
+    /// What an event is about; reads if that is all there is to do.
+    fn look(&self, readiness: Readiness, buffer: &mut [u8]) -> Look;
     /// The reading side: something is ready, and `first` is what a first read gave. What arrives goes to `receiver`. Whether it is over and `connection_lost` is due.
     fn pump(&self, first: Option<std::io::Result<usize>>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> bool;
     /// Why it is over, once it is.
     fn ended(&self) -> Option<Failure>;
     /// Closes the socket: the transport is dead from now on, for `reason` if there was none before.
     fn die(&self, reason: Option<Failure>);
+}
+
+/// What a stream makes of an event at first sight.
+pub(crate) enum Look {
+    /// There is input and nothing else to do: what a read gave.
+    Read(std::io::Result<usize>),
+    /// There is room for more, and nobody waits for it.
+    Nothing,
+    /// Anything else.
+    Unusual,
 }
 
 /// Who gets what a stream reads.

@@ -1,9 +1,11 @@
 //! The seam between twistor and whatever carries its bytes and its time.
 use super::source::Readiness;
 use crate::address::Address;
+use mio::net::{TcpStream, UnixStream};
 use std::{
     io::{self, IoSlice},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::{Deref, DerefMut},
     os::fd::OwnedFd,
     panic::Location,
     sync::Arc,
@@ -82,7 +84,7 @@ pub(crate) trait Backend {
     fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>>;
 
     /// Begins to connect; an error here is one of this side. The wire is not registered yet, and becomes writable when it is decided.
-    fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError>;
+    fn connect(&self, dial: &Dial) -> Result<AnyWire, DialError>;
 
     /// Opens a datagram socket; it is not registered yet.
     fn bind(&self, bind: &BindDatagrams) -> io::Result<Box<dyn Datagrams>> {
@@ -97,7 +99,7 @@ pub(crate) trait Backend {
     }
 
     /// The standard input and output of the process, as one stream.
-    fn standard_io(&self) -> io::Result<Box<dyn Wire>> {
+    fn standard_io(&self) -> io::Result<AnyWire> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "a reactor over memory has no standard input and output"))
     }
 
@@ -121,8 +123,8 @@ pub(crate) enum DialError {
 
 /// One stream of bytes. Nothing here waits: what cannot be done now is `WouldBlock`.
 pub(crate) trait Wire {
-    /// Events go to `slot` from now on.
-    fn register(&mut self, slot: usize) -> io::Result<()>;
+    /// The events of `backend` go to `slot` from now on.
+    fn register(&mut self, backend: &dyn Backend, slot: usize) -> io::Result<()>;
 
     fn read(&self, into: &mut [u8]) -> io::Result<usize>;
 
@@ -167,9 +169,71 @@ pub(crate) trait Wire {
     }
 }
 
+/// A wire of any kind. A TCP socket, as most are, lies in it and costs a connection no allocation of its own.
+pub(crate) enum AnyWire {
+    Tcp(TcpStream),
+    Other(Box<dyn Wire>),
+}
+
+impl AnyWire {
+    pub(crate) fn new(wire: impl Wire + 'static) -> Self {
+        Self::Other(Box::new(wire))
+    }
+
+    // the way of every byte: known at compile time for TCP
+
+    #[inline]
+    pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(wire) => Wire::read(wire, into),
+            Self::Other(wire) => wire.read(into),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(wire) => Wire::write(wire, data),
+            Self::Other(wire) => wire.write(data),
+        }
+    }
+}
+
+impl Deref for AnyWire {
+    type Target = dyn Wire;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Tcp(wire) => wire,
+            Self::Other(wire) => &**wire,
+        }
+    }
+}
+
+impl DerefMut for AnyWire {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Self::Tcp(wire) => wire,
+            Self::Other(wire) => &mut **wire,
+        }
+    }
+}
+
+impl From<TcpStream> for AnyWire {
+    fn from(wire: TcpStream) -> Self {
+        Self::Tcp(wire)
+    }
+}
+
+impl From<UnixStream> for AnyWire {
+    fn from(wire: UnixStream) -> Self {
+        Self::new(wire)
+    }
+}
+
 /// A descriptor that was taken over: what it turned out to be.
 pub(crate) enum Adopted {
-    Stream(Box<dyn Wire>, Address),
+    Stream(AnyWire, Address),
     Port(Box<dyn Accept>),
     Datagrams(Box<dyn Datagrams>),
     /// It is a stream socket at this address that is neither connected nor listening.
@@ -233,7 +297,7 @@ pub(crate) enum WireOption {
 pub(crate) trait Accept {
     fn register(&mut self, slot: usize) -> io::Result<()>;
 
-    fn accept(&self) -> io::Result<(Box<dyn Wire>, Address)>;
+    fn accept(&self) -> io::Result<(AnyWire, Address)>;
 
     fn host(&self) -> io::Result<Address>;
 

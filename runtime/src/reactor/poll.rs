@@ -37,7 +37,9 @@ impl Core {
     /// Runs one turn that waits for at most `limit`.
     pub(crate) fn turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
         self.free_slots();
-        self.calls_from_threads();
+        if self.inbox.is_waiting() {
+            self.calls_from_threads();
+        }
         let mark = self.timers.begin_turn();
         if let Some(slow) = self.slow.get() {
             return self.watched_turn(desk, limit, mark, slow);
@@ -68,6 +70,7 @@ impl Core {
         self.backend.wait(timeout, &mut |event| dispatch(event, buffer))
     }
 
+    #[cold]
     pub(super) fn calls_from_threads(&self) {
         for call in self.inbox.take() {
             if self.is_closed() {
@@ -88,6 +91,9 @@ impl Core {
 
     #[inline]
     fn put_off(&self, desk: &mut Desk, dispatch: impl Fn(Event, &mut [u8])) {
+        if self.again.borrow().is_empty() {
+            return;
+        }
         std::mem::swap(&mut *self.again.borrow_mut(), &mut desk.again);
         for event in &desk.again {
             dispatch(*event, &mut desk.buffer);

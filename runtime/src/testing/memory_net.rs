@@ -2,7 +2,7 @@
 use crate::{
     address::Address,
     reactor::{
-        backend::{Accept, Alarm, Backend, Bind, Dial, DialError, Event, Signals, Wire, WireOption},
+        backend::{Accept, Alarm, AnyWire, Backend, Bind, Dial, DialError, Event, Signals, Wire, WireOption},
         source::Readiness,
     },
     task::Clock,
@@ -199,7 +199,7 @@ impl Backend for Net {
         Ok(Box::new(MemoryPort { port, net: self.me.clone() }))
     }
 
-    fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError> {
+    fn connect(&self, dial: &Dial) -> Result<AnyWire, DialError> {
         let to = ip(&dial.to).map_err(DialError::Connect)?;
         let mut from = dial.from.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         if from.port() == 0 {
@@ -213,7 +213,7 @@ impl Backend for Net {
             }
             None => wire.refused = true,
         }
-        Ok(Box::new(wire))
+        Ok(AnyWire::new(wire))
     }
 
     fn signals(&self, _slot: usize, _wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>> {
@@ -232,10 +232,10 @@ impl Accept for MemoryPort {
         Ok(())
     }
 
-    fn accept(&self) -> io::Result<(Box<dyn Wire>, Address)> {
+    fn accept(&self) -> io::Result<(AnyWire, Address)> {
         let next = self.port.waiting.borrow_mut().pop_front();
         let (wire, peer) = next.ok_or(ErrorKind::WouldBlock)?;
-        Ok((Box::new(wire), peer))
+        Ok((AnyWire::new(wire), peer))
     }
 
     fn host(&self) -> io::Result<Address> {
@@ -304,7 +304,7 @@ impl MemoryWire {
 }
 
 impl Wire for MemoryWire {
-    fn register(&mut self, slot: usize) -> io::Result<()> {
+    fn register(&mut self, _backend: &dyn Backend, slot: usize) -> io::Result<()> {
         self.incoming.reader.set(Some(slot));
         self.outgoing.writer.set(Some(slot));
         self.tell(Some(slot), Readiness::new(true, true, self.refused));

@@ -94,7 +94,7 @@ mod tests {
     use crate::{
         address::Address,
         protocol::{Protocol, Raw},
-        reactor::backend::{Wire, WireOption},
+        reactor::backend::{AnyWire, Backend, Wire, WireOption},
     };
     use std::{
         cell::{Cell, RefCell},
@@ -109,7 +109,7 @@ mod tests {
     }
 
     impl Wire for Full {
-        fn register(&mut self, _slot: usize) -> io::Result<()> {
+        fn register(&mut self, _backend: &dyn Backend, _slot: usize) -> io::Result<()> {
             Ok(())
         }
 
@@ -161,7 +161,7 @@ mod tests {
         let memory = MemoryReactor::new();
         let (full, taken) = (Rc::new(Cell::new(true)), Rc::<RefCell<Vec<u8>>>::default());
         let wire = Full { full: full.clone(), taken: taken.clone() };
-        let handle = memory.reactor().put_on(Box::new(wire), &Address::Unix(None), |_: &Address| Quiet).unwrap();
+        let handle = memory.reactor().put_on(AnyWire::new(wire), &Address::Unix(None), |_: &Address| Quiet).unwrap();
         handle.write("hello");
         handle.write_sequence([" ", "you"]);
         memory.settle();

@@ -5,7 +5,7 @@ use crate::{
     address::Address,
     failure::Failure,
     protocol::{Factory, Handle, IntoFactory, Protocol},
-    reactor::Reactor,
+    reactor::{Reactor, backend::AnyWire},
 };
 use std::{fmt, net::Ipv4Addr, rc::Rc, time::Duration};
 
@@ -72,8 +72,8 @@ pub fn pump<S: IntoFactory, C: IntoFactory>(
     let (client_at, server_at) = (at(54321), at(80));
     let (client_wire, server_wire, [from_client, from_server]) = net.pair(&client_at, &server_at);
     let reactor = memory.reactor();
-    let server = reactor.put_on(Box::new(server_wire), &client_at, server);
-    let client = reactor.put_on(Box::new(client_wire), &server_at, client);
+    let server = reactor.put_on(AnyWire::new(server_wire), &client_at, server);
+    let client = reactor.put_on(AnyWire::new(client_wire), &server_at, client);
     Pump { server: built(server), client: built(client), memory, net, from_client, from_server }
 }
 

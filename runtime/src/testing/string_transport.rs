@@ -6,7 +6,10 @@ use super::{
 use crate::{
     address::Address,
     protocol::{Factory, Handle, IntoFactory, Transport},
-    reactor::{Reactor, backend::Wire},
+    reactor::{
+        Reactor,
+        backend::{AnyWire, Wire},
+    },
     task::Clock,
 };
 use std::{cell::RefCell, fmt, net::Ipv4Addr, rc::Rc, time::Duration};
@@ -95,8 +98,8 @@ impl StringTransport {
         let reactor = Reactor::with_timers(net.clone(), clock.timers());
         let (theirs, mut ours, [from_protocol, to_protocol]) = net.pair(&self.host, &self.peer);
         // the test's side has a slot that nobody sits in
-        let _ = ours.register(usize::MAX);
-        let handle = built(reactor.put_on(Box::new(theirs.without_lingering()), &self.peer, factory));
+        let _ = ours.register(&*net, usize::MAX);
+        let handle = built(reactor.put_on(AnyWire::new(theirs.without_lingering()), &self.peer, factory));
         let transport = handle.transport().clone();
         let (of, over) = (reactor.clone(), net.clone());
         let moved: Rc<dyn Fn()> = Rc::new(move || settle(&of, &over));

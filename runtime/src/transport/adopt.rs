@@ -12,7 +12,7 @@ use crate::{
     protocol::{Acceptor, Factory, Handle, IntoFactory, Stream},
     reactor::{
         Core, Reactor,
-        backend::{Adopted, Wire},
+        backend::{Adopted, AnyWire},
         source::{Readiness, Source},
     },
 };
@@ -95,7 +95,7 @@ impl Reactor {
     #[track_caller]
     pub(crate) fn put_on<F: IntoFactory>(
         &self,
-        wire: Box<dyn Wire>,
+        wire: AnyWire,
         peer: &Address,
         factory: F,
     ) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
@@ -109,13 +109,13 @@ impl Reactor {
 /// A connection over `wire`, told that it is made.
 fn connection(
     core: &Rc<Core>,
-    mut wire: Box<dyn Wire>,
+    mut wire: AnyWire,
     peer: &Address,
     acceptor: &Rc<dyn Acceptor>,
     made: &'static Location<'static>,
 ) -> Result<(), Failure> {
     let slot = core.reserve();
-    if let Err(error) = wire.register(slot) {
+    if let Err(error) = wire.register(&*core.backend, slot) {
         core.remove(slot);
         stop_factory(acceptor, peer);
         return Err(error.into());

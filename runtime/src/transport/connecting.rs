@@ -11,7 +11,7 @@ use crate::{
     protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
     reactor::{
         Core, Reactor,
-        backend::{Dial, DialError, Wire, WireOption},
+        backend::{AnyWire, Dial, DialError, WireOption},
         source::{Readiness, Source},
     },
     report::report,
@@ -84,7 +84,7 @@ pub(super) fn stop_factory(acceptor: &Rc<dyn Acceptor>, to: &Address) {
 struct Connecting {
     core: Weak<Core>,
     slot: Cell<Option<usize>>,
-    wire: Cell<Option<Box<dyn Wire>>>,
+    wire: Cell<Option<AnyWire>>,
     acceptor: Rc<dyn Acceptor>,
     to: Address,
     resolver: Cell<Option<Resolver<()>>>,
@@ -131,7 +131,7 @@ impl Connecting {
         let slot = core.sources.borrow_mut().insert(self.clone());
         core.note_made(slot, dial.made);
         self.slot.set(Some(slot));
-        let begun = core.backend.connect(dial).and_then(|mut wire| match wire.register(slot) {
+        let begun = core.backend.connect(dial).and_then(|mut wire| match wire.register(&*core.backend, slot) {
             Ok(()) => Ok(wire),
             Err(error) => Err(DialError::Connect(error)),
         });

@@ -8,7 +8,7 @@ use crate::{
     protocol::{Accepting, Acceptor, IntoFactory, Stream},
     reactor::{
         Core, Reactor,
-        backend::{Accept, Bind, Wire, WireOption},
+        backend::{Accept, AnyWire, Bind, WireOption},
         source::{Readiness, Source},
     },
     report::report,
@@ -126,11 +126,11 @@ impl Listening {
         Ok(())
     }
 
-    fn serve(&self, core: &Rc<Core>, mut wire: Box<dyn Wire>, peer: Address) {
+    fn serve(&self, core: &Rc<Core>, mut wire: AnyWire, peer: Address) {
         // small answers go out at once; a socket that refuses works all the same
         let _ = wire.set_option(WireOption::NoDelay(true));
         let slot = core.reserve();
-        if let Err(error) = wire.register(slot) {
+        if let Err(error) = wire.register(&*core.backend, slot) {
             core.remove(slot);
             tracing::error!("the connection of {peer} to {} could not be watched: {error}", self.host.borrow());
             return;

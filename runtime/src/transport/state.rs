@@ -5,7 +5,7 @@ use crate::{
     error::ConnectionLost,
     failure::Failure,
     protocol::Desk,
-    reactor::{Core, backend::Wire, source::Readiness},
+    reactor::{Core, backend::AnyWire, source::Readiness},
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -73,7 +73,7 @@ pub(super) struct Rare {
 
 /// A stream: the socket, the queue, the flags. It never points at a protocol.
 pub(super) struct WireStream {
-    pub(super) wire: RefCell<Option<Box<dyn Wire>>>,
+    pub(super) wire: RefCell<Option<AnyWire>>,
     pub(super) queue: RefCell<Option<Box<Buffer>>>,
     pub(super) flags: Cell<u32>,
     /// How many coroutine handlers hold back the next message.
@@ -90,7 +90,7 @@ pub(super) struct WireStream {
 
 impl WireStream {
     /// A stream over `wire`, whose events come to `slot`.
-    pub(super) fn new(wire: Box<dyn Wire>, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Rc<Address>>) -> Rc<Self> {
+    pub(super) fn new(wire: AnyWire, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Rc<Address>>) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             wire: RefCell::new(Some(wire)),
             queue: RefCell::new(None),
@@ -126,9 +126,9 @@ impl WireStream {
     }
 
     #[inline]
-    pub(super) fn with_wire<R>(&self, work: impl FnOnce(&dyn Wire) -> io::Result<R>) -> io::Result<R> {
+    pub(super) fn with_wire<R>(&self, work: impl FnOnce(&AnyWire) -> io::Result<R>) -> io::Result<R> {
         match &*self.wire.borrow() {
-            Some(wire) => work(&**wire),
+            Some(wire) => work(wire),
             None => Err(ErrorKind::NotConnected.into()),
         }
     }

@@ -29,7 +29,7 @@ use crate::{
     defer::Deferred,
     error::{ConnectionAborted, ConnectionDone},
     failure::Failure,
-    protocol::{Desk, Encoder, Producer, ProducerKind, READS_PER_TURN, Receiver, Stream, Transport},
+    protocol::{Desk, Encoder, Look, Producer, ProducerKind, READS_PER_TURN, Receiver, Stream, Transport},
     reactor::{backend::WireOption, source::Readiness},
 };
 use std::{
@@ -444,8 +444,16 @@ impl Stream for WireStream {
     }
 
     #[inline]
-    fn read_first(&self, readiness: Readiness, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        if self.has(UNUSUAL) || !readiness.is_plain_input() { None } else { Some(self.read(buffer)) }
+    fn look(&self, readiness: Readiness, buffer: &mut [u8]) -> Look {
+        if self.has(UNUSUAL) {
+            Look::Unusual
+        } else if readiness.is_plain_input() {
+            Look::Read(self.read(buffer))
+        } else if readiness == Readiness::WRITABLE {
+            Look::Nothing
+        } else {
+            Look::Unusual
+        }
     }
 
     fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> bool {

@@ -20,7 +20,7 @@ pub(super) struct SystemDatagrams {
     pub(super) socket: Socket,
     pub(super) registry: Rc<Registry>,
     pub(super) file: Option<SocketFile>,
-    /// As for a [`SystemWire`](super::streams::SystemWire).
+    /// As for a stream that is [`Shared`](super::streams::Shared).
     pub(super) adopted: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The standard input and output of the process as one stream.
 use crate::{
     address::Address,
-    reactor::backend::{Wire, WireOption},
+    reactor::backend::{Backend, Wire, WireOption},
 };
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -89,7 +89,7 @@ impl StandardIo {
 }
 
 impl Wire for StandardIo {
-    fn register(&mut self, slot: usize) -> io::Result<()> {
+    fn register(&mut self, _backend: &dyn Backend, slot: usize) -> io::Result<()> {
         self.input.register(&self.registry, slot, Interest::READABLE)?;
         match &mut *self.output.borrow_mut() {
             Some(output) => output.register(&self.registry, slot, Interest::WRITABLE),

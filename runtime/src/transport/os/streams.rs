@@ -2,7 +2,7 @@
 use crate::{
     address::Address,
     lockfile::FilesystemLock,
-    reactor::backend::{Accept, Wire, WireOption},
+    reactor::backend::{Accept, AnyWire, Backend, Wire, WireOption},
 };
 use mio::{Interest, Registry, Token, event::Source};
 use rustix::net::{
@@ -15,7 +15,7 @@ use std::{
     mem::MaybeUninit,
     net::{Shutdown, SocketAddr},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
             fs::{FileTypeExt, MetadataExt},
@@ -63,47 +63,34 @@ pub(super) fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_bytes().first() == Some(&0)
 }
 
-/// One connection.
-pub(super) struct SystemWire<S: Source> {
-    pub(super) stream: S,
-    pub(super) registry: Rc<Registry>,
-    /// Whether a copy of the descriptor may live on elsewhere: then closing this one does not take it out of the poller.
-    pub(super) adopted: bool,
-}
-
-impl<S: Source> Drop for SystemWire<S> {
-    fn drop(&mut self) {
-        if self.adopted {
-            // one that never was registered is out already
-            let _ = self.registry.deregister(&mut self.stream);
-        }
-    }
-}
-
-impl<S: Source + AsFd> Wire for SystemWire<S>
+/// Every socket of the system is a wire.
+impl<S: Source + AsFd> Wire for S
 where
     for<'a> &'a S: Read + Write,
 {
-    fn register(&mut self, slot: usize) -> io::Result<()> {
-        self.registry.register(&mut self.stream, Token(slot), Interest::READABLE | Interest::WRITABLE)
+    fn register(&mut self, backend: &dyn Backend, slot: usize) -> io::Result<()> {
+        backend.watch(self, slot, Some(Interest::READABLE | Interest::WRITABLE))
     }
 
     #[inline]
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        (&self.stream).read(into)
+        let mut socket = self;
+        Read::read(&mut socket, into)
     }
 
     #[inline]
     fn write(&self, data: &[u8]) -> io::Result<usize> {
-        (&self.stream).write(data)
+        let mut socket = self;
+        Write::write(&mut socket, data)
     }
 
     fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.stream).write_vectored(data)
+        let mut socket = self;
+        Write::write_vectored(&mut socket, data)
     }
 
     fn shutdown(&self) -> io::Result<()> {
-        match SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+        match SockRef::from(self).shutdown(Shutdown::Write) {
             // the other side was faster
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
             other => other,
@@ -111,11 +98,11 @@ where
     }
 
     fn reset_on_drop(&self) -> io::Result<()> {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+        SockRef::from(self).set_linger(Some(Duration::ZERO))
     }
 
     fn connected(&self) -> io::Result<bool> {
-        let socket = SockRef::from(&self.stream);
+        let socket = SockRef::from(self);
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
@@ -127,11 +114,11 @@ where
     }
 
     fn host(&self) -> io::Result<Address> {
-        Ok(address(&SockRef::from(&self.stream).local_addr()?))
+        Ok(address(&SockRef::from(self).local_addr()?))
     }
 
     fn set_option(&self, option: WireOption) -> io::Result<()> {
-        let socket = SockRef::from(&self.stream);
+        let socket = SockRef::from(self);
         match option {
             WireOption::NoDelay(yes) => socket.set_tcp_nodelay(yes),
             WireOption::KeepAlive(yes) => socket.set_keepalive(yes),
@@ -139,7 +126,7 @@ where
     }
 
     fn option(&self, option: WireOption) -> io::Result<bool> {
-        let socket = SockRef::from(&self.stream);
+        let socket = SockRef::from(self);
         match option {
             WireOption::NoDelay(_) => socket.tcp_nodelay(),
             WireOption::KeepAlive(_) => socket.keepalive(),
@@ -151,13 +138,13 @@ where
         let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&borrowed));
-        Ok(sendmsg(&self.stream, data, &mut control, SendFlags::NOSIGNAL)?)
+        Ok(sendmsg(self, data, &mut control, SendFlags::NOSIGNAL)?)
     }
 
     fn read_descriptors(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = recvmsg(&self.stream, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let got = recvmsg(self, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(got) = message {
                 descriptors.extend(got);
@@ -169,9 +156,68 @@ where
     }
 }
 
+/// A socket of which a copy may live on elsewhere: closing this one does not take it out of the poller, so it leaves before.
+pub(super) struct Shared<S: Source> {
+    pub(super) socket: S,
+    pub(super) registry: Rc<Registry>,
+}
+
+impl<S: Source> Drop for Shared<S> {
+    fn drop(&mut self) {
+        // one that never was registered is out already
+        let _ = self.registry.deregister(&mut self.socket);
+    }
+}
+
+impl<S: Source> Source for Shared<S> {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.socket.register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.socket.reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.socket.deregister(registry)
+    }
+}
+
+impl<S: Source + AsFd> AsFd for Shared<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<S: Source> Read for &Shared<S>
+where
+    for<'a> &'a S: Read,
+{
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        (&self.socket).read(into)
+    }
+}
+
+impl<S: Source> Write for &Shared<S>
+where
+    for<'a> &'a S: Write,
+{
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        (&self.socket).write(data)
+    }
+
+    fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.socket).write_vectored(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&self.socket).flush()
+    }
+}
+
 /// What accepts connections: mio's two kinds of listener.
 pub(super) trait Listener: Source + AsFd {
-    type Stream: Source + AsFd + 'static;
+    type Stream: Into<AnyWire>;
 
     /// The next connection, and who has made it.
     fn next(&self) -> io::Result<(Self::Stream, Address)>;
@@ -200,7 +246,7 @@ impl Listener for mio::net::UnixListener {
 pub(super) struct SystemPort<L: Source> {
     pub(super) listener: L,
     pub(super) registry: Rc<Registry>,
-    /// As for a [`SystemWire`].
+    /// As for a socket that is [`Shared`].
     pub(super) adopted: bool,
     /// What is taken away with it, for a port of the file system.
     pub(super) file: Option<SocketFile>,
@@ -214,17 +260,14 @@ impl<L: Source> Drop for SystemPort<L> {
     }
 }
 
-impl<L: Listener> Accept for SystemPort<L>
-where
-    for<'a> &'a L::Stream: Read + Write,
-{
+impl<L: Listener> Accept for SystemPort<L> {
     fn register(&mut self, slot: usize) -> io::Result<()> {
         self.registry.register(&mut self.listener, Token(slot), Interest::READABLE)
     }
 
-    fn accept(&self) -> io::Result<(Box<dyn Wire>, Address)> {
+    fn accept(&self) -> io::Result<(AnyWire, Address)> {
         let (stream, peer) = self.listener.next()?;
-        Ok((Box::new(SystemWire { stream, registry: self.registry.clone(), adopted: false }), peer))
+        Ok((stream.into(), peer))
     }
 
     fn host(&self) -> io::Result<Address> {

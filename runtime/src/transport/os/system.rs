@@ -2,14 +2,14 @@
 use super::{
     datagrams::SystemDatagrams,
     standard_io::StandardIo,
-    streams::{Listener, SocketFile, SystemPort, SystemWire, address, is_abstract, socket_address},
+    streams::{Listener, Shared, SocketFile, SystemPort, address, is_abstract, socket_address},
 };
 use crate::{
     address::Address,
     failure::Failure,
     reactor::{
         Reactor,
-        backend::{Accept, Adopted, Alarm, Backend, Bind, BindDatagrams, Datagrams, Dial, DialError, Event, FileOptions, Signals, Wire},
+        backend::{Accept, Adopted, Alarm, AnyWire, Backend, Bind, BindDatagrams, Datagrams, Dial, DialError, Event, FileOptions, Signals},
         source::Readiness,
     },
 };
@@ -22,11 +22,8 @@ use socket2::{Domain, Socket, Type};
 use std::{
     cell::RefCell,
     fs::Permissions,
-    io::{self, ErrorKind, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::PermissionsExt,
-    },
+    io::{self, ErrorKind},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -110,7 +107,7 @@ impl Backend for System {
         Ok(self.port(UnixListener::from_std(socket.into()), file, false))
     }
 
-    fn connect(&self, dial: &Dial) -> Result<Box<dyn Wire>, DialError> {
+    fn connect(&self, dial: &Dial) -> Result<AnyWire, DialError> {
         let socket = open(&dial.to, Type::STREAM).map_err(DialError::Connect)?;
         if let Some(from) = dial.from {
             socket.bind(&from.into()).map_err(DialError::Bind)?;
@@ -124,7 +121,7 @@ impl Backend for System {
             Err(error) => return Err(DialError::Connect(error)),
             Ok(()) => {}
         }
-        Ok(if unix { self.wire(UnixStream::from_std(socket.into()), false) } else { self.wire(TcpStream::from_std(socket.into()), false) })
+        Ok(if unix { UnixStream::from_std(socket.into()).into() } else { TcpStream::from_std(socket.into()).into() })
     }
 
     fn bind(&self, bind: &BindDatagrams) -> io::Result<Box<dyn Datagrams>> {
@@ -161,10 +158,11 @@ impl Backend for System {
         }
         if let Ok(peer) = socket.peer_addr() {
             let peer = address(&peer);
-            let wire: Box<dyn Wire> = if unix {
-                self.wire(UnixStream::from_std(socket.into()), true)
+            let registry = self.registry.clone();
+            let wire = if unix {
+                AnyWire::new(Shared { socket: UnixStream::from_std(socket.into()), registry })
             } else {
-                self.wire(TcpStream::from_std(socket.into()), true)
+                AnyWire::new(Shared { socket: TcpStream::from_std(socket.into()), registry })
             };
             return Ok(Adopted::Stream(wire, peer));
         }
@@ -178,8 +176,8 @@ impl Backend for System {
         }))
     }
 
-    fn standard_io(&self) -> io::Result<Box<dyn Wire>> {
-        Ok(Box::new(StandardIo::new(self.registry.clone())?))
+    fn standard_io(&self) -> io::Result<AnyWire> {
+        Ok(AnyWire::new(StandardIo::new(self.registry.clone())?))
     }
 
     fn watch(&self, source: &mut dyn Source, slot: usize, interest: Option<Interest>) -> io::Result<()> {
@@ -237,17 +235,7 @@ fn bind_file(at: &Address, path: Option<&Path>, kind: Type, options: FileOptions
 }
 
 impl System {
-    fn wire<S: Source + AsFd + 'static>(&self, stream: S, adopted: bool) -> Box<dyn Wire>
-    where
-        for<'a> &'a S: Read + Write,
-    {
-        Box::new(SystemWire { stream, registry: self.registry.clone(), adopted })
-    }
-
-    fn port<L: Listener + 'static>(&self, listener: L, file: Option<SocketFile>, adopted: bool) -> Box<dyn Accept>
-    where
-        for<'a> &'a L::Stream: Read + Write,
-    {
+    fn port<L: Listener + 'static>(&self, listener: L, file: Option<SocketFile>, adopted: bool) -> Box<dyn Accept> {
         Box::new(SystemPort { listener, registry: self.registry.clone(), adopted, file })
     }
 }
