@@ -167,6 +167,11 @@ pub fn lingering<P: Protocol>(deferred: Deferred<()>, this: &Handle<P>, handler:
     protocol::lingering(deferred, this, handler);
 }
 
+/// Why the connection is over.
+pub fn loss<P: Protocol>(this: &Handle<P>) -> Failure {
+    this.loss()
+}
+
 /// Lends the protocol to a plain handler.
 #[inline]
 pub fn enter<P: Protocol>(this: &Handle<P>, run: impl FnOnce(&mut P)) {

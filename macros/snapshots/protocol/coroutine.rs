@@ -29,6 +29,7 @@ impl ::twistor::__private::Protocol for Finger {
     fn attach(&mut self, transport: &::twistor::__private::Transport) {
         ::twistor::__private::Declared::attach(self, transport);
     }
+    fn __connection_lost(_: &::twistor::__private::Handle<Self>) {}
     fn __message_received(
         __this: &::twistor::__private::Handle<Self>,
         __message: ::twistor::__private::Message<'_, Self>,

@@ -43,6 +43,7 @@ impl ::twistor::__private::Protocol for Person {
             "connection_made of Person",
         );
     }
+    fn __connection_lost(_: &::twistor::__private::Handle<Self>) {}
     fn message_received(
         &mut self,
         __this: &::twistor::__private::Handle<Self>,

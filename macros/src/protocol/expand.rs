@@ -83,9 +83,10 @@ impl Names {
 fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     let mut out = TokenStream::new();
     let mut half_closeable = false;
+    let mut lost = None;
     for method in handling(input).filter(|method| !method.broken) {
         match method.handler.map(|handler| handler.name) {
-            Some("connection_lost") => out.extend(connection_lost(input, method)),
+            Some("connection_lost") => lost = Some(method),
             Some(name @ ("connection_made" | "read_connection_lost" | "write_connection_lost")) => {
                 half_closeable |= name != "connection_made";
                 out.extend(told(input, method, name, false));
@@ -100,6 +101,7 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     if half_closeable {
         out.extend(quote_spanned!(ours(input.self_ty.span())=> const HALF_CLOSEABLE: bool = true;));
     }
+    out.extend(connection_lost(input, lost));
     out.extend(message_received(input, healthy));
     out
 }
@@ -120,17 +122,24 @@ fn told(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> Toke
     }
 }
 
-fn connection_lost(input: &Handlers, method: &Method) -> TokenStream {
-    let at = method.function.sig.ident.span();
+/// The reason is made for a handler that asks for it: mostly that is the trait's own method, and one that does not ask starts as a coroutine does.
+fn connection_lost(input: &Handlers, method: Option<&Method>) -> TokenStream {
+    let at = method.map_or_else(|| input.self_ty.span(), |method| method.function.sig.ident.span());
     let names = Names::at(at);
     let (private, this, reason) = (input.root.private(at), &names.this, &names.reason);
-    let failure = quote_spanned!(ours(at)=> #private::Failure);
-    let call = call(input, method, &names, &names.message);
-    if method.is_coroutine() {
-        quote_spanned!(ours(at)=> fn __connection_lost(#this: &#private::Handle<Self>, #reason: &#failure) { #call })
-    } else {
-        quote_spanned!(ours(at)=> fn connection_lost(&mut self, #this: &#private::Handle<Self>, #reason: &#failure) { #call })
+    let Some(method) = method else {
+        return quote_spanned!(ours(at)=> fn __connection_lost(_: &#private::Handle<Self>) {});
+    };
+    let asks = method.given.contains(&Given::Reason);
+    if asks && !method.is_coroutine() {
+        let call = call(input, method, &names, &names.message);
+        return quote_spanned! {ours(at)=>
+            fn connection_lost(&mut self, #this: &#private::Handle<Self>, #reason: &#private::Failure) { #call }
+        };
     }
+    let made = asks.then(|| quote_spanned!(ours(at)=> let #reason = &#private::loss(#this);));
+    let call = arm(input, method, &names, &names.message, true);
+    quote_spanned!(ours(at)=> fn __connection_lost(#this: &#private::Handle<Self>) { #made #call })
 }
 
 /// The one message method: a bounded conversion for the framing that the handlers are for, and a call of each.
@@ -246,8 +255,6 @@ fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, rece
     let self_ty = &input.self_ty;
     let unused =
         (!method.given.contains(&Given::Message) && family(method) != Family::Connection).then(|| quote_spanned!(span=> let _ = #value;));
-    let unused_reason = (!method.given.contains(&Given::Reason) && method.handler.is_some_and(|handler| handler.name == "connection_lost"))
-        .then(|| quote_spanned!(span=> let _ = #reason;));
     let what = format!("{} of {}", name, quote!(#self_ty));
     let unused_this = quote_spanned!(span=> let _ = #this;);
     let run = if owned {
@@ -261,7 +268,7 @@ fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, rece
     } else {
         quote_spanned!(span=> #private::handled(Self::#name(#receiver, #(#arguments),*), #private::Handle::transport(#this), #what);)
     };
-    quote!(#unused #unused_reason #unused_this #run)
+    quote!(#unused #unused_this #run)
 }
 
 /// Whether a coroutine holds back the next message: one for messages does, unless it is concurrent.

@@ -255,20 +255,26 @@ fn drop_canceller<C: 'static>(canceller: Option<C>) {
 thread_local! {
     static DROPS: Cell<u32> = const { Cell::new(0) };
     static LATE_DROPS: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
-    /// Why a connection was lost, while what it held is dropped.
-    static LOSS: RefCell<Option<Failure>> = const { RefCell::new(None) };
+    /// What was lost, while what it held is dropped.
+    static LOSS: RefCell<Option<Rc<dyn Ends>>> = const { RefCell::new(None) };
 }
 
-/// Runs `work`, in which the loss for `reason` makes Resolvers impossible to answer: what they are dropped with has it as its source.
-pub(crate) fn with_loss<R>(reason: &Failure, work: impl FnOnce() -> R) -> R {
-    struct Back(Option<Failure>);
+/// What ends for a reason, which is a failure as soon as somebody asks for it: a connection.
+pub(crate) trait Ends {
+    /// Why it is over, once it is.
+    fn reason(&self) -> Option<Failure>;
+}
+
+/// Runs `work`, in which the loss of `what` makes Resolvers impossible to answer: what they are dropped with has its reason as their source.
+pub(crate) fn with_loss<R>(what: Option<Rc<dyn Ends>>, work: impl FnOnce() -> R) -> R {
+    struct Back(Option<Rc<dyn Ends>>);
     impl Drop for Back {
         fn drop(&mut self) {
             let old = LOSS.try_with(|loss| loss.replace(self.0.take()));
             drop(old);
         }
     }
-    let _back = Back(LOSS.try_with(|loss| loss.replace(Some(reason.clone()))).ok().flatten());
+    let _back = Back(LOSS.try_with(|loss| loss.replace(what)).ok().flatten());
     work()
 }
 
@@ -279,7 +285,7 @@ impl<T: 'static> Drop for Resolver<T> {
         {
             let loss = LOSS.try_with(|loss| loss.borrow().clone()).ok().flatten();
             let error = AbandonedError::new();
-            let error = match loss {
+            let error = match loss.and_then(|lost| lost.reason()) {
                 Some(reason) => error.caused_by(reason.shared_value()),
                 None => error,
             };

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     address::Address,
-    defer::{CancelHandle, Resolver, with_loss},
-    error::ConnectionAborted,
+    defer::{CancelHandle, Ends, Resolver, with_loss},
+    error::{ConnectionAborted, ConnectionDone},
     failure::{Failure, Frame, current_function},
     reactor::source::{Readiness, Source},
     report::{drop_guarded, guarded, panicked, report},
@@ -17,6 +17,7 @@ use std::{
     any::type_name,
     cell::{Cell, RefCell},
     collections::VecDeque,
+    mem::needs_drop,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     rc::Rc,
 };
@@ -56,10 +57,10 @@ struct Rare {
 /// What is called at the end, with the reason: the factory's side of it.
 pub(crate) type Hooks = Option<Box<dyn FnOnce(&Failure)>>;
 
-/// The protocol, or why it is gone.
+/// The protocol, or that it is gone.
 pub(super) enum Life<P> {
     Live(P),
-    Lost(Failure),
+    Lost,
 }
 
 /// A connection that has been built and not been told so.
@@ -108,12 +109,13 @@ impl<P: Protocol> Source for Connection<P> {
             // what was left when a handler paused or held
             this.parse();
         }
-        match stream.look(readiness, buffer) {
+        match stream.look(readiness, buffer, &this) {
             // a short read leaves nothing behind, and the end can only come from a later look
             Look::Read(Ok(read)) if read > 0 && read < buffer.len() => {
                 this.deliver(buffer.get(..read).unwrap_or_default());
             }
-            Look::Nothing => {}
+            Look::Done => {}
+            Look::Over => this.end(),
             first => this.read_on(first, readiness, buffer),
         }
     }
@@ -122,9 +124,9 @@ impl<P: Protocol> Source for Connection<P> {
         let this = Handle(self);
         let reason: Failure = ConnectionAborted::with_text("the reactor was closed").into();
         if let Some(stream) = &this.0.transport.0 {
-            stream.die(Some(reason.clone()));
+            stream.die(Some(reason));
         }
-        this.bury(&reason);
+        this.bury();
     }
 }
 
@@ -186,16 +188,14 @@ impl<P: Protocol> Handle<P> {
             gate.callback_now(());
         }
         self.0.draining.set(false);
-        if self.0.doomed.replace(false)
-            && let Some(reason) = self.reason()
-        {
-            self.bury(&reason);
+        if self.0.doomed.replace(false) {
+            self.bury();
         }
     }
 
     /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the queued calls; the factory; the protocol
     /// is dropped, whoever holds a handle.
-    pub(super) fn end(&self, reason: &Failure) {
+    pub(super) fn end(&self) {
         if self.0.ending.replace(true) {
             return;
         }
@@ -204,13 +204,13 @@ impl<P: Protocol> Handle<P> {
         }
         // user code; what it says about the connection comes too late to change it
         let frame = || Frame::new("", Location::caller());
-        if let Err(failure) = guarded(frame, || P::__connection_lost(self, reason)) {
+        if let Err(failure) = guarded(frame, || P::__connection_lost(self)) {
             report(failure, format!("connection_lost of {}", type_name::<P>()));
         }
         self.drain();
         self.cancel_on_loss_now();
         if !self.0.lingering.get() {
-            self.bury(reason);
+            self.bury();
         }
     }
 
@@ -241,49 +241,60 @@ impl<P: Protocol> Handle<P> {
     }
 
     pub(super) fn lingered(&self) {
-        if self.0.lingering.replace(false)
-            && let Some(reason) = self.reason()
-        {
+        if self.0.lingering.replace(false) {
             self.drain();
-            self.bury(&reason);
+            self.bury();
         }
     }
 
     /// Whether the connection is over, and why.
     pub(super) fn reason(&self) -> Option<Failure> {
-        self.0.transport.0.as_ref().and_then(|stream| stream.ended())
+        self.0.transport.0.as_ref().and_then(|stream| stream.reason())
     }
 
-    fn bury(&self, reason: &Failure) {
+    /// The same once it is known to be over.
+    pub(crate) fn loss(&self) -> Failure {
+        self.reason().unwrap_or_else(|| ConnectionDone::new().into())
+    }
+
+    fn bury(&self) {
         if self.0.life.try_borrow_mut().is_err() {
             // a handler or a call has it: `drain` comes after that
             self.0.doomed.set(true);
             return self.0.queued.set(true);
         }
-        let rare = self.0.rare.take().map(|rare| *rare).unwrap_or_default();
-        if let Some(hooks) = rare.hooks {
+        let mut rare = self.0.rare.take();
+        if let Some(hooks) = rare.as_mut().and_then(|rare| rare.hooks.take()) {
+            let reason = self.loss();
             // user code
-            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(reason)) {
+            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(&reason)) {
                 report(failure, format!("the factory of {}", type_name::<P>()));
             }
         }
         let gone = match self.0.life.try_borrow_mut() {
-            Ok(mut life) => std::mem::replace(&mut *life, Life::Lost(reason.clone())),
+            Ok(mut life) => std::mem::replace(&mut *life, Life::Lost),
             Err(_) => return,
         };
-        // user code: the drop of the protocol
-        with_loss(reason, || drop_guarded(gone));
-        for gate in rare.queue {
-            gate.errback(reason.clone());
+        if needs_drop::<P>() {
+            let stream = self.0.transport.0.clone();
+            // user code: the drop of the protocol
+            with_loss(stream.map(|stream| stream as Rc<dyn Ends>), || drop_guarded(gone));
+        }
+        if let Some(rare) = rare {
+            for gate in rare.queue {
+                gate.errback(self.loss());
+            }
         }
     }
 
     /// Cancels the coroutines that asked for it.
     pub(super) fn cancel_on_loss_now(&self) {
-        let on_loss = self.0.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.on_loss));
-        for handler in on_loss.unwrap_or_default() {
-            // user code
-            handler.cancel();
+        if self.0.rare.borrow().is_some() {
+            let on_loss = self.rare(|rare| std::mem::take(&mut rare.on_loss));
+            for handler in on_loss {
+                // user code
+                handler.cancel();
+            }
         }
     }
 }

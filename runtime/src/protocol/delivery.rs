@@ -84,35 +84,32 @@ impl<P: Protocol> Handle<P> {
                 }
                 Look::Read(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Look::Read(given) => return self.pump(Some(given), readiness, buffer),
-                Look::Nothing => return,
                 Look::Unusual => return self.pump(None, readiness, buffer),
+                Look::Over => return self.end(),
+                Look::Done => return,
             }
             if left == 0 {
                 return stream.look_again();
             }
-            given = stream.look(readiness, buffer);
+            given = stream.look(readiness, buffer, self);
         }
     }
 
     #[inline(never)]
     fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
         let Some(stream) = &self.0.transport.0 else { return };
-        // a coroutine handler holds the input back, and with it the news that the peer has gone
-        let gone = stream.has_hung_up(readiness) && !P::HALF_CLOSEABLE;
-        if gone && stream.is_held() {
+        if !P::HALF_CLOSEABLE && stream.hides_an_end(readiness) {
             self.cancel_on_loss_now();
             if stream.is_reading() {
                 // it is looked at again, and what is left unparsed goes first
                 return;
             }
         }
-        if stream.pump(first, readiness, buffer, self)
-            && let Some(reason) = stream.ended()
-        {
-            return self.end(&reason);
+        if stream.pump(first, readiness, buffer, self) {
+            return self.end();
         }
-        if gone && stream.is_held() {
-            // by what this look has delivered
+        if !P::HALF_CLOSEABLE && stream.hides_an_end(readiness) {
+            // in a handler of what this look has delivered
             self.cancel_on_loss_now();
         }
     }

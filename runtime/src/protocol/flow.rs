@@ -162,7 +162,7 @@ impl Transport {
 
     /// Whether it is over.
     fn is_lost(&self) -> bool {
-        self.0.as_ref().is_none_or(|stream| stream.ended().is_some())
+        self.0.as_ref().is_none_or(|stream| stream.has_ended())
     }
 }
 

@@ -108,7 +108,7 @@ impl<P: Protocol> Handle<P> {
             Ok(mut life) => match &mut *life {
                 // user code
                 Life::Live(protocol) => Ok(f(protocol)),
-                Life::Lost(reason) => Err(NotNow::Lost(reason.clone())),
+                Life::Lost => Err(NotNow::Lost(self.loss())),
             },
         }
     }
@@ -131,7 +131,7 @@ impl<P: Protocol> Handle<P> {
             Ok(mut life) => match &mut *life {
                 // user code
                 Life::Live(protocol) => guarded(|| Frame::new("Handle::call", place), || f(protocol)),
-                Life::Lost(reason) => Err(reason.clone()),
+                Life::Lost => Err(self.loss()),
             },
             Err(_) => Err(NotNow::Busy.into()),
         };

@@ -42,7 +42,7 @@ impl Handled for Deferred<()> {
 
 /// The failure of a handler that ended later: it closes the connection. After the loss it is reported, unless it is that very reason.
 fn ended(transport: &Transport, failure: Failure, handler: &'static str) {
-    match transport.0.as_ref().and_then(|stream| stream.ended()) {
+    match transport.0.as_ref().and_then(|stream| stream.reason()) {
         None => failed(transport, failure, handler),
         Some(reason) if reason.is_same(&failure) => {}
         Some(_) => report(failure, format!("{handler}, after the end of the connection with {}", transport.peer())),

@@ -115,7 +115,8 @@ pub trait Protocol: Sized + 'static {
         Fresh::new()
     }
 
-    // What the connection really calls. A handler that is a coroutine starts with the protocol free, so `#[protocol]` writes these instead.
+    // What the connection really calls. A handler that is a coroutine starts with the protocol free, and one that does not ask for the reason of
+    // the loss saves its making, so `#[protocol]` writes these instead.
 
     #[doc(hidden)]
     fn __connection_made(this: &Handle<Self>) {
@@ -143,8 +144,9 @@ pub trait Protocol: Sized + 'static {
     }
 
     #[doc(hidden)]
-    fn __connection_lost(this: &Handle<Self>, reason: &Failure) {
-        this.enter(|protocol| protocol.connection_lost(this, reason));
+    fn __connection_lost(this: &Handle<Self>) {
+        let reason = this.loss();
+        this.enter(|protocol| protocol.connection_lost(this, &reason));
     }
 }
 

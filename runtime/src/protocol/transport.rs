@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    defer::Deferred,
+    defer::{Deferred, Ends},
     error::{ConnectionDone, FramingError},
     failure::Failure,
     reactor::source::Readiness,
@@ -31,7 +31,7 @@ use std::{fmt, os::fd::OwnedFd, panic::Location, rc::Rc};
 pub struct Transport(pub(crate) Option<Rc<dyn Stream>>);
 
 /// What carries the bytes of a transport.
-pub(crate) trait Stream {
+pub(crate) trait Stream: Ends {
     fn write(&self, data: &[u8]);
     fn write_sequence(&self, data: &[&[u8]]);
     /// Flush, then close, then tell `reason`.
@@ -63,10 +63,8 @@ pub(crate) trait Stream {
     fn hold(&self, yes: bool);
     fn resume(&self);
     fn is_open(&self) -> bool;
-    /// Whether a coroutine handler holds back the next message.
-    fn is_held(&self) -> bool;
-    /// Whether the poller has said, now or before, that the other side has ended.
-    fn has_hung_up(&self, readiness: Readiness) -> bool;
+    /// Whether a coroutine handler holds back, with the next message, that the other side has ended, as the poller says now or has said before.
+    fn hides_an_end(&self, readiness: Readiness) -> bool;
     /// Has the connection looked at in the next turn, if it is reading.
     fn look_again(&self);
     fn is_reading(&self) -> bool;
@@ -82,22 +80,24 @@ pub(crate) trait Stream {
     /// The protocol is framed: it gets a desk, with this encoder.
     fn furnish(&self, encoder: Option<Box<dyn super::framing::Encoder>>);
 
-    /// What an event is about; reads if that is all there is to do.
-    fn look(&self, readiness: Readiness, buffer: &mut [u8]) -> Look;
-    /// The reading side: something is ready, and `first` is what a first read gave. What arrives goes to `receiver`. Whether it is over and `connection_lost` is due.
+    /// What an event is about. In the plain state what there is is read; where there may be an end behind it, it goes to `receiver`.
+    fn look(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> Look;
+    /// The reading side: something is ready, and `first` is what a first read gave, if there was one. What arrives goes to `receiver`. Whether it is over and `connection_lost` is due.
     fn pump(&self, first: Option<std::io::Result<usize>>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> bool;
-    /// Why it is over, once it is.
-    fn ended(&self) -> Option<Failure>;
+    /// Whether it is over, and why is known.
+    fn has_ended(&self) -> bool;
     /// Closes the socket: the transport is dead from now on, for `reason` if there was none before.
     fn die(&self, reason: Option<Failure>);
 }
 
 /// What a stream makes of an event at first sight.
 pub(crate) enum Look {
-    /// There is input and nothing else to do: what a read gave.
+    /// Reading is all there is to do: what a read gave.
     Read(std::io::Result<usize>),
-    /// There is room for more, and nobody waits for it.
-    Nothing,
+    /// Everything is done.
+    Done,
+    /// It is over, and `connection_lost` is due.
+    Over,
     /// Anything else.
     Unusual,
 }

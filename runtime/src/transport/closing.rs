@@ -1,8 +1,8 @@
 //! The end of a stream that was asked to close: shut the writing side down, read on to the peer's end, then close.
 use super::state::{
-    CLOSING, DISCARDING, ENDED, OPEN, PEER_ENDED, PIPED, QUEUED, TOLD, WRITE_CLOSED, WRITE_CLOSING, WRITE_TOLD, WireStream,
+    CLOSING, DISCARDING, ENDED, OPEN, PEER_ENDED, PIPED, QUEUED, Reason, TOLD, WRITE_CLOSED, WRITE_CLOSING, WRITE_TOLD, WireStream,
 };
-use crate::{error::ConnectionDone, protocol::Receiver, reactor::source::Readiness, time::DelayedCall};
+use crate::{protocol::Receiver, reactor::source::Readiness, time::DelayedCall};
 use std::{io::ErrorKind, time::Duration};
 
 /// How much a closing stream discards, and for how long, before it stops waiting for the peer's end.
@@ -32,7 +32,7 @@ impl WireStream {
     /// The last byte of this side is with the system, and the connection stays for what the other side has to say.
     fn end_writing(&self) {
         if let Err(error) = self.with_wire(|wire| wire.shutdown()) {
-            return self.end_later(|| self.lost(&error));
+            return self.end_later(self.lost(&error));
         }
         self.set(WRITE_CLOSED | WRITE_TOLD);
         self.put_off(Readiness::AGAIN);
@@ -53,7 +53,7 @@ impl WireStream {
             self.set(CLOSING);
             self.stop_producer();
         } else {
-            self.end(|| ConnectionDone::new().into());
+            self.end(Reason::Done);
             self.set(TOLD);
         }
         self.both_ended();
@@ -75,7 +75,7 @@ impl WireStream {
     /// With both directions ended there is nothing left to wait for.
     fn both_ended(&self) {
         if self.has(PEER_ENDED) && self.has(WRITE_CLOSED) && !self.has(WRITE_TOLD | ENDED) {
-            self.end(|| ConnectionDone::new().into());
+            self.end(Reason::Done);
             self.set(TOLD);
         }
     }
@@ -94,22 +94,22 @@ impl WireStream {
     /// The last byte is with the system: end of writing, then wait for the peer's.
     pub(super) fn all_sent(&self) {
         if self.has(PEER_ENDED) {
-            self.end_later(|| ConnectionDone::new().into());
+            self.end_later(Reason::Done);
             return;
         }
         if let Err(error) = self.with_wire(|wire| wire.shutdown()) {
-            self.end_later(|| self.lost(&error));
+            self.end_later(self.lost(&error));
             return;
         }
         if matches!(self.with_wire(|wire| Ok(wire.lingers())), Ok(false)) {
-            return self.end_later(|| ConnectionDone::new().into());
+            return self.end_later(Reason::Done);
         }
         self.set(DISCARDING);
         let Some(core) = self.core.upgrade() else { return };
-        let me = self.me.clone();
+        let (weak, slot) = (self.core.clone(), self.slot.get());
         let timer = core.timer(LINGER_TIME, move || {
-            if let Some(stream) = me.upgrade() {
-                stream.end_later(|| ConnectionDone::new().into());
+            if let Some(core) = weak.upgrade() {
+                core.look_again(slot, Readiness::AGAIN);
             }
         });
         self.rare.borrow_mut().get_or_insert_default().lingering = Some(Lingering { left: LINGER_BYTES, timer });
@@ -117,26 +117,35 @@ impl WireStream {
         core.look_again(self.slot.get(), Readiness::TO_THE_END);
     }
 
+    fn lingering<R>(&self, look: impl FnOnce(&mut Lingering) -> R) -> Option<R> {
+        self.rare.borrow_mut().as_mut().and_then(|rare| rare.lingering.as_mut()).map(look)
+    }
+
+    /// Reads on to the peer's end, or as long as this side waits for it.
     pub(super) fn discard(&self, buffer: &mut [u8]) {
         loop {
             match self.read(buffer) {
                 Ok(read) => {
-                    let mut rare = self.rare.borrow_mut();
-                    let left = rare.as_mut().and_then(|rare| rare.lingering.as_mut()).map_or(0, |lingering| {
+                    let left = self.lingering(|lingering| {
                         lingering.left = lingering.left.saturating_sub(read);
                         lingering.left
                     });
-                    if read == 0 || left == 0 {
+                    if read == 0 || left.unwrap_or(0) == 0 {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.lingering(|lingering| lingering.timer.active()) == Some(true) {
+                        return;
+                    }
+                    break;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // everything was sent and the end was asked for: a reset now changes nothing
                 Err(_) => break,
             }
         }
-        self.end(|| ConnectionDone::new().into());
+        self.end(Reason::Done);
         self.set(TOLD);
     }
 }

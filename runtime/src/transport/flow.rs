@@ -272,6 +272,7 @@ impl WireStream {
     }
 
     /// The connection is lost: stops the producer, the pipe, and who waits for room.
+    #[inline(never)]
     pub(super) fn stop_flow(&self, reason: &Failure) {
         let Some(mut rare) = self.rare.take() else { return };
         self.clear(FLOW | PRODUCING | PULLED | PIPED);

@@ -36,6 +36,8 @@ pub(super) struct Listening {
     core: Weak<Core>,
     slot: Cell<usize>,
     host: RefCell<Rc<Address>>,
+    /// The host of each of its connections, unless it listens on any interface: then they differ.
+    shared_host: RefCell<Option<Rc<Address>>>,
     /// How it is opened again; nothing for one that was adopted.
     bind: Option<Bind>,
     /// How long the next back-off is; zero while accepting works.
@@ -109,7 +111,10 @@ impl Source for Listening {
 impl Listening {
     /// Puts `accept` into a slot of `core` and tells the factory.
     fn open(self: &Rc<Self>, core: &Rc<Core>, mut accept: Box<dyn Accept>) -> io::Result<()> {
-        *self.host.borrow_mut() = Rc::new(accept.host()?);
+        let host = Rc::new(accept.host()?);
+        let any = host.socket_addr().is_some_and(|at| at.ip().is_unspecified());
+        self.shared_host.replace((!any).then(|| host.clone()));
+        self.host.replace(host);
         let slot = core.sources.borrow_mut().insert(self.clone());
         if let Err(error) = accept.register(slot) {
             core.remove(slot);
@@ -136,24 +141,18 @@ impl Listening {
             return;
         }
         core.note_made_by(slot, self.slot.get());
-        let host = (!self.is_any_interface()).then(|| self.host.borrow().clone());
-        let stream = WireStream::new(wire, slot, core, peer, host);
-        match self.acceptor.accept(stream.clone(), &stream.peer(), None) {
+        let stream = WireStream::new(wire, slot, core, peer, self.shared_host.borrow().clone());
+        match self.acceptor.accept(stream.clone(), &stream.peer, None) {
             Ok(live) if core.fill(slot, live.clone()) => live.made(),
             // the factory has closed the reactor
             Ok(live) => live.closed(),
             Err(failure) => {
                 if !failure.check::<NoProtocol>() {
-                    report(failure, format!("build_protocol for {} on {}", stream.peer(), self.host.borrow()));
+                    report(failure, format!("build_protocol for {} on {}", stream.peer, self.host.borrow()));
                 }
                 stream.die(None);
             }
         }
-    }
-
-    /// Whether the host of a connection can differ from the port's.
-    fn is_any_interface(&self) -> bool {
-        self.host.borrow().socket_addr().is_some_and(|at| at.ip().is_unspecified())
     }
 
     /// Descriptors or memory have run out, or the system says something unheard of: the port stays, and tries again in a while.
@@ -191,6 +190,7 @@ impl Port {
             core: Rc::downgrade(core),
             slot: Cell::new(0),
             host: RefCell::new(Rc::new(host)),
+            shared_host: RefCell::new(None),
             bind,
             back_off: Cell::new(Duration::ZERO),
             retry: Cell::new(None),

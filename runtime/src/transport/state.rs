@@ -2,14 +2,15 @@
 use super::{buffer::Buffer, closing::Lingering, descriptors::Descriptors, flow::Flow};
 use crate::{
     address::Address,
-    error::ConnectionLost,
-    failure::Failure,
+    error::{ConnectionDone, ConnectionLost},
+    failure::{Failure, Frame},
     protocol::Desk,
     reactor::{Core, backend::AnyWire, source::Readiness},
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
     io::{self, ErrorKind},
+    panic::Location,
     rc::{Rc, Weak},
 };
 
@@ -63,6 +64,16 @@ pub(super) const KEPT: u32 = 1 << 22;
 pub(super) const UNUSUAL: u32 =
     QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD | DESCRIPTORS | IN_PIECES | KEPT;
 
+/// Why a stream is over. The failure is made when somebody asks for it: many protocols do not.
+pub(super) enum Reason {
+    /// `ConnectionDone`
+    Done,
+    /// `ConnectionLost`, with the number of the system.
+    Lost(i32),
+    /// It has been made.
+    Made(Failure),
+}
+
 /// What most streams never need.
 #[derive(Default)]
 pub(super) struct Rare {
@@ -82,16 +93,15 @@ pub(super) struct WireStream {
     pub(super) core: Weak<Core>,
     pub(super) peer: Address,
     pub(super) host: OnceCell<Rc<Address>>,
-    pub(super) reason: RefCell<Option<Failure>>,
+    pub(super) reason: RefCell<Option<Reason>>,
     pub(super) desk: OnceCell<Rc<Desk>>,
     pub(super) rare: RefCell<Option<Box<Rare>>>,
-    pub(super) me: Weak<Self>,
 }
 
 impl WireStream {
     /// A stream over `wire`, whose events come to `slot`.
     pub(super) fn new(wire: AnyWire, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Rc<Address>>) -> Rc<Self> {
-        Rc::new_cyclic(|me| Self {
+        Rc::new(Self {
             wire: RefCell::new(Some(wire)),
             queue: RefCell::new(None),
             flags: Cell::new(if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN }),
@@ -103,13 +113,24 @@ impl WireStream {
             reason: RefCell::new(None),
             desk: OnceCell::new(),
             rare: RefCell::new(None),
-            me: me.clone(),
         })
     }
 
-    /// The reason that a failing handler gave, if one has.
+    /// Why it is over or will be, as soon as there is a reason.
     pub(super) fn failure(&self) -> Option<Failure> {
-        self.reason.borrow().clone()
+        let mut reason = self.reason.borrow_mut();
+        // no function of the user's has made it, whichever runs now
+        let frame = Frame::new("", Location::caller());
+        let failure = match reason.as_ref()? {
+            Reason::Done => Failure::at(ConnectionDone::new(), frame),
+            Reason::Lost(number) => {
+                let error = io::Error::from_raw_os_error(*number);
+                Failure::at(ConnectionLost::from_io(&error).with_address(self.peer.clone()), frame)
+            }
+            Reason::Made(failure) => return Some(failure.clone()),
+        };
+        *reason = Some(Reason::Made(failure.clone()));
+        Some(failure)
     }
 
     #[inline]
@@ -133,6 +154,16 @@ impl WireStream {
         }
     }
 
+    /// Asks the system for this side's address, once.
+    #[inline]
+    pub(super) fn look_up_host(&self) {
+        if self.host.get().is_none()
+            && let Ok(host) = self.with_wire(|wire| wire.host())
+        {
+            let _ = self.host.set(Rc::new(host));
+        }
+    }
+
     pub(super) fn put_off(&self, readiness: Readiness) {
         if let Some(core) = self.core.upgrade() {
             core.look_again(self.slot.get(), readiness);
@@ -140,25 +171,30 @@ impl WireStream {
     }
 
     /// It is over. `connection_lost` gets the first reason there was, or `reason`.
-    pub(super) fn end(&self, reason: impl FnOnce() -> Failure) {
+    #[inline]
+    pub(super) fn end(&self, reason: Reason) {
         if !self.has(ENDED) {
+            if self.has(QUEUED) {
+                self.queue.take();
+            }
             self.clear(OPEN | QUEUED);
             self.set(ENDED);
-            self.queue.take();
-            self.reason.borrow_mut().get_or_insert_with(reason);
+            self.reason.borrow_mut().get_or_insert(reason);
         }
     }
 
     /// It is over, through a method of the transport or a write: told in a later turn.
-    pub(super) fn end_later(&self, reason: impl FnOnce() -> Failure) {
+    pub(super) fn end_later(&self, reason: Reason) {
         if !self.has(ENDED) {
             self.end(reason);
             self.put_off(Readiness::AGAIN);
         }
     }
 
-    #[cold]
-    pub(super) fn lost(&self, error: &io::Error) -> Failure {
-        ConnectionLost::from_io(error).with_address(self.peer.clone()).into()
+    pub(super) fn lost(&self, error: &io::Error) -> Reason {
+        match error.raw_os_error() {
+            Some(number) => Reason::Lost(number),
+            None => Reason::Made(ConnectionLost::from_io(error).with_address(self.peer.clone()).into()),
+        }
     }
 }

@@ -21,12 +21,12 @@ use super::{
     buffer::SLICES,
     state::{
         CLOSING, DESCRIPTORS, DISCARDING, ENDED, FLOW, HELD, HUNG_UP, IN_PIECES, KEPT, MISUSED, OPEN, PAUSED, PEER_ENDED, PIPED, PRODUCING,
-        PULLED, QUEUED, REASONED, TAKES, TOLD, UNUSUAL, WRITE_CLOSING, WRITE_TOLD, WireStream,
+        PULLED, QUEUED, REASONED, Reason, TAKES, TOLD, UNUSUAL, WRITE_CLOSING, WRITE_TOLD, WireStream,
     },
 };
 use crate::{
     address::Address,
-    defer::Deferred,
+    defer::{Deferred, Ends},
     error::{ConnectionAborted, ConnectionDone},
     failure::Failure,
     protocol::{Desk, Encoder, Look, Producer, ProducerKind, READS_PER_TURN, Receiver, Stream, Transport},
@@ -76,7 +76,7 @@ impl WireStream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.end_later(|| self.lost(&error));
+                    self.end_later(self.lost(&error));
                     return;
                 }
             }
@@ -115,9 +115,11 @@ impl WireStream {
                         return;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.broken(&error),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted => {}
+                    _ => return self.broken(&error),
+                },
             }
             if left == 0 {
                 return self.put_off(readiness);
@@ -140,8 +142,26 @@ impl WireStream {
 
     /// A read or a look says that the connection is broken.
     pub(super) fn broken(&self, error: &io::Error) {
-        self.end(|| self.lost(error));
+        self.end(self.lost(error));
         self.set(TOLD);
+    }
+
+    /// A look in the plain state at an event that is not plain input: there may be an end, or there is only room.
+    #[inline(never)]
+    fn look_for_an_end(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> Look {
+        if readiness == Readiness::WRITABLE {
+            return Look::Done;
+        }
+        let given = self.read_for(buffer);
+        self.receive(given, readiness, buffer, receiver);
+        if self.has(TOLD) {
+            Look::Over
+        } else if self.hides_an_end(readiness) {
+            // by a handler of what has just been delivered
+            Look::Unusual
+        } else {
+            Look::Done
+        }
     }
 
     /// Whatever else an event can mean than plain input.
@@ -157,7 +177,7 @@ impl WireStream {
         if self.has(DESCRIPTORS)
             && let Some(reason) = self.overrun()
         {
-            self.end(|| reason);
+            self.end(Reason::Made(reason));
             return self.set(TOLD);
         }
         if self.has(REASONED) && self.has(CLOSING) {
@@ -196,7 +216,7 @@ impl WireStream {
                 // there may be room, and then no event will say so
                 self.put_off(Readiness::WRITABLE);
             }
-            Err(error) => self.end_later(|| self.lost(&error)),
+            Err(error) => self.end_later(self.lost(&error)),
         }
         self.note_queue();
     }
@@ -226,6 +246,12 @@ impl WireStream {
         if !matches!(given, Ok(sent) if sent == data.len()) {
             self.write_rest(given, data);
         }
+    }
+}
+
+impl Ends for WireStream {
+    fn reason(&self) -> Option<Failure> {
+        if self.has(TOLD) { self.failure() } else { None }
     }
 }
 
@@ -266,7 +292,7 @@ impl Stream for WireStream {
         {
             // the first one counts; over that of an abort too, which says less
             self.set(REASONED);
-            let old = self.reason.replace(Some(reason));
+            let old = self.reason.replace(Some(Reason::Made(reason)));
             drop(old);
         }
         let begins = self.has(OPEN);
@@ -288,7 +314,7 @@ impl Stream for WireStream {
         if !self.has(ENDED) {
             // nothing more can be done where the socket refuses: it is closed all the same
             let _ = self.with_wire(|wire| wire.reset_on_drop());
-            self.end_later(|| reason.unwrap_or_else(|| ConnectionAborted::new().into()));
+            self.end_later(Reason::Made(reason.unwrap_or_else(|| ConnectionAborted::new().into())));
         }
     }
 
@@ -376,15 +402,11 @@ impl Stream for WireStream {
         self.has(OPEN)
     }
 
-    fn is_held(&self) -> bool {
-        self.flags.get() & (OPEN | HELD | PAUSED) == OPEN | HELD
-    }
-
-    fn has_hung_up(&self, readiness: Readiness) -> bool {
+    fn hides_an_end(&self, readiness: Readiness) -> bool {
         if readiness.is_closed() {
             self.set(HUNG_UP);
         }
-        self.has(HUNG_UP)
+        self.flags.get() & (OPEN | HELD | PAUSED | HUNG_UP) == OPEN | HELD | HUNG_UP
     }
 
     fn look_again(&self) {
@@ -403,13 +425,8 @@ impl Stream for WireStream {
     }
 
     fn host(&self) -> Address {
-        if let Some(host) = self.host.get() {
-            return (**host).clone();
-        }
-        match self.with_wire(|wire| wire.host()) {
-            Ok(host) => (**self.host.get_or_init(|| Rc::new(host))).clone(),
-            Err(_) => Address::Unix(None),
-        }
+        self.look_up_host();
+        self.host.get().map_or(Address::Unix(None), |host| Address::clone(host))
     }
 
     fn set_no_delay(&self, yes: bool) -> io::Result<()> {
@@ -444,15 +461,13 @@ impl Stream for WireStream {
     }
 
     #[inline]
-    fn look(&self, readiness: Readiness, buffer: &mut [u8]) -> Look {
+    fn look(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> Look {
         if self.has(UNUSUAL) {
             Look::Unusual
         } else if readiness.is_plain_input() {
             Look::Read(self.read(buffer))
-        } else if readiness == Readiness::WRITABLE {
-            Look::Nothing
         } else {
-            Look::Unusual
+            self.look_for_an_end(readiness, buffer, receiver)
         }
     }
 
@@ -464,14 +479,16 @@ impl Stream for WireStream {
         self.has(TOLD)
     }
 
-    fn ended(&self) -> Option<Failure> {
-        if self.has(TOLD) { self.reason.borrow().clone() } else { None }
+    fn has_ended(&self) -> bool {
+        self.has(TOLD)
     }
 
     fn die(&self, reason: Option<Failure>) {
         // the addresses still answer afterwards
-        self.host();
-        self.end(|| reason.unwrap_or_else(|| ConnectionDone::new().into()));
+        self.look_up_host();
+        if !self.has(ENDED) {
+            self.end(reason.map_or(Reason::Done, Reason::Made));
+        }
         self.set(TOLD);
         let wire = self.wire.take();
         drop(wire);
