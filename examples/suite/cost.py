@@ -2,10 +2,11 @@
 """Deterministic cost of an echo server: user-space instructions and system calls per message.
 
 Each server runs under callgrind (then strace -c) and answers two different message counts; the difference
-divided by the extra messages is the marginal cost, free of start-up and of this machine's speed.
-usage: cost.py [--only mio,tokio,c] [--ours CMD] [--work echo64|echo64_c1000|bulk64k|churn]
+divided by the extra messages is the marginal cost, free of start-up and of this machine's speed. How many events one wait brings still
+depends on how the load arrives, most of all for bulk64k and churn: --rounds gives the median of several, the servers in turn.
+usage: cost.py [--only mio,tokio,c] [--ours CMD] [--work echo64|echo64_c1000|bulk64k|churn] [--rounds 5]
 """
-import argparse, os, re, shlex, signal, subprocess, sys, tempfile, time
+import argparse, os, re, shlex, signal, statistics as st, subprocess, tempfile, time
 from side_by_side import SERVERS, WORK, load, port
 import socket
 def up(p):
@@ -31,14 +32,18 @@ def one(tool, cmd, work, msgs):
     finally:
         srv.kill(); srv.wait()
 if __name__ == "__main__":
-    a = argparse.ArgumentParser(); a.add_argument("--only", default="c,mio,tokio"); a.add_argument("--ours", default=""); a.add_argument("--work", default="echo64"); a.add_argument("--n", type=int, default=10000); a = a.parse_args()
+    a = argparse.ArgumentParser(); a.add_argument("--only", default="c,mio,tokio"); a.add_argument("--ours", default=""); a.add_argument("--work", default="echo64"); a.add_argument("--n", type=int, default=10000); a.add_argument("--rounds", type=int, default=1); a = a.parse_args()
+    def marginal(tool, c, w):
+        lo, hi = one(tool, c, w, a.n), one(tool, c, w, 3 * a.n)
+        return (hi - lo) / (2 * a.n) if lo and hi else float("nan")
     for w in a.work.split(","):
         servers = {k: SERVERS[k] for k in a.only.split(",") if k in SERVERS}
         if a.ours: servers["ours"] = a.ours
         print(w)
-        for k, c in servers.items():
-            r = {}
-            for tool in ("callgrind", "strace"):
-                lo, hi = one(tool, c, w, a.n), one(tool, c, w, 3 * a.n)
-                r[tool] = (hi - lo) / (2 * a.n) if lo and hi else float("nan")
-            print(f"  {k:8} {r['callgrind']:9.1f} user instructions/message   {r['strace']:6.2f} system calls/message", flush=True)
+        r = {k: ([], []) for k in servers}
+        for _ in range(a.rounds):
+            for k, c in servers.items():
+                r[k][0].append(marginal("callgrind", c, w)); r[k][1].append(marginal("strace", c, w))
+        for k, (user, calls) in r.items():
+            spread = f"   ({min(user):.1f} to {max(user):.1f})" if a.rounds > 1 else ""
+            print(f"  {k:8} {st.median(user):9.1f} user instructions/message   {st.median(calls):6.2f} system calls/message{spread}", flush=True)
