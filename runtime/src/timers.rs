@@ -97,6 +97,11 @@ impl Timers {
         self.calls.borrow_mut().insert((due, call.order.get()), call.clone());
     }
 
+    /// Whether no call is to run.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.borrow().is_empty()
+    }
+
     /// When the next call is due.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         self.calls.borrow().first_key_value().map(|((due, _), _)| *due)
@@ -110,7 +115,7 @@ impl Timers {
     /// Sets the one time for all calls of a turn and gives a mark for [`run_due`](Self::run_due): how many calls have been made so far. Nothing
     /// if there are none to run, or if only a test moves the time; then no clock is looked at.
     pub(crate) fn begin_turn(&self) -> Option<u64> {
-        if self.is_still() || self.calls.borrow().is_empty() {
+        if self.is_still() || self.is_empty() {
             return None;
         }
         self.now();

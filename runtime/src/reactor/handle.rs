@@ -334,14 +334,16 @@ impl Core {
     }
 
     /// Gives the slots back that were left before this turn.
-    #[inline]
     pub(super) fn free_slots(&self) {
-        if !self.left.borrow().is_empty() {
-            let mut sources = self.sources.borrow_mut();
-            for slot in self.left.borrow_mut().drain(..) {
-                sources.try_remove(slot);
-            }
+        let mut sources = self.sources.borrow_mut();
+        for slot in self.left.borrow_mut().drain(..) {
+            sources.try_remove(slot);
         }
+    }
+
+    #[inline]
+    pub(super) fn has_no_slots_to_free(&self) -> bool {
+        self.left.borrow().is_empty()
     }
 }
 

@@ -15,8 +15,9 @@ use crate::{
 };
 use std::{panic::Location, rc::Rc, time::Duration};
 
-/// The length of the read buffer: one a reactor.
-const READ_BUFFER: usize = 64 * 1024;
+/// The length of the read buffer: one a reactor. A message of 64 KiB fits in with room to spare, so that its read is a short one and says itself that
+/// nothing is left.
+const READ_BUFFER: usize = 96 * 1024;
 
 /// The longest wait: beyond it a timer is looked at again.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,7 +36,28 @@ impl Desk {
 
 impl Core {
     /// Runs one turn that waits for at most `limit`.
+    #[inline]
     pub(crate) fn turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
+        if self.is_idle() { self.wait(desk, limit) } else { self.busy_turn(desk, limit) }
+    }
+
+    /// Whether there is nothing to do in a turn but to wait: mostly so under load, and then each of them asks for it once.
+    fn is_idle(&self) -> bool {
+        self.has_no_slots_to_free()
+            && !self.inbox.is_waiting()
+            && self.timers.is_empty()
+            && self.again.borrow().is_empty()
+            && self.slow.get().is_none()
+            && !self.is_in_a_hurry()
+    }
+
+    fn wait(&self, desk: &mut Desk, timeout: Option<Duration>) -> std::io::Result<()> {
+        let buffer = &mut *desk.buffer;
+        self.backend.wait(timeout, &mut |event| self.dispatch(event, buffer))
+    }
+
+    #[inline(never)]
+    fn busy_turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
         self.free_slots();
         if self.inbox.is_waiting() {
             self.calls_from_threads();
@@ -48,9 +70,7 @@ impl Core {
             while self.timers.run_due(mark).is_some() {}
         }
         self.put_off(desk, |event, buffer| self.dispatch(event, buffer));
-        let timeout = self.timeout(limit);
-        let buffer = &mut *desk.buffer;
-        self.backend.wait(timeout, &mut |event| self.dispatch(event, buffer))
+        self.wait(desk, self.timeout(limit))
     }
 
     /// The rest of a turn with the watchdog looking on.
@@ -70,7 +90,6 @@ impl Core {
         self.backend.wait(timeout, &mut |event| dispatch(event, buffer))
     }
 
-    #[cold]
     pub(super) fn calls_from_threads(&self) {
         for call in self.inbox.take() {
             if self.is_closed() {
@@ -91,9 +110,6 @@ impl Core {
 
     #[inline]
     fn put_off(&self, desk: &mut Desk, dispatch: impl Fn(Event, &mut [u8])) {
-        if self.again.borrow().is_empty() {
-            return;
-        }
         std::mem::swap(&mut *self.again.borrow_mut(), &mut desk.again);
         for event in &desk.again {
             dispatch(*event, &mut desk.buffer);

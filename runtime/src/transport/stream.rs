@@ -152,8 +152,10 @@ impl WireStream {
         if readiness == Readiness::WRITABLE {
             return Look::Done;
         }
-        let given = self.read_for(buffer);
-        self.receive(given, readiness, buffer, receiver);
+        match self.read_for(buffer) {
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => self.broken(&error),
+            given => self.receive(given, readiness, buffer, receiver),
+        }
         if self.has(TOLD) {
             Look::Over
         } else if self.hides_an_end(readiness) {
