@@ -187,3 +187,34 @@ fn an_echoed_message_makes_none_over_real_sockets() {
     echo(10);
     assert_eq!(allocations(|| echo(1000)), 0);
 }
+
+#[test]
+fn a_connection_that_comes_and_goes_makes_none_over_real_sockets() {
+    use std::io::{Read, Write};
+    let reactor = Reactor::new().unwrap();
+    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
+    let at = port.host().socket_addr().unwrap();
+    let idle = format!("{reactor:?}");
+    let come_and_go = |count: usize| {
+        for _ in 0..count {
+            let mut peer = std::net::TcpStream::connect(at).unwrap();
+            peer.set_nonblocking(true).unwrap();
+            peer.write_all(&[b'x'; 64]).unwrap();
+            let mut got = 0;
+            while got < 64 {
+                reactor.iterate(std::time::Duration::from_millis(10)).unwrap();
+                match peer.read(&mut [0; 64]) {
+                    Ok(read) => got += read,
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+                }
+            }
+            drop(peer);
+            // the end, and the turn that gives the slot back
+            reactor.iterate(std::time::Duration::from_secs(1)).unwrap();
+            reactor.iterate(std::time::Duration::ZERO).unwrap();
+        }
+    };
+    come_and_go(10);
+    assert_eq!(allocations(|| come_and_go(100)), 0);
+    assert_eq!(format!("{reactor:?}"), idle);
+}

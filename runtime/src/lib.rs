@@ -64,6 +64,7 @@ pub mod prelude;
 pub mod protocol;
 pub mod reactor;
 pub mod report;
+mod spare;
 pub mod task;
 pub mod testing;
 pub mod threads;

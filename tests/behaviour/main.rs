@@ -32,6 +32,7 @@ mod protocols;
 mod reactor;
 mod regression;
 mod sources;
+mod spare;
 mod support;
 mod task_ends;
 mod tcp;

@@ -12,12 +12,13 @@ use crate::{
     failure::{Failure, Frame, current_function},
     reactor::source::{Readiness, Source},
     report::{drop_guarded, guarded, panicked, report},
+    spare::Spare,
 };
 use std::{
     any::type_name,
     cell::{Cell, RefCell},
     collections::VecDeque,
-    mem::needs_drop,
+    mem::{needs_drop, take},
     panic::{AssertUnwindSafe, Location, catch_unwind},
     rc::Rc,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Connection<P: Protocol> {
     lingering: Cell<bool>,
     /// Whether the protocol is to be dropped as soon as the call that has it is done.
     doomed: Cell<bool>,
+    /// Where its memory goes.
+    spare: Option<Rc<Spare<Self>>>,
 }
 
 #[derive(Default)]
@@ -70,10 +73,16 @@ pub(crate) trait Live: Source {
 }
 
 impl<P: Protocol> Connection<P> {
-    /// Puts `protocol` on `transport`.
-    pub(crate) fn new(mut protocol: P, framing: P::Framing, transport: Transport, hooks: Hooks) -> Rc<Self> {
+    /// Puts `protocol` on `transport`, in the memory of a connection that is over if there is some.
+    pub(crate) fn new(
+        mut protocol: P,
+        framing: P::Framing,
+        transport: Transport,
+        hooks: Hooks,
+        spare: Option<&Rc<Spare<Self>>>,
+    ) -> Rc<Self> {
         protocol.attach(&transport);
-        Rc::new(Self {
+        let fresh = Self {
             life: RefCell::new(Life::Live(protocol)),
             rare: RefCell::new(hooks.map(|hooks| Box::new(Rare { hooks: Some(hooks), ..Rare::default() }))),
             queued: Cell::new(false),
@@ -84,7 +93,36 @@ impl<P: Protocol> Connection<P> {
             ending: Cell::new(false),
             lingering: Cell::new(false),
             doomed: Cell::new(false),
-        })
+            spare: spare.cloned(),
+        };
+        if let Some(mut kept) = spare.and_then(|spare| spare.take())
+            && let Some(place) = Rc::get_mut(&mut kept)
+        {
+            *place = fresh;
+            return kept;
+        }
+        Rc::new(fresh)
+    }
+
+    /// It is over: its memory is for the next connection, unless somebody still has a handle or the transport.
+    fn retire(mut self: Rc<Self>) {
+        let Some(over) = Rc::get_mut(&mut self) else { return };
+        if needs_drop::<P::Framing>() {
+            // user code: the framing's drop, and the default that takes its place
+            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || drop(take(over.framing.get_mut()))) {
+                report(failure, format!("the framing of {}", type_name::<P>()));
+            }
+        }
+        let spare = over.spare.take();
+        if let Some(stream) = over.transport.0.take() {
+            stream.retire();
+        }
+        if let Some(spare) = spare
+            && matches!(over.life.get_mut(), Life::Lost)
+            && over.rare.get_mut().is_none()
+        {
+            spare.keep(self);
+        }
     }
 }
 
@@ -115,8 +153,16 @@ impl<P: Protocol> Source for Connection<P> {
                 this.deliver(buffer.get(..read).unwrap_or_default());
             }
             Look::Done => {}
-            Look::Over => this.end(),
-            first => this.read_on(first, readiness, buffer),
+            Look::Over => {
+                this.end();
+                this.0.retire();
+            }
+            first => {
+                this.read_on(first, readiness, buffer);
+                if this.0.ending.get() {
+                    this.0.retire();
+                }
+            }
         }
     }
 
@@ -288,13 +334,19 @@ impl<P: Protocol> Handle<P> {
     }
 
     /// Cancels the coroutines that asked for it.
+    #[inline]
     pub(super) fn cancel_on_loss_now(&self) {
         if self.0.rare.borrow().is_some() {
-            let on_loss = self.rare(|rare| std::mem::take(&mut rare.on_loss));
-            for handler in on_loss {
-                // user code
-                handler.cancel();
-            }
+            self.cancel_all();
+        }
+    }
+
+    #[inline(never)]
+    fn cancel_all(&self) {
+        let on_loss = self.rare(|rare| take(&mut rare.on_loss));
+        for handler in on_loss {
+            // user code
+            handler.cancel();
         }
     }
 }

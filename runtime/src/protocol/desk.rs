@@ -1,6 +1,6 @@
 //! What a framed connection keeps between reads, shared by the framing loop and the transport that steers it.
 use super::framing::Encoder;
-use crate::failure::Failure;
+use crate::{failure::Failure, spare::Spare};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -24,7 +24,7 @@ pub(crate) struct Desk {
 
 thread_local! {
     /// A buffer that is not in use: an idle connection holds none.
-    static SPARE: RefCell<Vec<Rc<Vec<u8>>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Spare<Vec<u8>> = const { Spare::new(SPARES) };
     /// Stands for no bytes at all.
     static NOTHING: Rc<Vec<u8>> = Rc::new(Vec::new());
     /// Where a message is framed before it is written.
@@ -59,7 +59,7 @@ impl Desk {
             bytes.extend_from_slice(data);
             return;
         }
-        let mut fresh = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let mut fresh = SPARE.with(Spare::take).unwrap_or_default();
         let rest = slot.get(self.start.replace(0)..).unwrap_or_default();
         // a spare one is held by nobody else
         if let Some(bytes) = Rc::get_mut(&mut fresh) {
@@ -90,11 +90,7 @@ impl Desk {
             let mut bytes = self.bytes.replace(nothing());
             self.start.set(0);
             if Rc::get_mut(&mut bytes).is_some_and(|bytes| (1..=LARGEST_SPARE).contains(&bytes.capacity())) {
-                SPARE.with_borrow_mut(|spare| {
-                    if spare.len() < SPARES {
-                        spare.push(bytes);
-                    }
-                });
+                SPARE.with(|spare| spare.keep(bytes));
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     error::NoProtocol,
     failure::{Failure, Frame},
     report::{guarded, report},
+    spare::Spare,
 };
 use std::{any::type_name, cell::RefCell, collections::HashMap, fmt, panic::Location, rc::Rc};
 
@@ -158,6 +159,25 @@ pub(crate) trait Acceptor {
 pub(crate) struct Accepting<F: Factory, K> {
     pub(crate) factory: Rc<F>,
     pub(crate) keep: K,
+    /// The memory of its connections that are over, for the next ones: for a factory that makes many.
+    pub(crate) spare: Option<Rc<Spare<Connection<F::Protocol>>>>,
+}
+
+/// How many connections that are over a port keeps the memory of.
+const SPARES: usize = 64;
+
+impl<F: Factory, K> Accepting<F, K> {
+    /// A factory of one connection, whose handle `keep` gets.
+    pub(crate) fn once(factory: Rc<F>, keep: K) -> Self {
+        Self { factory, keep, spare: None }
+    }
+}
+
+impl<F: Factory> Accepting<F, fn(&Handle<F::Protocol>)> {
+    /// A factory of any number of connections, whose handles nobody keeps.
+    pub(crate) fn many(factory: Rc<F>) -> Self {
+        Self { factory, keep: |_| (), spare: Some(Rc::new(Spare::new(SPARES))) }
+    }
 }
 
 impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
@@ -214,7 +234,7 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
             stream.take_descriptors();
         }
         // user code: attach
-        let connection = guarded(frame, || Connection::new(protocol, framing, Transport(Some(stream)), hooks))?;
+        let connection = guarded(frame, || Connection::new(protocol, framing, Transport(Some(stream)), hooks, self.spare.as_ref()))?;
         let handle = Handle(connection);
         (self.keep)(&handle);
         Ok(handle.0)

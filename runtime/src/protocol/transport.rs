@@ -88,6 +88,9 @@ pub(crate) trait Stream: Ends {
     fn has_ended(&self) -> bool;
     /// Closes the socket: the transport is dead from now on, for `reason` if there was none before.
     fn die(&self, reason: Option<Failure>);
+
+    /// Its connection needs it no more: its memory is for another, unless somebody still has it.
+    fn retire(self: Rc<Self>);
 }
 
 /// What a stream makes of an event at first sight.

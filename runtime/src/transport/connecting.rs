@@ -69,7 +69,7 @@ type Kept<F> = Rc<RefCell<Option<Handle<<<F as IntoFactory>::Factory as Factory>
 pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn Acceptor>, Kept<F>) {
     let kept = Kept::<F>::default();
     let keep = kept.clone();
-    let acceptor = Accepting { factory: factory.into_factory(), keep: move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()) };
+    let acceptor = Accepting::once(factory.into_factory(), move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()));
     (Rc::new(acceptor), kept)
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Listening {
 
 /// A factory without its type, whose handles nobody keeps.
 pub(crate) fn accepting(factory: impl IntoFactory) -> Rc<dyn Acceptor> {
-    Rc::new(Accepting { factory: factory.into_factory(), keep: |_: &_| () })
+    Rc::new(Accepting::many(factory.into_factory()))
 }
 
 /// Opens a port of any kind.

@@ -6,6 +6,8 @@ use crate::{
     failure::{Failure, Frame},
     protocol::Desk,
     reactor::{Core, backend::AnyWire, source::Readiness},
+    report::drop_guarded,
+    spare::Spare,
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -82,6 +84,13 @@ pub(super) struct Rare {
     pub(super) lingering: Option<Lingering>,
 }
 
+/// How many streams that are over a thread keeps the memory of.
+const SPARES: usize = 64;
+
+thread_local! {
+    static SPARE: Spare<WireStream> = const { Spare::new(SPARES) };
+}
+
 /// A stream: the socket, the queue, the flags. It never points at a protocol.
 pub(super) struct WireStream {
     pub(super) wire: RefCell<Option<AnyWire>>,
@@ -101,19 +110,58 @@ pub(super) struct WireStream {
 impl WireStream {
     /// A stream over `wire`, whose events come to `slot`.
     pub(super) fn new(wire: AnyWire, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Rc<Address>>) -> Rc<Self> {
-        Rc::new(Self {
-            wire: RefCell::new(Some(wire)),
+        let mut stream = SPARE.with(Spare::take).unwrap_or_else(|| Rc::new(Self::blank()));
+        // nobody else has it yet
+        if let Some(stream) = Rc::get_mut(&mut stream) {
+            *stream.flags.get_mut() = if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN };
+            *stream.wire.get_mut() = Some(wire);
+            *stream.slot.get_mut() = slot;
+            stream.core = Rc::downgrade(core);
+            stream.peer = peer;
+            stream.host = host.map(OnceCell::from).unwrap_or_default();
+        }
+        stream
+    }
+
+    /// Memory for a stream.
+    fn blank() -> Self {
+        Self {
+            wire: RefCell::new(None),
             queue: RefCell::new(None),
-            flags: Cell::new(if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN }),
+            flags: Cell::new(0),
             holds: Cell::new(0),
-            slot: Cell::new(slot),
-            core: Rc::downgrade(core),
-            peer,
-            host: host.map(OnceCell::from).unwrap_or_default(),
+            slot: Cell::new(0),
+            core: Weak::new(),
+            peer: Address::Unix(None),
+            host: OnceCell::new(),
             reason: RefCell::new(None),
             desk: OnceCell::new(),
             rare: RefCell::new(None),
-        })
+        }
+    }
+
+    /// Its connection needs it no more: its memory is for another, unless somebody still has it. All that it had goes now; what
+    /// [`new`](Self::new) sets may stay.
+    pub(super) fn keep(mut self: Rc<Self>) {
+        let Some(over) = Rc::get_mut(&mut self) else { return };
+        let Self { wire, queue, flags: _, holds, slot: _, core, peer: _, host: _, reason, desk, rare } = over;
+        if wire.get_mut().is_some() {
+            return;
+        }
+        *core = Weak::new();
+        *holds.get_mut() = 0;
+        if matches!(reason.get_mut(), Some(Reason::Made(_))) {
+            // user code: an error of the user's own
+            drop_guarded(reason.take());
+        }
+        *reason.get_mut() = None;
+        if queue.get_mut().is_some() || desk.get_mut().is_some() || rare.get_mut().is_some() {
+            queue.take();
+            // user code: an encoder of the user's own, a producer
+            drop_guarded(desk.take());
+            drop_guarded(rare.take());
+        }
+        SPARE.with(|spare| spare.keep(self));
     }
 
     /// Why it is over or will be, as soon as there is a reason.
@@ -157,9 +205,14 @@ impl WireStream {
     /// Asks the system for this side's address, once.
     #[inline]
     pub(super) fn look_up_host(&self) {
-        if self.host.get().is_none()
-            && let Ok(host) = self.with_wire(|wire| wire.host())
-        {
+        if self.host.get().is_none() {
+            self.ask_for_host();
+        }
+    }
+
+    #[inline(never)]
+    fn ask_for_host(&self) {
+        if let Ok(host) = self.with_wire(|wire| wire.host()) {
             let _ = self.host.set(Rc::new(host));
         }
     }
@@ -191,10 +244,16 @@ impl WireStream {
         }
     }
 
+    #[inline]
     pub(super) fn lost(&self, error: &io::Error) -> Reason {
         match error.raw_os_error() {
             Some(number) => Reason::Lost(number),
-            None => Reason::Made(ConnectionLost::from_io(error).with_address(self.peer.clone()).into()),
+            None => self.lost_without_number(error),
         }
+    }
+
+    #[cold]
+    fn lost_without_number(&self, error: &io::Error) -> Reason {
+        Reason::Made(ConnectionLost::from_io(error).with_address(self.peer.clone()).into())
     }
 }
