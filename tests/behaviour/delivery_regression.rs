@@ -403,3 +403,34 @@ fn lines_behind_a_pause_and_the_end() {
     let got = reader.join().unwrap();
     assert_eq!((seen, got), (vec!["a".to_owned(), "b".to_owned(), "c".to_owned()], 3 * (8 << 20)));
 }
+
+#[test]
+fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
+    let memory = MemoryReactor::new();
+    memory.set_send_buffer(8 << 20);
+    let seen = Log::new();
+    let at = seen.clone();
+    struct Lengths(Log);
+    impl Protocol for Lengths {
+        type Framing = twistor::protocol::Raw;
+
+        fn message_received(&mut self, _this: &Handle<Self>, data: &[u8]) {
+            self.0.add(data.len());
+        }
+    }
+    let reactor = memory.reactor();
+    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Lengths(at.clone()), DEFAULT_BACKLOG).unwrap();
+    let connect = || {
+        let client = Noting::factory(&Log::new(), Noting::nothing);
+        watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), client, &ConnectOptions::default()))
+    };
+    let (bulk, small) = (connect(), connect());
+    memory.settle();
+    bulk.value().write(vec![b'x'; 2 << 20]);
+    small.value().write("x");
+    memory.settle();
+    let lengths: Vec<usize> = seen.take().iter().map(|length| length.parse().unwrap()).collect();
+    let before: usize = lengths.iter().take_while(|length| **length > 1).sum();
+    assert_eq!(before, 8 * 96 * 1024, "{lengths:?}");
+    assert_eq!(lengths.iter().sum::<usize>(), (2 << 20) + 1, "and nothing is lost");
+}

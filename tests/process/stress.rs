@@ -171,7 +171,7 @@ fn nobody_starves_beside_a_bulk_sender_and_nothing_leaks() {
     times.sort();
     let p99 = times[times.len() * 99 / 100];
     assert!(bulk > 10 * 64 * 1024, "the bulk sender was served too: {bulk}");
-    // one turn reads at most 4 x 96 KiB of the bulk sender: a dribbler waits for some such turns, and for the machine
+    // one turn reads at most 8 x 96 KiB of the bulk sender: a dribbler waits for some such turns, and for the machine
     assert!(p99 < Duration::from_millis(500), "{p99:?}");
     run_until(&reactor, || LIVE.get() == 0 && reactor.delayed_calls().is_empty());
     assert_eq!(format!("{reactor:?}"), "<Reactor Idle, 2 sources, 0 delayed calls>", "the port and the pipe of the signals are left");

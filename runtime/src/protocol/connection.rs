@@ -24,7 +24,7 @@ use std::{
 };
 
 /// How often a stream is read in one turn before the others have theirs.
-pub(crate) const READS_PER_TURN: u32 = 4;
+pub(crate) const READS_PER_TURN: u32 = 8;
 
 /// What the slot owns; a [`Handle`] is a pointer to it.
 pub(crate) struct Connection<P: Protocol> {

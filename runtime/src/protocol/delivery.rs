@@ -89,7 +89,7 @@ impl<P: Protocol> Handle<P> {
                 Look::Done => return,
             }
             if left == 0 {
-                return stream.look_again();
+                return stream.read_later();
             }
             given = stream.look(readiness, buffer, self);
         }

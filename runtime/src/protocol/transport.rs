@@ -67,6 +67,9 @@ pub(crate) trait Stream: Ends {
     fn hides_an_end(&self, readiness: Readiness) -> bool;
     /// Has the connection looked at in the next turn, if it is reading.
     fn look_again(&self);
+
+    /// Goes on with plain input in the next turn: this one has had its share.
+    fn read_later(&self);
     fn is_reading(&self) -> bool;
     fn peer(&self) -> Address;
     fn host(&self) -> Address;

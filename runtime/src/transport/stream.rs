@@ -417,6 +417,12 @@ impl Stream for WireStream {
         }
     }
 
+    fn read_later(&self) {
+        if self.is_reading() {
+            self.put_off(Readiness::AGAIN);
+        }
+    }
+
     #[inline]
     fn is_reading(&self) -> bool {
         self.flags.get() & (OPEN | PAUSED | HELD | PEER_ENDED) == OPEN
