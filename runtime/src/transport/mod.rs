@@ -31,11 +31,13 @@ mod descriptors;
 mod flow;
 mod listener;
 mod os;
+mod reading;
 mod state;
 mod stream;
 mod tcp;
 mod udp;
 mod unix;
+mod writing;
 
 pub use connecting::connect_error;
 pub use connector::{ClientFactory, Connector, ConnectorState};
