@@ -2,8 +2,10 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::{Cell, RefCell},
-    net::Ipv4Addr,
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     rc::Rc,
+    time::Duration,
 };
 use twistor::{
     prelude::*,
@@ -164,54 +166,54 @@ fn a_call_on_a_free_protocol_makes_none_and_a_queued_one_two() {
     assert_eq!(queued.get(), 2);
 }
 
-#[test]
-fn an_echoed_message_makes_none_over_real_sockets() {
-    use std::io::{Read, Write};
+/// A port of `Counter`s over real sockets, and where.
+fn serve() -> (Reactor, SocketAddr) {
     let reactor = Reactor::new().unwrap();
     let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
-    let mut peer = std::net::TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
+    let at = port.host().socket_addr().unwrap();
+    (reactor, at)
+}
+
+fn connect(at: SocketAddr) -> TcpStream {
+    let peer = TcpStream::connect(at).unwrap();
     peer.set_nonblocking(true).unwrap();
-    let mut echo = |count: usize| {
-        for _ in 0..count {
-            peer.write_all(&[b'x'; 64]).unwrap();
-            let mut got = 0;
-            while got < 64 {
-                reactor.iterate(std::time::Duration::from_millis(10)).unwrap();
-                match peer.read(&mut [0; 64]) {
-                    Ok(read) => got += read,
-                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
-                }
-            }
+    peer
+}
+
+/// Sends a message and waits for the echo.
+fn echo(reactor: &Reactor, peer: &mut TcpStream) {
+    peer.write_all(&[b'x'; 64]).unwrap();
+    let mut got = 0;
+    while got < 64 {
+        reactor.iterate(Duration::from_millis(10)).unwrap();
+        match peer.read(&mut [0; 64]) {
+            Ok(read) => got += read,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
-    };
-    echo(10);
-    assert_eq!(allocations(|| echo(1000)), 0);
+    }
+}
+
+#[test]
+fn an_echoed_message_makes_none_over_real_sockets() {
+    let (reactor, at) = serve();
+    let mut peer = connect(at);
+    let mut echoes = |count: usize| (0..count).for_each(|_| echo(&reactor, &mut peer));
+    echoes(10);
+    assert_eq!(allocations(|| echoes(1000)), 0);
 }
 
 #[test]
 fn a_connection_that_comes_and_goes_makes_none_over_real_sockets() {
-    use std::io::{Read, Write};
-    let reactor = Reactor::new().unwrap();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
-    let at = port.host().socket_addr().unwrap();
+    let (reactor, at) = serve();
     let idle = format!("{reactor:?}");
     let come_and_go = |count: usize| {
         for _ in 0..count {
-            let mut peer = std::net::TcpStream::connect(at).unwrap();
-            peer.set_nonblocking(true).unwrap();
-            peer.write_all(&[b'x'; 64]).unwrap();
-            let mut got = 0;
-            while got < 64 {
-                reactor.iterate(std::time::Duration::from_millis(10)).unwrap();
-                match peer.read(&mut [0; 64]) {
-                    Ok(read) => got += read,
-                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
-                }
-            }
+            let mut peer = connect(at);
+            echo(&reactor, &mut peer);
             drop(peer);
             // the end, and the turn that gives the slot back
-            reactor.iterate(std::time::Duration::from_secs(1)).unwrap();
-            reactor.iterate(std::time::Duration::ZERO).unwrap();
+            reactor.iterate(Duration::from_secs(1)).unwrap();
+            reactor.iterate(Duration::ZERO).unwrap();
         }
     };
     come_and_go(10);
