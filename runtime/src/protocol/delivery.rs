@@ -73,11 +73,12 @@ impl<P: Protocol> Handle<P> {
     /// Goes on as long as reads fill the buffer and nothing else is to be done, a bounded number of times.
     #[inline(never)]
     pub(super) fn read_on(&self, mut given: Look, readiness: Readiness, buffer: &mut [u8]) {
-        let Some(stream) = &self.0.transport.0 else { return };
+        let Some(stream) = self.0.transport.0.as_deref() else { return };
         for left in (0..READS_PER_TURN).rev() {
             match given {
                 Look::Read(Ok(read)) if read > 0 => {
-                    self.deliver(buffer.get(..read).unwrap_or_default());
+                    let Some(data) = buffer.get(..read) else { return };
+                    self.deliver(data);
                     if read < buffer.len() {
                         return;
                     }
