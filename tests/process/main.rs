@@ -1,4 +1,5 @@
 //! What is process-wide: exit codes, signals, limits. Each test runs a program and looks at it from outside.
+mod bursts;
 mod debugging;
 mod standard_io;
 mod stress;
