@@ -434,3 +434,78 @@ fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
     assert_eq!(before, 8 * 96 * 1024, "{lengths:?}");
     assert_eq!(lengths.iter().sum::<usize>(), (2 << 20) + 1, "and nothing is lost");
 }
+
+/// A handler that closes the writing side, or the reactor, when its data has come together with the peer's end.
+#[protocol]
+struct Busy {
+    #[init(Log::new())]
+    log: Log,
+    closes: bool,
+}
+
+#[protocol]
+impl Busy {
+    #[inline_callbacks]
+    fn data_received(this: Handle<Self>, _data: Vec<u8>) -> Deferred<()> {
+        let (log, closes) = yield_!(this.with(|busy| (busy.log.clone(), busy.closes)))?;
+        let reactor = Reactor::current().unwrap();
+        if closes {
+            reactor.close();
+            return_value!(());
+        }
+        log.add("data");
+        this.lose_write_connection();
+        let later = log.clone();
+        reactor.call_later(Duration::ZERO, move || later.add("a later turn"));
+        let (waits, resolver) = Deferred::<()>::new();
+        reactor.call_later(Duration::from_millis(20), move || resolver.callback(()));
+        yield_!(waits)
+    }
+
+    fn read_connection_lost(&mut self) {
+        self.log.add("read lost");
+    }
+
+    fn write_connection_lost(&mut self) {
+        self.log.add("write lost");
+    }
+
+    #[inline_callbacks]
+    fn connection_lost(this: Handle<Self>) -> Deferred<()> {
+        CALLED.set(CALLED.get() + 1);
+        return_value!(drop(this))
+    }
+}
+
+thread_local! {
+    static CALLED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// What a `Busy` notes of data that has come together with the end.
+fn served_with_the_end(closes: bool) -> Vec<String> {
+    let reactor = Reactor::new().unwrap();
+    let log = Log::new();
+    let into = log.clone();
+    let build = move |_: &Address| Busy { log: into.clone(), closes };
+    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), build, DEFAULT_BACKLOG).unwrap();
+    let mut peer = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
+    peer.write_all(b"x").unwrap();
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    for _ in 0..10 {
+        let _ = reactor.iterate(Duration::from_millis(10));
+    }
+    log.take()
+}
+
+#[test]
+fn the_end_of_writing_is_told_in_a_later_turn_also_when_the_peer_s_end_came_with_the_data() {
+    let seen = served_with_the_end(false);
+    let at = |what: &str| seen.iter().position(|seen| seen == what);
+    assert!(at("a later turn").unwrap() < at("write lost").unwrap(), "{seen:?}");
+}
+
+#[test]
+fn a_reactor_that_a_handler_closes_calls_no_other_handler_of_it() {
+    served_with_the_end(true);
+    assert_eq!(CALLED.get(), 0);
+}

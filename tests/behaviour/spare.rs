@@ -3,7 +3,6 @@ use crate::support::{Bang, Log, Noting, Reports, short, watch};
 use std::{
     cell::{Cell, RefCell},
     net::Ipv4Addr,
-    ptr,
     rc::Rc,
 };
 use twistor::{
@@ -37,8 +36,6 @@ struct Served {
 struct House {
     log: Log,
     mischiefs: RefCell<Vec<Mischief>>,
-    /// Where its protocols lay, in order.
-    places: RefCell<Vec<*const Served>>,
     /// What an echo is kept by, if a test wants it.
     kept: RefCell<Vec<Transport>>,
 }
@@ -55,7 +52,6 @@ impl Protocol for Served {
     type Framing = twistor::basic::Lines;
 
     fn connection_made(&mut self, this: &Handle<Self>) {
-        self.house.places.borrow_mut().push(ptr::from_ref(self));
         self.house.log.add(format!(
             "made {} {:?} {} {:?}",
             this.is_connected(),
@@ -113,12 +109,7 @@ fn a_connection_in_used_memory_is_as_new() {
     for (mischief, end) in mischiefs {
         let memory = MemoryReactor::new();
         memory.set_send_buffer(1000);
-        let house = Rc::new(House {
-            log: Log::new(),
-            mischiefs: RefCell::new(vec![mischief]),
-            places: RefCell::default(),
-            kept: RefCell::default(),
-        });
+        let house = Rc::new(House { log: Log::new(), mischiefs: RefCell::new(vec![mischief]), kept: RefCell::default() });
         let (port, mine) = (listen(&memory, house.clone()), Log::new());
         let first = connect(&memory, &port, &mine);
         let fresh = house.log.take();
@@ -136,8 +127,6 @@ fn a_connection_in_used_memory_is_as_new() {
         memory.advance(std::time::Duration::from_secs(60));
         assert_eq!(mine.take(), ["made", "data two\r\n", "lost ConnectionDone"], "after {end}");
         assert_eq!(house.log.take(), ["lost ConnectionDone"]);
-        let places = house.places.borrow();
-        assert_eq!(places[0], places[1], "the memory was used again");
     }
 }
 
@@ -150,7 +139,6 @@ fn who_has_the_transport_or_a_handle_keeps_what_it_shows() {
             let kept = this.transport().clone();
             this.tell(move |served| served.house.kept.borrow_mut().push(kept));
         }]),
-        places: RefCell::default(),
         kept: RefCell::default(),
     });
     let (port, mine) = (listen(&memory, house.clone()), Log::new());
@@ -251,6 +239,52 @@ fn a_framing_and_its_encoder_go_with_their_connection_and_a_panic_in_that_is_rep
         assert_eq!(DROPS.get(), (count, count));
         let told = reports.take();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("drop of a framing") && told[1].contains("drop of an encoder"), "{told:?}");
+        assert!(told[0].contains("drop of an encoder") && told[1].contains("drop of a framing"), "{told:?}");
+    }
+}
+
+/// A framing that only `Protocol::framing` makes.
+struct Made;
+
+impl Default for Made {
+    fn default() -> Self {
+        panic!("made by Protocol::framing")
+    }
+}
+
+impl Framing for Made {
+    type Message<'a> = &'a [u8];
+
+    fn decode<'a>(&mut self, input: Input<'a>) -> Result<Option<(&'a [u8], usize)>, Failure> {
+        Ok(Some((input.data, input.data.len())))
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        DROPS.set((DROPS.get().0 + 1, 0));
+    }
+}
+
+struct Making;
+
+impl Protocol for Making {
+    type Framing = Made;
+
+    fn framing(&self) -> Made {
+        Made
+    }
+}
+
+#[test]
+fn nobody_asks_for_a_framing_that_the_protocol_makes_itself() {
+    let reports = Reports::new();
+    let memory = MemoryReactor::new();
+    let port = listen(&memory, |_: &Address| Making);
+    for count in 1..=3 {
+        let client = connect(&memory, &port, &Log::new());
+        client.lose_connection();
+        memory.settle();
+        assert_eq!((DROPS.get().0, reports.take()), (count, Vec::new()));
     }
 }

@@ -26,6 +26,9 @@ use std::{
 /// How often a stream is read in one turn before the others have theirs.
 pub(crate) const READS_PER_TURN: u32 = 8;
 
+/// How large a connection's memory is, with its protocol in it, that is kept for the next one.
+const LARGEST_SPARE: usize = 4096;
+
 /// What the slot owns; a [`Handle`] is a pointer to it.
 pub(crate) struct Connection<P: Protocol> {
     pub(super) life: RefCell<Life<P>>,
@@ -104,24 +107,25 @@ impl<P: Protocol> Connection<P> {
         Rc::new(fresh)
     }
 
-    /// It is over: its memory is for the next connection, unless somebody still has a handle or the transport.
+    /// It is over: its memory is for the next connection, unless somebody still has a handle or the transport, it is large, or its framing has
+    /// something to drop.
     fn retire(mut self: Rc<Self>) {
         let Some(over) = Rc::get_mut(&mut self) else { return };
-        if needs_drop::<P::Framing>() {
-            // user code: the framing's drop, and the default that takes its place
-            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || drop(take(over.framing.get_mut()))) {
-                report(failure, format!("the framing of {}", type_name::<P>()));
-            }
-        }
         let spare = over.spare.take();
         if let Some(stream) = over.transport.0.take() {
             stream.retire();
         }
-        if let Some(spare) = spare
-            && matches!(over.life.get_mut(), Life::Lost)
-            && over.rare.get_mut().is_none()
-        {
-            spare.keep(self);
+        match spare {
+            Some(spare)
+                if size_of::<Self>() <= LARGEST_SPARE
+                    && !needs_drop::<P::Framing>()
+                    && matches!(over.life.get_mut(), Life::Lost)
+                    && over.rare.get_mut().is_none() =>
+            {
+                spare.keep(self);
+            }
+            // user code: the framing's drop
+            _ => drop_guarded(self),
         }
     }
 }
@@ -168,6 +172,8 @@ impl<P: Protocol> Source for Connection<P> {
 
     fn closed(self: Rc<Self>) {
         let this = Handle(self);
+        // no handler is called, also where one of them has closed the reactor
+        this.0.ending.set(true);
         let reason: Failure = ConnectionAborted::with_text("the reactor was closed").into();
         if let Some(stream) = &this.0.transport.0 {
             stream.die(Some(reason));

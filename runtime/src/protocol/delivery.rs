@@ -87,7 +87,8 @@ impl<P: Protocol> Handle<P> {
                 Look::Read(given) => return self.pump(Some(given), readiness, buffer),
                 Look::Unusual => return self.pump(None, readiness, buffer),
                 Look::Over => return self.end(),
-                Look::Done => return,
+                Look::Held if !P::HALF_CLOSEABLE => return self.cancel_on_loss_now(),
+                Look::Held | Look::Done => return,
             }
             if left == 0 {
                 return stream.read_later();

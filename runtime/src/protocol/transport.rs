@@ -104,6 +104,8 @@ pub(crate) enum Look {
     Done,
     /// It is over, and `connection_lost` is due.
     Over,
+    /// Everything is done, and a handler holds back that the other side has ended.
+    Held,
     /// Anything else.
     Unusual,
 }

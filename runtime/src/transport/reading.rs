@@ -80,7 +80,7 @@ impl WireStream {
             Look::Over
         } else if self.hides_an_end(readiness) {
             // by a handler of what has just been delivered
-            Look::Unusual
+            Look::Held
         } else {
             Look::Done
         }
