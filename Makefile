@@ -21,3 +21,4 @@ check:
 stderr:
 	TRYBUILD=overwrite cargo test -p twistor-ui-tests
 	TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-macros
+	TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-tests --test behaviour traceback

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example echo -- tcp:8007:interface=127.0.0.1
 //!
-//! The argument is an endpoint description; that one is the default. It prints `listening on 127.0.0.1:8007`, sends back what it receives,
-//! and stops on SIGINT or SIGTERM.
+//! The argument is an endpoint description; that one is the default. It prints
+//! `listening on 127.0.0.1:8007`, sends back what it receives, and stops on SIGINT or SIGTERM.
 use twistor::prelude::*;
 
 #[protocol]

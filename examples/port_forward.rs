@@ -1,4 +1,5 @@
-//! A port forwarder with back-pressure both ways: a slow reader slows its writer, memory stays flat.
+//! A port forwarder with back-pressure both ways: a slow reader slows its writer, memory stays
+//! flat.
 //!
 //!     cargo run --example port_forward -- tcp:8000 tcp:example.com:80
 use std::rc::Rc;
@@ -22,10 +23,13 @@ struct Inbound {
 impl Inbound {
     #[inline_callbacks]
     fn connection_made(this: Handle<Self>) -> Deferred<()> {
-        let (inbound, target) = yield_!(this.with(|this| (this.transport.clone(), this.forwarder.target.clone())))?;
+        let (inbound, target) =
+            yield_!(this.with(|this| (this.transport.clone(), this.forwarder.target.clone())))?;
         inbound.pause_producing();
-        let outbound = yield_!(target.connect(Outbound::factory()))?; // a failure here closes the inbound side
-        twistor::protocol::pipe(&inbound, outbound.transport()); // bytes, marks, half-close, both ways
+        // a failure here closes the inbound side
+        let outbound = yield_!(target.connect(Outbound::factory()))?;
+        // bytes, marks and half-close, both ways
+        twistor::protocol::pipe(&inbound, outbound.transport());
         inbound.resume_producing();
         return_value!(())
     }
@@ -41,7 +45,9 @@ impl Outbound {}
 #[twistor::main]
 fn main(reactor: Reactor, args: Args) -> Deferred<()> {
     let target = client_from_string(&reactor, args.required(1, "TARGET")?)?;
-    let port = yield_!(server_from_string(&reactor, args.required(0, "LISTEN")?)?.listen(Forwarder { target }))?;
+    let port = yield_!(
+        server_from_string(&reactor, args.required(0, "LISTEN")?)?.listen(Forwarder { target })
+    )?;
     println!("forwarding from {}", port.host());
     yield_!(reactor.when_stopped())
 }

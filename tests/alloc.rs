@@ -21,7 +21,8 @@ thread_local! {
 }
 
 #[expect(unsafe_code, reason = "a counting allocator is a GlobalAlloc")]
-// SAFETY: every call is passed on to the system's allocator unchanged; counting touches a thread-local without destructor.
+// SAFETY: every call is passed on to the system's allocator unchanged; counting touches a
+// thread-local without destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
@@ -55,7 +56,13 @@ fn allocations<R>(work: impl FnOnce() -> R) -> usize {
 
 #[test]
 fn succeed_and_three_callbacks_make_none() {
-    let made = allocations(|| Deferred::succeed(1u64).add_callback(|n| Ok(n + 1)).map(|n| n + 1).add_callback(|n| Ok(n + 1)).detach());
+    let made = allocations(|| {
+        Deferred::succeed(1u64)
+            .add_callback(|n| Ok(n + 1))
+            .map(|n| n + 1)
+            .add_callback(|n| Ok(n + 1))
+            .detach();
+    });
     assert_eq!(made, 0);
 }
 
@@ -75,7 +82,9 @@ fn a_pending_deferred_with_n_callbacks_makes_n_plus_one() {
 #[test]
 fn a_canceller_lies_in_the_leaf() {
     let word = 5u64;
-    let made = allocations(|| Deferred::<u64>::with_canceller(move |cancelling| cancelling.callback(word)));
+    let made = allocations(|| {
+        Deferred::<u64>::with_canceller(move |cancelling| cancelling.callback(word))
+    });
     assert_eq!(made, 1);
 }
 
@@ -138,11 +147,16 @@ impl Counter {
 fn counter() -> (MemoryReactor, Handle<Counter>) {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
+    let port =
+        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
     let kept: Rc<RefCell<Option<Handle<Counter>>>> = Rc::default();
     let keep = kept.clone();
     reactor
-        .connect_tcp(port.host().socket_addr().unwrap(), Counter::factory(), &ConnectOptions::default())
+        .connect_tcp(
+            port.host().socket_addr().unwrap(),
+            Counter::factory(),
+            &ConnectOptions::default(),
+        )
         .map(move |handle| *keep.borrow_mut() = Some(handle))
         .detach();
     memory.settle();
@@ -169,7 +183,8 @@ fn a_call_on_a_free_protocol_makes_none_and_a_queued_one_two() {
 /// A port of `Counter`s over real sockets, and where.
 fn serve() -> (Reactor, SocketAddr) {
     let reactor = Reactor::new().unwrap();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
+    let port =
+        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
     let at = port.host().socket_addr().unwrap();
     (reactor, at)
 }

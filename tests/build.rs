@@ -1,7 +1,8 @@
 //! Expands the guide's chapters for the documentation tests of `lib.rs`.
 //!
-//! A chapter shows a piece of a listing with mdbook's `{{#include ../listings/NAME.rs:REGION}}`, or all of it without a region. A
-//! region stands between `// ANCHOR: REGION` and `// ANCHOR_END: REGION`.
+//! A chapter shows a piece of a listing with mdbook's `{{#include ../listings/NAME.rs:REGION}}`, or
+//! all of it without a region. A region stands between `// ANCHOR: REGION` and
+//! `// ANCHOR_END: REGION`.
 use std::{env, fmt::Write as _, fs, path::Path};
 
 fn main() {
@@ -12,12 +13,19 @@ fn main() {
     let mut chapters: Vec<_> = fs::read_dir(&guide)
         .expect("the guide is beside the tests")
         .map(|entry| entry.expect("a readable entry").path())
-        .filter(|path| path.extension().is_some_and(|ext| ext == "md") && path.file_stem().is_some_and(|stem| stem != "SUMMARY"))
+        .filter(|path| {
+            path.extension().is_some_and(|ext| ext == "md")
+                && path.file_stem().is_some_and(|stem| stem != "SUMMARY")
+        })
         .collect();
     chapters.sort();
     let mut modules = String::new();
     for chapter in chapters {
-        let name = chapter.file_stem().and_then(|stem| stem.to_str()).expect("a chapter's name is text").replace('-', "_");
+        let name = chapter
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .expect("a chapter's name is text")
+            .replace('-', "_");
         let text = expand(&fs::read_to_string(&chapter).expect("a chapter is text"), &guide);
         writeln!(modules, "#[doc = {text:?}]\npub mod {name} {{}}").expect("a string takes all");
     }
@@ -27,7 +35,9 @@ fn main() {
 fn expand(text: &str, guide: &Path) -> String {
     let mut out = String::new();
     for line in text.lines() {
-        if let Some(include) = line.trim().strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}")) {
+        if let Some(include) =
+            line.trim().strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"))
+        {
             out.push_str(&included(include, guide));
         } else {
             out.push_str(line);
@@ -42,7 +52,8 @@ fn included(include: &str, guide: &Path) -> String {
         Some((file, region)) => (file, Some(region)),
         None => (include, None),
     };
-    let text = fs::read_to_string(guide.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let text =
+        fs::read_to_string(guide.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
     let mut out = String::new();
     let mut inside = region.is_none();
     for line in text.lines() {

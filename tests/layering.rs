@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file's place: its layer, its row in the table, and what it may import inside its layer where that is said.
+/// A file's place: its layer, its row in the table, and what it may import inside its layer where
+/// that is said.
 #[derive(Debug, Clone)]
 struct Place {
     layer: u32,
@@ -20,20 +21,27 @@ fn root() -> PathBuf {
 /// `defer/{chain,list}.rs` names two files.
 fn expand(pattern: &str) -> Vec<String> {
     match (pattern.find('{'), pattern.find('}')) {
-        (Some(open), Some(close)) => {
-            pattern[open + 1..close].split(',').map(|name| format!("{}{name}{}", &pattern[..open], &pattern[close + 1..])).collect()
-        }
+        (Some(open), Some(close)) => pattern[open + 1..close]
+            .split(',')
+            .map(|name| format!("{}{name}{}", &pattern[..open], &pattern[close + 1..]))
+            .collect(),
         _ => vec![pattern.to_owned()],
     }
 }
 
 fn table() -> BTreeMap<String, Place> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
-    let block = text.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the table of layers");
+    let block = text
+        .split("```text\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("the table of layers");
     let mut places = BTreeMap::new();
     for (row, line) in block.lines().enumerate() {
         let (layer, rest) = line.split_once(' ').expect("a layer and its files");
-        let only = rest.split_once('<').map(|(_, names)| names.split(',').map(|name| name.trim().to_owned()).collect());
+        let only = rest
+            .split_once('<')
+            .map(|(_, names)| names.split(',').map(|name| name.trim().to_owned()).collect());
         let place = Place { layer: layer.parse().expect("the number of a layer"), row, only };
         for file in expand(rest.split_whitespace().next().expect("a file")) {
             places.insert(file, place.clone());
@@ -53,9 +61,14 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The `crate::..` and `super::..` paths in a file, with braces expanded: `crate::defer::{Slot, run}` gives two.
+/// The `crate::..` and `super::..` paths in a file, with braces expanded:
+/// `crate::defer::{Slot, run}` gives two.
 fn paths(text: &str) -> Vec<String> {
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut found = Vec::new();
     for start in ["crate::", "super::"] {
         for (at, _) in code.match_indices(start) {
@@ -70,7 +83,9 @@ fn paths(text: &str) -> Vec<String> {
 
 /// Reads one path, or a tree of them, and says how long it was.
 fn read(code: &str, prefix: &str, found: &mut Vec<String>) -> usize {
-    let word = code.find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == ':')).unwrap_or(code.len());
+    let word = code
+        .find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == ':'))
+        .unwrap_or(code.len());
     let path = format!("{prefix}{}", &code[..word]);
     if !path.ends_with("::") || !code[word..].starts_with('{') {
         found.push(path);
@@ -78,7 +93,9 @@ fn read(code: &str, prefix: &str, found: &mut Vec<String>) -> usize {
     }
     let mut at = word + 1;
     while !code[at..].starts_with('}') {
-        let skipped = code[at..].find(|letter: char| !letter.is_whitespace() && letter != ',').expect("a closed brace");
+        let skipped = code[at..]
+            .find(|letter: char| !letter.is_whitespace() && letter != ',')
+            .expect("a closed brace");
         at += skipped;
         if code[at..].starts_with('}') {
             break;
@@ -89,7 +106,12 @@ fn read(code: &str, prefix: &str, found: &mut Vec<String>) -> usize {
 }
 
 /// The file that a path leads into, as far as files go; `None` for what only a `mod.rs` knows.
-fn file_of(path: &str, from: &str, places: &BTreeMap<String, Place>, reexports: &BTreeMap<String, String>) -> Option<String> {
+fn file_of(
+    path: &str,
+    from: &str,
+    places: &BTreeMap<String, Place>,
+    reexports: &BTreeMap<String, String>,
+) -> Option<String> {
     let mut parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
     let folder = from.rsplit_once('/').map(|(folder, _)| folder);
     if parts.first() == Some(&"super") {
@@ -98,7 +120,9 @@ fn file_of(path: &str, from: &str, places: &BTreeMap<String, Place>, reexports: 
             parts.insert(1, folder);
         }
     }
-    let file = |parts: &[&str]| Some(format!("{}.rs", parts.join("/"))).filter(|file| places.contains_key(file));
+    let file = |parts: &[&str]| {
+        Some(format!("{}.rs", parts.join("/"))).filter(|file| places.contains_key(file))
+    };
     let named = parts.get(1..3).and_then(file).or_else(|| parts.get(1..2).and_then(file));
     named.or_else(|| reexports.get(&parts.get(1..3)?.join("::")).cloned())
 }
@@ -132,7 +156,12 @@ fn every_file_imports_downwards_and_has_its_row() {
     let mut wrong = Vec::new();
     let mut checked = 0;
     for path in all {
-        let file = path.strip_prefix(&source).expect("below the sources").to_str().expect("a name").to_owned();
+        let file = path
+            .strip_prefix(&source)
+            .expect("below the sources")
+            .to_str()
+            .expect("a name")
+            .to_owned();
         if file.ends_with("mod.rs") {
             continue;
         }
@@ -147,9 +176,14 @@ fn every_file_imports_downwards_and_has_its_row() {
             let inside = other.layer == place.layer;
             let stem = to.rsplit('/').next().unwrap_or(&to).trim_end_matches(".rs").to_owned();
             let allowed = other.layer < place.layer
-                || inside && other.row <= place.row && place.only.as_ref().is_none_or(|only| to == file || only.contains(&stem));
+                || inside
+                    && other.row <= place.row
+                    && place.only.as_ref().is_none_or(|only| to == file || only.contains(&stem));
             if !allowed {
-                wrong.push(format!("{file} (layer {}) imports {to} (layer {}) as `{import}`", place.layer, other.layer));
+                wrong.push(format!(
+                    "{file} (layer {}) imports {to} (layer {}) as `{import}`",
+                    place.layer, other.layer
+                ));
             }
         }
     }

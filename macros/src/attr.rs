@@ -1,4 +1,5 @@
-//! Options in attributes: `name`, `name = value`, `name(..)`. Says once what "duplicate", "unknown" and "wrong kind" mean.
+//! Options in attributes: `name`, `name = value`, `name(..)`. Says once what "duplicate", "unknown"
+//! and "wrong kind" mean.
 use crate::{diag::Diag, names};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;

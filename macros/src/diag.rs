@@ -3,7 +3,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 use std::cell::RefCell;
 
-/// Collects errors. It must be [`finish`](Self::finish)ed: dropping it with errors inside would lose them.
+/// Collects errors. It must be [`finish`](Self::finish)ed: dropping it with errors inside would
+/// lose them.
 pub(crate) struct Diag {
     errors: RefCell<Option<Vec<syn::Error>>>,
 }

@@ -41,7 +41,10 @@ fn options(input: &DeriveInput, diag: &Diag) -> (Root, Option<Path>) {
         }
     }
     if protocol.is_none() && !told {
-        diag.at(&input.ident, "which protocol does it build? Write `#[factory(protocol = YourProtocol)]`");
+        diag.at(
+            &input.ident,
+            "which protocol does it build? Write `#[factory(protocol = YourProtocol)]`",
+        );
     }
     (root, protocol)
 }
@@ -50,7 +53,9 @@ fn options(input: &DeriveInput, diag: &Diag) -> (Root, Option<Path>) {
 /// Input:   #[derive(Factory)] #[factory(protocol = Person)] struct Room { .. }
 /// Output:  impl Factory for Room {
 ///              type Protocol = Person;
-///              fn build_protocol(self: &Rc<Self>, _: &Address) -> Option<Person> { Some(build_from(Rc::clone(self))) }
+///              fn build_protocol(self: &Rc<Self>, _: &Address) -> Option<Person> {
+///                  Some(build_from(Rc::clone(self)))
+///              }
 ///          }
 /// ```
 fn factory(input: &DeriveInput, root: &Root, protocol: &Path) -> TokenStream {
@@ -62,8 +67,15 @@ fn factory(input: &DeriveInput, root: &Root, protocol: &Path) -> TokenStream {
         #[automatically_derived]
         impl #generics #private::Factory for #name #arguments #clause {
             type Protocol = #protocol;
-            fn build_protocol(self: &::std::rc::Rc<Self>, _: &#private::Address) -> ::core::option::Option<#protocol> {
-                ::core::option::Option::Some(<#protocol as #private::BuildFrom<::std::rc::Rc<Self>>>::build_from(::std::rc::Rc::clone(self)))
+            fn build_protocol(
+                self: &::std::rc::Rc<Self>,
+                _: &#private::Address,
+            ) -> ::core::option::Option<#protocol> {
+                ::core::option::Option::Some(
+                    <#protocol as #private::BuildFrom<::std::rc::Rc<Self>>>::build_from(
+                        ::std::rc::Rc::clone(self),
+                    ),
+                )
             }
         }
     }

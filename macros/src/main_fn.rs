@@ -21,14 +21,17 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
             option.unknown("`#[twistor::main]`", &["crate"], &diag);
         }
     }
-    let Some(function) = diag.parsed(syn::parse2::<Function>(item.clone())) else { return diag.finish() };
+    let Some(function) = diag.parsed(syn::parse2::<Function>(item.clone())) else {
+        return diag.finish();
+    };
     check(&function, &diag);
     if diag.is_empty() {
         return main(&function, &root, &inline_callbacks::expand(options, item));
     }
     // the name is still there, so that nothing else is missed
     let (mut tokens, name) = (diag.finish(), &function.sig.ident);
-    tokens.extend(quote!(#[allow(dead_code, reason = "the item is only here so that nothing else is missed")] fn #name() {}));
+    tokens.extend(quote!(#[allow(dead_code, reason = "the item is only here so that nothing else \
+        is missed")] fn #name() {}));
     tokens
 }
 
@@ -66,12 +69,19 @@ fn main(function: &Function, root: &Root, coroutine: &TokenStream) -> TokenStrea
     let at = name.span();
     let private = root.private(at);
     let (reactor, args) = (local("__reactor", at), local("__args", at));
-    let arguments = function.sig.inputs.iter().map(|argument| if given(argument) == Some("Reactor") { &reactor } else { &args });
+    let arguments = function
+        .sig
+        .inputs
+        .iter()
+        .map(|argument| if given(argument) == Some("Reactor") { &reactor } else { &args });
     let span = ours(at);
     quote_spanned! {span=>
         fn #name() -> ::std::process::ExitCode {
             #coroutine
-            #private::react(|#reactor, #args| { let _ = (&#reactor, &#args); #name(#(#arguments),*) })
+            #private::react(|#reactor, #args| {
+                let _ = (&#reactor, &#args);
+                #name(#(#arguments),*)
+            })
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Did-you-mean.
 
-/// How many letters have to be inserted, deleted, replaced or swapped with their neighbour to make `b` of `a`.
+/// How many letters have to be inserted, deleted, replaced or swapped with their neighbour to make
+/// `b` of `a`.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];

@@ -16,6 +16,10 @@ impl Root {
 
     /// `::twistor`, with spans of ours at `at`.
     pub(crate) fn root(&self, at: Span) -> TokenStream {
-        if let Some(path) = &self.0 { path.to_token_stream() } else { quote_spanned!(ours(at)=> ::twistor) }
+        if let Some(path) = &self.0 {
+            path.to_token_stream()
+        } else {
+            quote_spanned!(ours(at)=> ::twistor)
+        }
     }
 }

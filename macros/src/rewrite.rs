@@ -1,6 +1,7 @@
 //! The walk over a coroutine's body: `yield_!(e)` and `return_value!(e)`, on token trees.
 //!
-//! Nothing is parsed, so half-typed code expands as far as it goes and rustc's own messages stay on the user's tokens.
+//! Nothing is parsed, so half-typed code expands as far as it goes and rustc's own messages stay on
+//! the user's tokens.
 use crate::{paths::Root, spans::ours};
 use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::quote_spanned;
@@ -11,8 +12,8 @@ use quote::quote_spanned;
 /// Input:   let n = yield_!(d)?;  return_value!(n)
 /// Output:  let n = (d).await?;   return ::twistor::__private::done(n)
 /// ```
-/// It enters every group, macro arguments too (`println!("{}", yield_!(d)?)`), and stops at `fn` and `impl` items, which are functions of
-/// their own.
+/// It enters every group, macro arguments too (`println!("{}", yield_!(d)?)`), and stops at `fn`
+/// and `impl` items, which are functions of their own.
 pub(crate) fn body(tokens: TokenStream, root: &Root) -> TokenStream {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut out = TokenStream::new();
@@ -22,7 +23,11 @@ pub(crate) fn body(tokens: TokenStream, root: &Root) -> TokenStream {
             out.extend(tokens[at..at + end].iter().cloned());
             at += end;
         } else if let Some((name, group)) = call(&tokens[at..]) {
-            out.extend(if name == "yield_" { awaited(&name, &group, root) } else { returned(&name, &group, root) });
+            out.extend(if name == "yield_" {
+                awaited(&name, &group, root)
+            } else {
+                returned(&name, &group, root)
+            });
             at += 3;
         } else {
             out.extend([inside(&tokens[at], root)]);
@@ -32,7 +37,8 @@ pub(crate) fn body(tokens: TokenStream, root: &Root) -> TokenStream {
     out
 }
 
-/// A token with what is inside it rewritten. A group without one of our calls stays untouched: a rebuilt one has lost the spans of its ends.
+/// A token with what is inside it rewritten. A group without one of our calls stays untouched: a
+/// rebuilt one has lost the spans of its ends.
 fn inside(token: &TokenTree, root: &Root) -> TokenTree {
     match token {
         TokenTree::Group(group) if has_call(group.stream()) => {
@@ -47,7 +53,10 @@ fn inside(token: &TokenTree, root: &Root) -> TokenTree {
 /// Whether one of our calls stands somewhere in `tokens`.
 pub(crate) fn has_call(tokens: TokenStream) -> bool {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    (0..tokens.len()).any(|at| call(&tokens[at..]).is_some() || matches!(&tokens[at], TokenTree::Group(group) if has_call(group.stream())))
+    (0..tokens.len()).any(|at| {
+        call(&tokens[at..]).is_some()
+            || matches!(&tokens[at], TokenTree::Group(group) if has_call(group.stream()))
+    })
 }
 
 /// `yield_ ! (..)` or `return_value ! (..)` at the start of `tokens`, with any brackets.
@@ -69,7 +78,10 @@ fn item_end(tokens: &[TokenTree]) -> Option<usize> {
         [TokenTree::Ident(word), ..] => word == "impl",
         _ => false,
     };
-    let body = |token: &TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+    let body = |token: &TokenTree| match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        _ => false,
+    };
     if is_item { tokens.iter().position(body).map(|at| at + 1) } else { None }
 }
 
@@ -77,24 +89,29 @@ fn item_end(tokens: &[TokenTree]) -> Option<usize> {
 /// Input:   yield_!(e)
 /// Output:  (e).await
 /// ```
-/// with the user's spans: an error underlines the user's expression, and a frame of a traceback names this line.
+/// with the user's spans: an error underlines the user's expression, and a frame of a traceback
+/// names this line.
 fn awaited(name: &Ident, group: &Group, root: &Root) -> TokenStream {
     let span = name.span();
     let mut operand = Group::new(Delimiter::Parenthesis, body(group.stream(), root));
     operand.set_span(group.span());
     let mut dot = Punct::new('.', Spacing::Alone);
     dot.set_span(span);
-    [TokenTree::Group(operand), TokenTree::Punct(dot), TokenTree::Ident(Ident::new("await", span))].into_iter().collect()
+    [TokenTree::Group(operand), TokenTree::Punct(dot), TokenTree::Ident(Ident::new("await", span))]
+        .into_iter()
+        .collect()
 }
 
 /// ```text
 /// Input:   return_value!(e)
 /// Output:  return ::twistor::__private::done(e)
 /// ```
-/// A function of ours and not `Ok`, so that an error about `e` shows no source of the standard library.
+/// A function of ours and not `Ok`, so that an error about `e` shows no source of the standard
+/// library.
 fn returned(name: &Ident, group: &Group, root: &Root) -> TokenStream {
     let span = ours(name.span());
-    let value = if group.stream().is_empty() { unit(group.span()) } else { body(group.stream(), root) };
+    let value =
+        if group.stream().is_empty() { unit(group.span()) } else { body(group.stream(), root) };
     let private = root.private(name.span());
     quote_spanned!(span=> return #private::done(#value))
 }
@@ -115,8 +132,14 @@ mod tests {
     #[test]
     fn calls_become_awaits_at_any_depth() {
         assert_eq!(rewritten("let n = yield_!(d)?;"), "letn=(d).await?;");
-        assert_eq!(rewritten("println!(\"{}\", yield_!(f(yield_!(d)?)));"), "println!(\"{}\",(f((d).await?)).await);");
-        assert_eq!(rewritten("return_value!(yield_!(d)?)"), "return::twistor::__private::done((d).await?)");
+        assert_eq!(
+            rewritten("println!(\"{}\", yield_!(f(yield_!(d)?)));"),
+            "println!(\"{}\",(f((d).await?)).await);"
+        );
+        assert_eq!(
+            rewritten("return_value!(yield_!(d)?)"),
+            "return::twistor::__private::done((d).await?)"
+        );
         assert_eq!(rewritten("return_value!()"), "return::twistor::__private::done(())");
     }
 

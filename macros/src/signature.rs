@@ -1,4 +1,5 @@
-//! Function signatures: what is parsed, what of them a coroutine can have, and how arguments are handed in.
+//! Function signatures: what is parsed, what of them a coroutine can have, and how arguments are
+//! handed in.
 use crate::{
     diag::Diag,
     spans::{local, ours},
@@ -6,7 +7,8 @@ use crate::{
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
-    Attribute, FnArg, Ident, Pat, PatIdent, Receiver, ReceiverKind, Signature, Token, Type, Visibility,
+    Attribute, FnArg, Ident, Pat, PatIdent, Receiver, ReceiverKind, Signature, Token, Type,
+    Visibility,
     parse::{Parse, ParseStream},
     spanned::Spanned,
 };
@@ -31,14 +33,17 @@ impl Parse for Function {
         } else {
             match input.parse()? {
                 TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
-                other => return Err(syn::Error::new(other.span(), "expected the body of the function")),
+                other => {
+                    return Err(syn::Error::new(other.span(), "expected the body of the function"));
+                }
             }
         };
         Ok(Self { attrs, vis, sig, body })
     }
 }
 
-/// The `&`s in a type that borrow for less than `'static`. `Fn(&T)` and `fn(&T)` borrow from whoever calls them, so those are skipped.
+/// The `&`s in a type that borrow for less than `'static`. `Fn(&T)` and `fn(&T)` borrow from
+/// whoever calls them, so those are skipped.
 pub(crate) fn borrows(ty: impl ToTokens) -> Vec<Span> {
     let mut found = Vec::new();
     collect_borrows(ty.to_token_stream(), &mut found);
@@ -57,8 +62,11 @@ fn collect_borrows(tokens: TokenStream, found: &mut Vec<Span>) {
                     found.push(and.span());
                 }
             }
-            TokenTree::Ident(name) if ["Fn", "FnMut", "FnOnce", "fn"].iter().any(|word| name == word) => {
-                if matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis) {
+            TokenTree::Ident(name)
+                if ["Fn", "FnMut", "FnOnce", "fn"].iter().any(|word| name == word) =>
+            {
+                if matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis)
+                {
                     at += 1;
                 }
             }
@@ -83,11 +91,20 @@ pub(crate) fn type_name(ty: &Type) -> Option<&Ident> {
 pub(crate) fn type_arguments(ty: &Type) -> Vec<&Type> {
     let Type::Path(path) = ty else { return Vec::new() };
     let Some(segment) = path.path.segments.last() else { return Vec::new() };
-    let syn::PathArguments::AngleBracketed(arguments) = &segment.arguments else { return Vec::new() };
-    arguments.args.iter().filter_map(|argument| if let syn::GenericArgument::Type(ty) = argument { Some(ty) } else { None }).collect()
+    let syn::PathArguments::AngleBracketed(arguments) = &segment.arguments else {
+        return Vec::new();
+    };
+    arguments
+        .args
+        .iter()
+        .filter_map(
+            |argument| if let syn::GenericArgument::Type(ty) = argument { Some(ty) } else { None },
+        )
+        .collect()
 }
 
-/// Arguments of a coroutine: in the signature by plain names, and bound inside the frame, in order, to the patterns that were written.
+/// Arguments of a coroutine: in the signature by plain names, and bound inside the frame, in order,
+/// to the patterns that were written.
 pub(crate) struct Bound {
     /// The arguments of the function.
     pub(crate) outer: Vec<TokenStream>,
@@ -99,9 +116,11 @@ pub(crate) struct Bound {
 ///
 /// ```text
 /// Input:   (a, b): (u32, u32), mut n: u32, _: Guard
-/// Output:  __arg0: (u32, u32), n: u32, __arg2: Guard      and      let (a, b) = __arg0; let mut n = n; let __arg2 = __arg2;
+/// Output:  __arg0: (u32, u32), n: u32, __arg2: Guard
+///     and  let (a, b) = __arg0; let mut n = n; let __arg2 = __arg2;
 /// ```
-/// Each is moved into the frame, used or not, so that it is dropped with the frame, the last one first.
+/// Each is moved into the frame, used or not, so that it is dropped with the frame, the last one
+/// first.
 pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
     let (mut outer, mut inner) = (Vec::new(), TokenStream::new());
     for (index, argument) in arguments.enumerate() {
@@ -113,12 +132,23 @@ pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
             }
             FnArg::Typed(typed) => {
                 let (attrs, pat, ty) = (&typed.attrs, &*typed.pat, &*typed.ty);
-                // what is said about unused or mutable names concerns the binding; an expectation would go unfulfilled on the argument
-                let is = |attr: &syn::Attribute, names: &[&str]| names.iter().any(|name| attr.path().is_ident(name));
-                let on_binding = attrs.iter().filter(|attr| is(attr, &["cfg", "allow", "expect", "warn", "deny", "forbid"]));
+                // what is said about unused or mutable names concerns the binding; an expectation
+                // would go unfulfilled on the argument
+                let is = |attr: &syn::Attribute, names: &[&str]| {
+                    names.iter().any(|name| attr.path().is_ident(name))
+                };
+                let on_binding = attrs
+                    .iter()
+                    .filter(|attr| is(attr, &["cfg", "allow", "expect", "warn", "deny", "forbid"]));
                 let on_argument = attrs.iter().filter(|attr| !is(attr, &["expect"]));
                 let span = ours(pat.span());
-                let (name, binding) = if let Pat::Ident(PatIdent { by_ref: None, subpat: None, ident, .. }) = pat {
+                let (name, binding) = if let Pat::Ident(PatIdent {
+                    by_ref: None,
+                    subpat: None,
+                    ident,
+                    ..
+                }) = pat
+                {
                     let mut right = ident.clone();
                     // written by us: clippy does not take it for a use by the user
                     right.set_span(span);
@@ -181,22 +211,41 @@ pub(crate) fn check_coroutine(function: &Function, attribute: &str, diag: &Diag)
 fn refuse_qualifiers(function: &Function, attribute: &str, diag: &Diag) {
     let sig = &function.sig;
     if let Some(word) = &sig.constness {
-        diag.at(word, format!("`{attribute}` cannot make a `const fn`: it allocates the coroutine when it is called"));
+        diag.at(
+            word,
+            format!(
+                "`{attribute}` cannot make a `const fn`: it allocates the coroutine \
+            when it is called"
+            ),
+        );
     }
     if let Some(abi) = &sig.abi {
-        diag.at(abi, format!("`{attribute}` cannot make an `extern` function: a Deferred means nothing to another language"));
+        diag.at(
+            abi,
+            format!(
+                "`{attribute}` cannot make an `extern` function: a Deferred means \
+            nothing to another language"
+            ),
+        );
     }
     if let Some(variadic) = &sig.variadic {
         diag.at(variadic, "a coroutine takes a fixed list of arguments");
     }
     if let syn::Safety::Unsafe(word) = &sig.safety {
-        diag.at(word, format!("`{attribute}` cannot make an `unsafe fn`: its body runs later, out of sight of the caller who made the promise; put the `unsafe` block inside"));
+        diag.at(
+            word,
+            format!(
+                "`{attribute}` cannot make an `unsafe fn`: its body runs later, out \
+            of sight of the caller who made the promise; put the `unsafe` block inside"
+            ),
+        );
     }
     if function.body.is_none() {
         diag.at(
             &sig.ident,
             format!(
-                "`{attribute}` needs a body: a trait can declare `fn {}(..) -> Deferred<T>`, and the impl has the attribute",
+                "`{attribute}` needs a body: a trait can declare `fn {}(..) -> Deferred<T>`, and \
+                 the impl has the attribute",
                 sig.ident
             ),
         );
@@ -208,7 +257,11 @@ fn refuse_qualifiers(function: &Function, attribute: &str, diag: &Diag) {
 /// ```
 fn refuse_lifetimes(function: &Function, diag: &Diag) {
     for lifetime in function.sig.generics.lifetimes() {
-        diag.at(lifetime, "a Deferred is `'static`: a coroutine outlives what its caller lent it, so it cannot take a lifetime; own the value or share it with `Rc`");
+        diag.at(
+            lifetime,
+            "a Deferred is `'static`: a coroutine outlives what its caller lent it, \
+            so it cannot take a lifetime; own the value or share it with `Rc`",
+        );
     }
 }
 
@@ -216,9 +269,12 @@ fn refuse_lifetimes(function: &Function, diag: &Diag) {
 /// fn f(&self) -> Deferred<()>, fn f(self: Handle<Self>) -> Deferred<()>
 /// ```
 fn check_receiver(receiver: &Receiver, diag: &Diag) {
-    let ways = "a coroutine outlives the call: take `self: Rc<Self>`, or `this: Handle<Self>` in a protocol, or `self` by value";
+    let ways = "a coroutine outlives the call: take `self: Rc<Self>`, or `this: Handle<Self>` in a \
+        protocol, or `self` by value";
     match &receiver.kind {
-        ReceiverKind::Reference(..) => diag.at(receiver, format!("a coroutine cannot borrow `self`: {ways}")),
+        ReceiverKind::Reference(..) => {
+            diag.at(receiver, format!("a coroutine cannot borrow `self`: {ways}"));
+        }
         ReceiverKind::Typed(_, ty) if type_name(ty).is_some_and(|name| name == "Handle") => {
             diag.at(receiver, "`Handle` cannot be the type of `self`: write `this: Handle<Self>`");
         }
@@ -236,6 +292,10 @@ fn check_receiver(receiver: &Receiver, diag: &Diag) {
 /// ```
 fn refuse_borrows(ty: &Type, diag: &Diag) {
     for span in borrows(ty) {
-        diag.span(span, "a coroutine outlives the call, so it cannot borrow an argument: take it owned (`String`, `Vec<u8>`), shared (`Rc<..>`), `&'static`, or as a `Handle`");
+        diag.span(
+            span,
+            "a coroutine outlives the call, so it cannot borrow an argument: take it \
+            owned (`String`, `Vec<u8>`), shared (`Rc<..>`), `&'static`, or as a `Handle`",
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What the macros write, as formatted Rust in `macros/snapshots/<macro>/<case>.rs`.
 //!
-//! `TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-macros` refreshes the files; read the difference before you commit it.
+//! `TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-macros` refreshes the files; read the
+//! difference before you commit it.
 use proc_macro2::TokenStream;
 use std::{env, fs, path::Path};
 
@@ -9,9 +10,18 @@ fn shown(tokens: &TokenStream) -> String {
     prettyplease::unparse(&file)
 }
 
-fn check(case: &str, given: &str, expand: fn(TokenStream, TokenStream) -> TokenStream, options: &str) {
+fn check(
+    case: &str,
+    given: &str,
+    expand: fn(TokenStream, TokenStream) -> TokenStream,
+    options: &str,
+) {
     let tokens = expand(options.parse().expect("options"), given.parse().expect("an item"));
-    let text = format!("// You write: #[..({options})]\n{}\n// The macro writes:\n\n{}", commented(given), shown(&tokens));
+    let text = format!(
+        "// You write: #[..({options})]\n{}\n// The macro writes:\n\n{}",
+        commented(given),
+        shown(&tokens)
+    );
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots").join(case);
     if env::var_os("TWISTOR_SNAPSHOTS").is_some_and(|value| value == "overwrite") {
         fs::write(&path, &text).expect("a writable folder");
@@ -28,16 +38,21 @@ fn commented(text: &str) -> String {
 fn inline_callbacks() {
     let plain = "pub fn sum((a, b): (u32, u32), mut n: Deferred<u32>) -> Deferred<u32> {\n    n = n.map(|n| n);\n    return_value!(yield_!(n)? + a + b)\n}";
     check("inline_callbacks/plain.rs", plain, crate::inline_callbacks::expand, "");
-    let asynchronous = "async fn parse(text: String) -> Result<u32, ParseIntError> {\n    text.parse()\n}";
-    check("inline_callbacks/async.rs", asynchronous, crate::inline_callbacks::expand, "crate = crate::outer");
+    let asynchronous =
+        "async fn parse(text: String) -> Result<u32, ParseIntError> {\n    text.parse()\n}";
+    check(
+        "inline_callbacks/async.rs",
+        asynchronous,
+        crate::inline_callbacks::expand,
+        "crate = crate::outer",
+    );
 }
 
 #[test]
 fn protocol() {
     let declaration = "struct Person {\n    #[factory]\n    room: Rc<Room>,\n    #[transport]\n    transport: Transport,\n    #[init(3)]\n    lives: u32,\n    name: Option<String>,\n}";
     check("protocol/struct.rs", declaration, crate::protocol::expand, "lines(max_length = 80)");
-    let handlers =
-        "impl Person {\n    fn connection_made(&mut self) {}\n    fn line_received(&mut self, line: &[u8], this: &Handle<Self>) {}\n}";
+    let handlers = "impl Person {\n    fn connection_made(&mut self) {}\n    fn line_received(&mut self, line: &[u8], this: &Handle<Self>) {}\n}";
     check("protocol/impl.rs", handlers, crate::protocol::expand, "");
     let coroutine = "impl Finger {\n    #[inline_callbacks]\n    fn line_received(this: Handle<Self>, name: Vec<u8>) -> Deferred<()> { return_value!(()) }\n}";
     check("protocol/coroutine.rs", coroutine, crate::protocol::expand, "");

@@ -1,4 +1,5 @@
-//! Whose token is it? Tokens that stand for user code carry the user's span, everything else one of ours at the user's place.
+//! Whose token is it? Tokens that stand for user code carry the user's span, everything else one of
+//! ours at the user's place.
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 
 /// A span of ours that points at the user's `at`: rustc and clippy see that a macro wrote it.

@@ -33,14 +33,16 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         return test(function, &root, limit, passed_on);
     }
     let (mut tokens, name) = (diag.finish(), &function.sig.ident);
-    tokens.extend(quote!(#[allow(dead_code, reason = "the item is only here so that nothing else is missed")] fn #name() {}));
+    tokens.extend(quote!(#[allow(dead_code, reason = "the item is only here so that nothing else \
+        is missed")] fn #name() {}));
     tokens
 }
 
 /// `"500ms"`, `"5s"`, `"2m"` as milliseconds; anything else is told.
 fn milliseconds(option: &Written, diag: &Diag) -> Option<u64> {
     let example = "timeout = \"5s\"";
-    let Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) = option.expression(example, diag) else {
+    let Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) = option.expression(example, diag)
+    else {
         return if diag.is_empty() { option.wrong(example, diag) } else { None };
     };
     let value = text.value();
@@ -52,7 +54,11 @@ fn milliseconds(option: &Written, diag: &Diag) -> Option<u64> {
         "m" => 60_000,
         _ => 0,
     };
-    let limit = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).filter(|limit| *limit > 0);
+    let limit = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|limit| *limit > 0);
     if limit.is_none() {
         diag.at(&text, "a time limit is a number with a unit: \"500ms\", \"5s\" or \"2m\"");
     }
@@ -79,7 +85,8 @@ fn check(function: &Function, diag: &Diag) {
 }
 
 fn is_reactor(argument: &FnArg) -> bool {
-    matches!(argument, FnArg::Typed(typed) if type_name(&typed.ty).is_some_and(|name| name == "Reactor"))
+    let FnArg::Typed(typed) = argument else { return false };
+    type_name(&typed.ty).is_some_and(|name| name == "Reactor")
 }
 
 /// ```text

@@ -6,9 +6,11 @@ use std::{
     path::PathBuf,
 };
 
-/// One end of a connection: an IPv4, IPv6 or UNIX address, or a host name that is not looked up yet.
+/// One end of a connection: an IPv4, IPv6 or UNIX address, or a host name that is not looked up
+/// yet.
 ///
-/// `Display` is what a person would type: `127.0.0.1:8007`, `[::1]:8007`, `/run/echo.sock`, `example.com:80`.
+/// `Display` is what a person would type: `127.0.0.1:8007`, `[::1]:8007`, `/run/echo.sock`,
+/// `example.com:80`.
 ///
 /// ```
 /// use twistor::address::Address;
@@ -27,8 +29,8 @@ pub enum Address {
     /// An IPv6 host and port, with flow information and scope.
     #[doc(alias = "IPv6Address")]
     IPv6(SocketAddrV6),
-    /// The path of a UNIX socket; `None` for an unnamed one. One that begins with a NUL byte is a name of Linux's abstract namespace, which no
-    /// file stands for.
+    /// The path of a UNIX socket; `None` for an unnamed one. One that begins with a NUL byte is a
+    /// name of Linux's abstract namespace, which no file stands for.
     #[doc(alias = "UNIXAddress")]
     Unix(Option<PathBuf>),
     /// A host name and a port, before the name is looked up.
@@ -53,7 +55,9 @@ impl Address {
             Self::IPv4(at) => at.ip().to_string(),
             Self::IPv6(at) if at.scope_id() != 0 => format!("{}%{}", at.ip(), at.scope_id()),
             Self::IPv6(at) => at.ip().to_string(),
-            Self::Unix(path) => path.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            Self::Unix(path) => {
+                path.as_ref().map_or_else(String::new, |path| path.display().to_string())
+            }
             Self::Hostname(name, _) => name.clone(),
         }
     }
@@ -69,7 +73,8 @@ impl Address {
 }
 
 impl From<SocketAddr> for Address {
-    /// An IPv4 address that came in over an IPv6 socket (`::ffff:127.0.0.1`) stays IPv6, as the socket is.
+    /// An IPv4 address that came in over an IPv6 socket (`::ffff:127.0.0.1`) stays IPv6, as the
+    /// socket is.
     fn from(at: SocketAddr) -> Self {
         match at {
             SocketAddr::V4(at) => Self::IPv4(at),
@@ -89,7 +94,8 @@ impl fmt::Display for Address {
         match self {
             Self::IPv4(at) => at.fmt(f),
             Self::IPv6(at) => at.fmt(f),
-            // a name of the abstract namespace is written with an `@` in the place of its NUL byte, as netstat(8) does
+            // a name of the abstract namespace is written with an `@` in the place of its NUL byte,
+            // as netstat(8) does
             Self::Unix(Some(path)) => match path.as_os_str().as_bytes() {
                 [0, name @ ..] => write!(f, "@{}", String::from_utf8_lossy(name)),
                 _ => path.display().fmt(f),

@@ -1,8 +1,10 @@
-//! Named ends and misuses: why a connection is over, why an attempt failed, what was called at the wrong time.
+//! Named ends and misuses: why a connection is over, why an attempt failed, what was called at the
+//! wrong time.
 //!
-//! Every error is a struct with the name it has in Twisted. Some are *of a kind*: a [`ConnectionDone`] and a
-//! [`ConnectionLost`] are both a [`ConnectionClosed`], and [`Failure::check`](crate::failure::Failure::check) answers for the
-//! kind as for the type itself. One table says which kinds there are.
+//! Every error is a struct with the name it has in Twisted. Some are *of a kind*: a
+//! [`ConnectionDone`] and a [`ConnectionLost`] are both a [`ConnectionClosed`], and
+//! [`Failure::check`](crate::failure::Failure::check) answers for the kind as for the type itself.
+//! One table says which kinds there are.
 //!
 //! ```
 //! use twistor::error::{ConnectionClosed, ConnectionDone, ConnectionLost};
@@ -14,7 +16,8 @@
 //! ```
 use crate::address::Address;
 use std::{
-    any::TypeId, error::Error, fmt, io, os::unix::process::ExitStatusExt, panic::Location, process::ExitStatus, sync::Arc, time::Duration,
+    any::TypeId, error::Error, fmt, io, os::unix::process::ExitStatusExt, panic::Location,
+    process::ExitStatus, sync::Arc, time::Duration,
 };
 
 /// A kind of error: [`ConnectionDone`], [`ConnectionLost`] and [`ConnectionAborted`].
@@ -36,7 +39,8 @@ macro_rules! errors {
     ($($(#[$doc:meta])+ $name:ident: $text:literal;)*) => {$(
         $(#[$doc])+
         ///
-        /// Its display text is one sentence; an operating system's number, a text of its own and an address come after colons.
+        /// Its display text is one sentence; an operating system's number, a text of its own and an
+        /// address come after colons.
         #[derive(Debug, Clone, Default)]
         pub struct $name {
             os_error: Option<i32>,
@@ -56,7 +60,8 @@ macro_rules! errors {
                 Self { text: Some(text.into().into_boxed_str()), ..Self::default() }
             }
 
-            /// The error with the number (if there is one) and the text of an operating system's error.
+            /// The error with the number (if there is one) and the text of an operating system's
+            /// error.
             pub fn from_io(error: &io::Error) -> Self {
                 match error.raw_os_error() {
                     // its text is made when somebody reads it
@@ -154,18 +159,21 @@ errors! {
     /// The reactor has been closed: it takes no timers, ports or connections any more.
     ReactorClosed: "The reactor has been closed";
     /// A coroutine waits for a future that no reactor and no executor can wake.
-    NoReactorError: "No reactor lives in this thread, and no executor polls the result: nothing can wake this coroutine";
+    NoReactorError: "No reactor lives in this thread, and no executor polls the result: nothing \
+        can wake this coroutine";
     /// A Resolver was dropped before it fired its Deferred.
     AbandonedError: "The Resolver was dropped before it fired";
     /// A callback returned the very Deferred that it is making.
-    CircularChainError: "A callback returned the Deferred it is making: the chain would wait for itself";
+    CircularChainError: "A callback returned the Deferred it is making: the chain would wait for \
+        itself";
     /// The first result of an empty list was asked for.
     EmptyListError: "An empty list has no first result";
     /// A call that is not allowed in this state.
     RuntimeError: "The call is not allowed now";
     /// A value is not allowed.
     ValueError: "The value is not allowed";
-    /// An address is not one of the sort that is needed: a host name where a numeric address has to stand.
+    /// An address is not one of the sort that is needed: a host name where a numeric address has to
+    /// stand.
     InvalidAddressError: "The address is not valid here";
     /// A process has ended with exit code 0.
     ProcessDone: "The process has ended";
@@ -343,7 +351,8 @@ impl fmt::Display for ProcessTerminated {
 
 impl Error for ProcessTerminated {}
 
-/// The program is to end with this exit code: what a `main` fails with that has said all there is to say.
+/// The program is to end with this exit code: what a `main` fails with that has said all there is
+/// to say.
 ///
 /// ```
 /// use twistor::{error::SystemExit, prelude::*};
@@ -446,15 +455,20 @@ impl fmt::Display for CancelledError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.by {
             CancelledBy::Caller => write!(f, "Cancelled at {}.", self.place),
-            CancelledBy::Race => write!(f, "Cancelled by the race at {}, which another has won.", self.place),
-            CancelledBy::Timeout(after) => write!(f, "Cancelled by the time limit of {after:?} set at {}.", self.place),
+            CancelledBy::Race => {
+                write!(f, "Cancelled by the race at {}, which another has won.", self.place)
+            }
+            CancelledBy::Timeout(after) => {
+                write!(f, "Cancelled by the time limit of {after:?} set at {}.", self.place)
+            }
         }
     }
 }
 
 impl Error for CancelledError {}
 
-/// A shared resolver was fired again: it names the line that made the Deferred, and the one that fired it first.
+/// A shared resolver was fired again: it names the line that made the Deferred, and the one that
+/// fired it first.
 #[derive(Debug, Clone)]
 pub struct AlreadyCalledError {
     pub(crate) made: Option<&'static Location<'static>>,

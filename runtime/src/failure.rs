@@ -14,10 +14,12 @@ use std::{
     },
 };
 
-/// An error and the way it came: what travels down the errback side of a Deferred, and what `?` makes of any error.
+/// An error and the way it came: what travels down the errback side of a Deferred, and what `?`
+/// makes of any error.
 ///
-/// It is one pointer; a clone counts up. It is `Send` and `Sync`. Clones share the error, and each keeps its own trail: the
-/// frames of callbacks and coroutines that it has passed. The trail costs nothing until there is an error.
+/// It is one pointer; a clone counts up. It is `Send` and `Sync`. Clones share the error, and each
+/// keeps its own trail: the frames of callbacks and coroutines that it has passed. The trail costs
+/// nothing until there is an error.
 ///
 /// ```
 /// use twistor::failure::Failure;
@@ -32,7 +34,8 @@ use std::{
 /// assert!(failure.traceback().starts_with("Traceback (most recent call last):\n"));
 /// ```
 ///
-/// `Display` is the error's message, `{:?}` one line with type and message, `{:#?}` the whole traceback.
+/// `Display` is the error's message, `{:?}` one line with type and message, `{:#?}` the whole
+/// traceback.
 #[derive(Clone)]
 #[doc(alias = "twisted.python.failure")]
 pub struct Failure(Arc<Inner>);
@@ -58,14 +61,17 @@ pub enum TracebackDetail {
     /// A header, the frames with the innermost last, type and message, then each cause.
     #[default]
     Normal,
-    /// The same between lines that carry the failure's serial number, and with the `Debug` text of the error and of its causes.
+    /// The same between lines that carry the failure's serial number, and with the `Debug` text of
+    /// the error and of its causes.
     Verbose,
 }
 
-/// One step of a traceback: a place in the source, and the function it stands in where that is known.
+/// One step of a traceback: a place in the source, and the function it stands in where that is
+/// known.
 #[derive(Clone, Copy)]
 pub struct Frame {
-    /// As the compiler names it: what a closure's name has too much is cut off where somebody reads it, and not in each callback.
+    /// As the compiler names it: what a closure's name has too much is cut off where somebody reads
+    /// it, and not in each callback.
     function: &'static str,
     location: &'static Location<'static>,
 }
@@ -120,8 +126,8 @@ thread_local! {
     static FUNCTION: Cell<&'static str> = const { Cell::new("") };
 }
 
-/// Whether a failure captures the native stack of the place where it is made: with `RUST_LIB_BACKTRACE=1` and not with `RUST_BACKTRACE`,
-/// which many machines set for panics.
+/// Whether a failure captures the native stack of the place where it is made: with
+/// `RUST_LIB_BACKTRACE=1` and not with `RUST_BACKTRACE`, which many machines set for panics.
 fn wants_backtrace() -> bool {
     static WANTED: OnceLock<bool> = OnceLock::new();
     *WANTED.get_or_init(|| std::env::var_os("RUST_LIB_BACKTRACE").is_some_and(|value| value != "0"))
@@ -173,8 +179,9 @@ impl Failure {
         self.0.type_id == wanted || is_kind(self.0.type_id, wanted)
     }
 
-    /// The failure itself if it is an `E` or of that kind, else an `Err` with the same failure: `let failure = failure.trap::<E>()?;`
-    /// goes on with the errors that are meant and passes the others on untouched.
+    /// The failure itself if it is an `E` or of that kind, else an `Err` with the same failure:
+    /// `let failure = failure.trap::<E>()?;` goes on with the errors that are meant and passes the
+    /// others on untouched.
     pub fn trap<E: 'static>(self) -> Result<Self, Self> {
         if self.check::<E>() { Ok(self) } else { Err(self) }
     }
@@ -215,14 +222,16 @@ impl Failure {
         Arc::ptr_eq(&self.0.error, &other.0.error)
     }
 
-    /// The native stack of the place where it was made, if one was captured: with `RUST_LIB_BACKTRACE=1`.
+    /// The native stack of the place where it was made, if one was captured: with
+    /// `RUST_LIB_BACKTRACE=1`.
     pub fn backtrace(&self) -> Option<&Backtrace> {
         self.0.backtrace.as_deref()
     }
 
     /// The report: a header, the frames with the innermost last, type and message, then each cause.
     ///
-    /// It never fails: the text of an error whose `Display` panics is replaced by a note that says so.
+    /// It never fails: the text of an error whose `Display` panics is replaced by a note that says
+    /// so.
     #[doc(alias = "getTraceback")]
     pub fn traceback(&self) -> String {
         self.traceback_with(TracebackDetail::Normal)
@@ -235,7 +244,8 @@ impl Failure {
     ///
     /// let failure = Failure::message("the cupboard is bare");
     /// let brief = failure.traceback_with(TracebackDetail::Brief);
-    /// assert!(brief.starts_with("Traceback: twistor::error::MessageError: Error: the cupboard is bare.\n"));
+    /// let first = "Traceback: twistor::error::MessageError: Error: the cupboard is bare.\n";
+    /// assert!(brief.starts_with(first));
     /// ```
     #[doc(alias = "printBriefTraceback")]
     #[doc(alias = "printDetailedTraceback")]
@@ -247,7 +257,14 @@ impl Failure {
         match detail {
             TracebackDetail::Brief => {
                 lines.push(format!("Traceback: {last}"));
-                lines.extend(frames.map(|frame| format!("  {}:{}:{}", frame.location.file(), frame.location.line(), frame.function())));
+                lines.extend(frames.map(|frame| {
+                    format!(
+                        "  {}:{}:{}",
+                        frame.location.file(),
+                        frame.location.line(),
+                        frame.function()
+                    )
+                }));
                 return lines.join("\n");
             }
             TracebackDetail::Normal => lines.push("Traceback (most recent call last):".to_owned()),
@@ -262,7 +279,10 @@ impl Failure {
         let mut cause = source_of(&*self.0.error);
         for _ in 0..MAX_CAUSES {
             let Some(error) = cause else { break };
-            lines.push(format!("Caused by: {}", text_of(|| if verbose { format!("{error:?}") } else { error.to_string() })));
+            lines.push(format!(
+                "Caused by: {}",
+                text_of(|| if verbose { format!("{error:?}") } else { error.to_string() })
+            ));
             cause = source_of(error);
         }
         if let Some(backtrace) = &self.0.backtrace {
@@ -287,14 +307,16 @@ impl Failure {
         let _ = writeln!(std::io::stderr(), "{}", self.traceback());
     }
 
-    /// The same failure, as if made at `frame`: for an error that the library makes on behalf of that place.
+    /// The same failure, as if made at `frame`: for an error that the library makes on behalf of
+    /// that place.
     #[must_use]
     pub(crate) fn made_at(mut self, frame: Frame) -> Self {
         Arc::make_mut(&mut self.0).trail = vec![frame];
         self
     }
 
-    /// The same failure, one frame longer. A shared trail is copied first, so that clones go their own ways.
+    /// The same failure, one frame longer. A shared trail is copied first, so that clones go their
+    /// own ways.
     #[must_use]
     pub(crate) fn passing(mut self, frame: Frame) -> Self {
         Arc::make_mut(&mut self.0).trail.push(frame);
@@ -312,7 +334,8 @@ fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 's
 
 /// The text of a user's error, also where making it panics.
 fn text_of(make: impl FnOnce() -> String) -> String {
-    unless_it_panics(make).unwrap_or_else(|| "(its text could not be made: that panicked)".to_owned())
+    unless_it_panics(make)
+        .unwrap_or_else(|| "(its text could not be made: that panicked)".to_owned())
 }
 
 fn unless_it_panics<T>(ask: impl FnOnce() -> T) -> Option<T> {
@@ -335,6 +358,10 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() { f.write_str(&self.traceback()) } else { write!(f, "<Failure {}>", self.headline()) }
+        if f.alternate() {
+            f.write_str(&self.traceback())
+        } else {
+            write!(f, "<Failure {}>", self.headline())
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! twistor: Twisted's asynchronous core for Rust. Deferreds, inline callbacks, protocols and factories, endpoints and a reactor, written down as
-//! attribute macros and run by this crate.
+//! twistor: Twisted's asynchronous core for Rust. Deferreds, inline callbacks, protocols and
+//! factories, endpoints and a reactor, written down as attribute macros and run by this crate.
 //!
 //! ```no_run
 //! use twistor::prelude::*;
@@ -16,7 +16,8 @@
 //!
 //! #[twistor::main]
 //! fn main(reactor: Reactor) -> Deferred<()> {
-//!     let port = yield_!(server_from_string(&reactor, "tcp:8007:interface=127.0.0.1")?.listen(Echo::factory()))?;
+//!     let endpoint = server_from_string(&reactor, "tcp:8007:interface=127.0.0.1")?;
+//!     let port = yield_!(endpoint.listen(Echo::factory()))?;
 //!     println!("listening on {}", port.host());
 //!     yield_!(reactor.when_stopped())
 //! }
@@ -46,8 +47,8 @@
 //! coroutine   defer/chain > inline/driver > your code up to its next unfired Deferred
 //! ```
 //!
-//! User code runs in the thread of the reactor, one piece after the other. A panic in a piece costs what it belongs to: a callback its chain, a
-//! handler its connection, a delayed call its report.
+//! User code runs in the thread of the reactor, one piece after the other. A panic in a piece costs
+//! what it belongs to: a callback its chain, a handler its connection, a delayed call its report.
 //!
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -73,31 +74,40 @@ mod timers;
 pub mod transport;
 mod wake;
 
-/// Waits for a Deferred inside a function marked [`#[inline_callbacks]`](macro@inline_callbacks): Twisted's `yield`.
+/// Waits for a Deferred inside a function marked [`#[inline_callbacks]`](macro@inline_callbacks):
+/// Twisted's `yield`.
 ///
-/// `yield_!(deferred)` is `deferred.await`: a `Result<T, Failure>`. The attribute rewrites it; elsewhere it is an error.
+/// `yield_!(deferred)` is `deferred.await`: a `Result<T, Failure>`. The attribute rewrites it;
+/// elsewhere it is an error.
 #[macro_export]
 macro_rules! yield_ {
     ($($tokens:tt)*) => {
-        ::core::compile_error!("`yield_!` works only inside a function marked `#[inline_callbacks]`")
+        ::core::compile_error!(
+            "`yield_!` works only inside a function marked `#[inline_callbacks]`"
+        )
     };
 }
 
-/// Ends a function marked [`#[inline_callbacks]`](macro@inline_callbacks) with a value: `return Ok(value)`.
+/// Ends a function marked [`#[inline_callbacks]`](macro@inline_callbacks) with a value:
+/// `return Ok(value)`.
 ///
 /// `return_value!()` ends it with `()`. The attribute rewrites it; elsewhere it is an error.
 #[doc(alias = "returnValue")]
 #[macro_export]
 macro_rules! return_value {
     ($($tokens:tt)*) => {
-        ::core::compile_error!("`return_value!` works only inside a function marked `#[inline_callbacks]`")
+        ::core::compile_error!(
+            "`return_value!` works only inside a function marked `#[inline_callbacks]`"
+        )
     };
 }
 
-/// Makes a function that is written step by step return a [`Deferred`](defer::Deferred): Twisted's `inlineCallbacks`.
+/// Makes a function that is written step by step return a [`Deferred`](defer::Deferred): Twisted's
+/// `inlineCallbacks`.
 ///
-/// Inside, `yield_!(deferred)` waits, and gives a `Result<T, Failure>`; `deferred.await` is the same. `?` converts any error. The function
-/// ends with `return_value!(value)`, or with a plain tail expression `Ok(value)`.
+/// Inside, `yield_!(deferred)` waits, and gives a `Result<T, Failure>`; `deferred.await` is the
+/// same. `?` converts any error. The function ends with `return_value!(value)`, or with a plain
+/// tail expression `Ok(value)`.
 ///
 /// ```
 /// use twistor::prelude::*;
@@ -115,11 +125,12 @@ macro_rules! return_value {
 /// assert_eq!(total.take_result().unwrap().unwrap(), 3);
 /// ```
 ///
-/// The signature you write is the one that callers see. An `async fn` that returns `Result<T, E>` becomes a `fn` that returns
-/// `Deferred<T>`.
+/// The signature you write is the one that callers see. An `async fn` that returns `Result<T, E>`
+/// becomes a `fn` that returns `Deferred<T>`.
 ///
-/// It starts at once and runs to the first Deferred that has not fired. There is no executor: the fire resumes it. A call costs one
-/// allocation, a yield none. Any other future can be awaited too; a foreign waker resumes the coroutine in a later turn of the reactor.
+/// It starts at once and runs to the first Deferred that has not fired. There is no executor: the
+/// fire resumes it. A call costs one allocation, a yield none. Any other future can be awaited too;
+/// a foreign waker resumes the coroutine in a later turn of the reactor.
 ///
 /// What you write, and what the macro writes:
 ///
@@ -132,18 +143,21 @@ macro_rules! return_value {
 ///         return Ok(one + two)
 ///     })
 /// }
-/// # assert_eq!(sum(Deferred::succeed(1), Deferred::succeed(2)).take_result().unwrap().unwrap(), 3);
+/// # let total = sum(Deferred::succeed(1), Deferred::succeed(2));
+/// # assert_eq!(total.take_result().unwrap().unwrap(), 3);
 /// ```
 ///
 /// # Options
-/// `#[inline_callbacks(crate = ::path::to::twistor)]` for a crate that re-exports twistor under another name.
+/// `#[inline_callbacks(crate = ::path::to::twistor)]` for a crate that re-exports twistor under
+/// another name.
 ///
 /// # Panics
 /// A panic drops the coroutine's frame and fails its Deferred with [`Panicked`](error::Panicked).
 ///
 /// # Cancellation
-/// Cancelling the Deferred cancels what the coroutine waits for; the error arrives at the yield, where it can be caught, and clean-up code
-/// can yield again. In a foreign future, where nothing can arrive, the frame is dropped and the Deferred fails with
+/// Cancelling the Deferred cancels what the coroutine waits for; the error arrives at the yield,
+/// where it can be caught, and clean-up code can yield again. In a foreign future, where nothing
+/// can arrive, the frame is dropped and the Deferred fails with
 /// [`CancelledError`](error::CancelledError).
 #[doc(alias = "inlineCallbacks")]
 pub use twistor_macros::inline_callbacks;
@@ -153,17 +167,20 @@ pub use twistor_macros::inline_callbacks;
 /// On the **struct** it says where messages end and where fields come from:
 ///
 /// - `#[protocol]`: no framing, handler `data_received`.
-/// - `#[protocol(lines(delimiter = b"\n", max_length = 1024))]`: lines, handlers `line_received`, `line_length_exceeded`, `raw_data_received`;
-///   both options may be left out.
-/// - `#[protocol(framing = Quads)]`: a [`Framing`](protocol::Framing) of your own, handler `message_received`.
-/// - `#[transport]` on a field: it is given the [`Transport`](protocol::Transport) before `connection_made`.
+/// - `#[protocol(lines(delimiter = b"\n", max_length = 1024))]`: lines, handlers `line_received`,
+///   `line_length_exceeded`, `raw_data_received`; both options may be left out.
+/// - `#[protocol(framing = Quads)]`: a [`Framing`](protocol::Framing) of your own, handler
+///   `message_received`.
+/// - `#[transport]` on a field: it is given the [`Transport`](protocol::Transport) before
+///   `connection_made`.
 /// - `#[factory]` on a field: it is given the `Rc` of the factory that built it.
 /// - `#[init(expr)]` on a field: its first value; otherwise `Default`.
 ///
-/// On the **impl** it finds the handlers: those above, `connection_made` and `connection_lost`; with `read_connection_lost` or
-/// `write_connection_lost` the protocol goes on when one direction has ended, and `file_descriptor_received` takes what comes over a UNIX
-/// socket. A handler leaves out what it does not use,
-/// takes the rest in any order by type, and may take `transport: &Transport` and `this: &Handle<Self>`. It returns `()`, `Result<(), E>` or
+/// On the **impl** it finds the handlers: those above, `connection_made` and `connection_lost`;
+/// with `read_connection_lost` or `write_connection_lost` the protocol goes on when one direction
+/// has ended, and `file_descriptor_received` takes what comes over a UNIX socket. A handler leaves
+/// out what it does not use, takes the rest in any order by type, and may take
+/// `transport: &Transport` and `this: &Handle<Self>`. It returns `()`, `Result<(), E>` or
 /// `Deferred<()>`; an error is reported and closes the connection with that reason.
 ///
 /// ```
@@ -194,13 +211,16 @@ pub use twistor_macros::inline_callbacks;
 /// # let _ = factory;
 /// ```
 ///
-/// A **coroutine** handler takes `this: Handle<Self>` instead of `self`, and its message owned. It starts with the protocol free, reaches it
-/// with `this.call(|greeter| ..)`, and holds back the next message until it is done (`connection_made` excepted). `#[concurrent]` lifts that;
+/// A **coroutine** handler takes `this: Handle<Self>` instead of `self`, and its message owned. It
+/// starts with the protocol free, reaches it with `this.call(|greeter| ..)`, and holds back the
+/// next message until it is done (`connection_made` excepted). `#[concurrent]` lifts that;
 /// `#[cancel_on_loss]` cancels it when the connection is lost.
 ///
 /// ```
 /// # use twistor::prelude::*;
-/// # fn look_up(name: Vec<u8>) -> Deferred<String> { Deferred::succeed(String::from_utf8_lossy(&name).into_owned()) }
+/// # fn look_up(name: Vec<u8>) -> Deferred<String> {
+/// #     Deferred::succeed(String::from_utf8_lossy(&name).into_owned())
+/// # }
 /// #[protocol(lines)]
 /// struct Finger;
 ///
@@ -215,15 +235,18 @@ pub use twistor_macros::inline_callbacks;
 /// }
 /// ```
 ///
-/// Any other function in the block is left as it is. A private one whose name is close to a handler's is taken for a misspelt handler; a
-/// helper of such a name goes into a plain `impl`, or is marked `#[helper]`.
+/// Any other function in the block is left as it is. A private one whose name is close to a
+/// handler's is taken for a misspelt handler; a helper of such a name goes into a plain `impl`, or
+/// is marked `#[helper]`.
 ///
 /// Everything it writes can be written by hand: see [`Protocol`](protocol::Protocol).
 pub use twistor_macros::protocol;
 
-/// Makes a struct the factory of a protocol: `#[factory(protocol = Person)]` names what it builds for each connection.
+/// Makes a struct the factory of a protocol: `#[factory(protocol = Person)]` names what it builds
+/// for each connection.
 ///
-/// The protocol's `#[factory]` field is given the factory's `Rc`, so what the struct holds is shared by its connections.
+/// The protocol's `#[factory]` field is given the factory's `Rc`, so what the struct holds is
+/// shared by its connections.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
@@ -252,10 +275,11 @@ pub use twistor_macros::protocol;
 /// ```
 pub use twistor_macros::Factory;
 
-/// Makes a coroutine the program's `main`: it is given the reactor and the arguments, and the program ends with its Deferred.
+/// Makes a coroutine the program's `main`: it is given the reactor and the arguments, and the
+/// program ends with its Deferred.
 ///
-/// Both arguments may be left out. The exit code is 0, or 1 with the traceback on standard error; SIGINT and SIGTERM stop the reactor. See
-/// [`task::react`].
+/// Both arguments may be left out. The exit code is 0, or 1 with the traceback on standard error;
+/// SIGINT and SIGTERM stop the reactor. See [`task::react`].
 ///
 /// ```no_run
 /// use twistor::prelude::*;
@@ -268,12 +292,15 @@ pub use twistor_macros::Factory;
 /// ```
 pub use twistor_macros::main;
 
-/// Makes a function a test with a reactor of its own, a time limit, and an eye on what it leaves behind.
+/// Makes a function a test with a reactor of its own, a time limit, and an eye on what it leaves
+/// behind.
 ///
-/// The function takes `reactor: Reactor` or nothing, and returns nothing, a `Result<(), E>`, or a `Deferred<()>`; in the last case, and as an `async fn`, it is a coroutine.
-/// The test fails with its error or panic, after `timeout` (`"500ms"`, `"5s"`, `"2m"`; 30 s if it does not say), and if it ends and leaves behind: a port, a
-/// connection, a delayed call, work for threads, a coroutine that still waits, a failure that nobody consumed. It says what, and where calls and coroutines were made.
-/// `#[should_panic]`, `#[ignore]` and other attributes stay.
+/// The function takes `reactor: Reactor` or nothing, and returns nothing, a `Result<(), E>`, or a
+/// `Deferred<()>`; in the last case, and as an `async fn`, it is a coroutine. The test fails with
+/// its error or panic, after `timeout` (`"500ms"`, `"5s"`, `"2m"`; 30 s if it does not say), and if
+/// it ends and leaves behind: a port, a connection, a delayed call, work for threads, a coroutine
+/// that still waits, a failure that nobody consumed. It says what, and where calls and coroutines
+/// were made. `#[should_panic]`, `#[ignore]` and other attributes stay.
 ///
 /// ```
 /// use std::time::Duration;

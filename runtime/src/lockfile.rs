@@ -6,11 +6,14 @@ use std::{
     process,
 };
 
-/// What a lock needs of the operating system: links that name a process, and whether that process lives.
+/// What a lock needs of the operating system: links that name a process, and whether that process
+/// lives.
 ///
-/// [`FilesystemLock::new`] takes the machine's own. Another one is for tests, and for file systems without links.
+/// [`FilesystemLock::new`] takes the machine's own. Another one is for tests, and for file systems
+/// without links.
 pub trait LockSystem {
-    /// Makes a link at `path` that points to `target`, in one step; [`io::ErrorKind::AlreadyExists`] if something stands there.
+    /// Makes a link at `path` that points to `target`, in one step;
+    /// [`io::ErrorKind::AlreadyExists`] if something stands there.
     fn link(&self, target: &str, path: &Path) -> io::Result<()>;
 
     /// Where the link at `path` points; [`io::ErrorKind::NotFound`] if there is none.
@@ -19,7 +22,8 @@ pub trait LockSystem {
     /// Takes the link at `path` away; [`io::ErrorKind::NotFound`] if there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Whether the process `id` lives. Where nobody can know, `true`: a lock that is held stays held.
+    /// Whether the process `id` lives. Where nobody can know, `true`: a lock that is held stays
+    /// held.
     fn is_alive(&self, id: u32) -> io::Result<bool>;
 }
 
@@ -41,7 +45,8 @@ impl LockSystem for Machine {
 
     fn is_alive(&self, id: u32) -> io::Result<bool> {
         use rustix::process::{Pid, test_kill_process};
-        // no process has a number that large, and 0 is nobody in particular: as kill(2) has it, somebody who lives
+        // no process has a number that large, and 0 is nobody in particular: as kill(2) has it,
+        // somebody who lives
         let Ok(id) = i32::try_from(id) else { return Ok(false) };
         let Some(pid) = Pid::from_raw(id) else { return Ok(true) };
         match test_kill_process(pid) {
@@ -53,10 +58,12 @@ impl LockSystem for Machine {
     }
 }
 
-/// A lock that processes share: a symbolic link whose target is the id of the process that holds it, as Twisted makes it.
+/// A lock that processes share: a symbolic link whose target is the id of the process that holds
+/// it, as Twisted makes it.
 ///
-/// A lock left behind by a process that has died is taken over. It is advisory, and for processes of one machine and one namespace of process
-/// ids. Two objects on one file exclude each other also within a process. To wait for one, see
+/// A lock left behind by a process that has died is taken over. It is advisory, and for processes
+/// of one machine and one namespace of process ids. Two objects on one file exclude each other also
+/// within a process. To wait for one, see
 /// [`DeferredFilesystemLock`](crate::defer::DeferredFilesystemLock).
 ///
 /// ```
@@ -99,7 +106,8 @@ impl FilesystemLock {
     /// Takes the lock if nobody who lives holds it. `false`: somebody does.
     ///
     /// # Errors
-    /// What the operating system says where it is neither "exists" nor "is gone"; a file that names no process. The lock is not held then.
+    /// What the operating system says where it is neither "exists" nor "is gone"; a file that names
+    /// no process. The lock is not held then.
     pub fn lock(&mut self) -> io::Result<bool> {
         let mut clean = true;
         loop {
@@ -141,7 +149,11 @@ impl FilesystemLock {
     pub fn unlock(&mut self) -> Result<(), Failure> {
         let id = self.system.read(&self.path)?;
         if id != process::id().to_string() {
-            let text = format!("`{}` is held by process {id}, and this is process {}", self.path.display(), process::id());
+            let text = format!(
+                "`{}` is held by process {id}, and this is process {}",
+                self.path.display(),
+                process::id()
+            );
             return Err(ValueError::with_text(text).into());
         }
         self.system.remove(&self.path)?;
@@ -155,7 +167,8 @@ impl FilesystemLock {
         self.locked
     }
 
-    /// Whether the one before has released it in order; `false` if it was taken over from a process that had died.
+    /// Whether the one before has released it in order; `false` if it was taken over from a process
+    /// that had died.
     #[doc(alias = "clean")]
     pub fn is_clean(&self) -> bool {
         self.clean
@@ -170,7 +183,12 @@ impl FilesystemLock {
 
 impl fmt::Debug for FilesystemLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<FilesystemLock {}, {}>", self.path.display(), if self.locked { "held" } else { "not held" })
+        write!(
+            f,
+            "<FilesystemLock {}, {}>",
+            self.path.display(),
+            if self.locked { "held" } else { "not held" }
+        )
     }
 }
 
@@ -181,7 +199,8 @@ fn holder(system: &dyn LockSystem, path: &Path) -> io::Result<Holder> {
         Err(error) => return Err(error),
     };
     let number = id.parse().map_err(|_| {
-        let text = format!("the lock file `{}` names no process: it points to `{id}`", path.display());
+        let text =
+            format!("the lock file `{}` names no process: it points to `{id}`", path.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
     Ok(if system.is_alive(number)? { Holder::Lives } else { Holder::Died(id) })

@@ -54,13 +54,19 @@ impl<T: 'static, E: Into<Failure>> IsResult for Result<T, E> {
 
 /// Starts the coroutine of a plain `fn`.
 #[track_caller]
-pub fn run<R: IsDeferred, F: Future<Output = Outcome<R::Value>> + 'static>(function: &'static str, frame: F) -> R {
+pub fn run<R: IsDeferred, F: Future<Output = Outcome<R::Value>> + 'static>(
+    function: &'static str,
+    frame: F,
+) -> R {
     R::from_deferred(start(function, frame, Location::caller()))
 }
 
 /// Starts the coroutine of an `async fn`.
 #[track_caller]
-pub fn run_async<R: IsResult + 'static, F: Future<Output = R> + 'static>(function: &'static str, frame: F) -> Deferred<R::Value> {
+pub fn run_async<R: IsResult + 'static, F: Future<Output = R> + 'static>(
+    function: &'static str,
+    frame: F,
+) -> Deferred<R::Value> {
     start(function, async move { frame.await.into_outcome() }, Location::caller())
 }
 
@@ -70,7 +76,8 @@ pub fn done<T, E>(value: T) -> Result<T, E> {
     Ok(value)
 }
 
-/// The type of a coroutine's body, for a `return` that is never reached: rustc then blames the expression that does not fit it.
+/// The type of a coroutine's body, for a `return` that is never reached: rustc then blames the
+/// expression that does not fit it.
 pub fn never<R: IsDeferred>() -> Outcome<R::Value> {
     unreachable!("a coroutine's typed return is dead code")
 }
@@ -100,7 +107,8 @@ pub trait Declared {
 #[diagnostic::on_unimplemented(
     message = "this handler is for a `#[protocol(lines)]`, but the struct is framed as `{Self}`",
     label = "never called",
-    note = "put `#[protocol(lines)]` on the struct, or handle what its framing gives: `data_received` without a framing, `message_received` for one of your own"
+    note = "put `#[protocol(lines)]` on the struct, or handle what its framing gives: \
+        `data_received` without a framing, `message_received` for one of your own"
 )]
 pub trait LineFraming: for<'a> Framing<Message<'a> = Line<'a>> {}
 
@@ -108,9 +116,11 @@ impl LineFraming for Lines {}
 
 /// No framing.
 #[diagnostic::on_unimplemented(
-    message = "`data_received` handles a `#[protocol]` without framing, but the struct is framed as `{Self}`",
+    message = "`data_received` handles a `#[protocol]` without framing, but the struct is framed \
+        as `{Self}`",
     label = "never called",
-    note = "handle what the framing gives: `line_received` for `Lines`, `message_received` for one of your own"
+    note = "handle what the framing gives: `line_received` for `Lines`, `message_received` for one \
+        of your own"
 )]
 pub trait DataFraming: for<'a> Framing<Message<'a> = &'a [u8]> {}
 
@@ -119,7 +129,8 @@ impl DataFraming for Raw {}
 /// A framing whose messages may be left alone.
 #[diagnostic::on_unimplemented(
     message = "the struct is framed as `{Self}`, but nothing handles its messages",
-    label = "write `fn line_received(&mut self, line: &[u8])` for `Lines`, or `message_received` for a framing of your own"
+    label = "write `fn line_received(&mut self, line: &[u8])` for `Lines`, or `message_received` \
+        for a framing of your own"
 )]
 pub trait MayIgnore {}
 
@@ -139,15 +150,24 @@ pub fn data<F: DataFraming>(message: F::Message<'_>) -> &[u8] {
 /// Nothing is to be handled.
 pub fn ignore<F: Framing + MayIgnore>() {}
 
-/// Nothing handles a line over the limit: the connection is closed, with the limit and the peer in its reason.
+/// Nothing handles a line over the limit: the connection is closed, with the limit and the peer in
+/// its reason.
 pub fn line_too_long(transport: &Transport, data: &[u8], max_length: usize) {
-    let text = format!("a line of {} bytes or more from {}, the limit is {max_length}", data.len(), transport.peer());
+    let text = format!(
+        "a line of {} bytes or more from {}, the limit is {max_length}",
+        data.len(),
+        transport.peer()
+    );
     transport.fail(MessageLengthError::with_text(text));
 }
 
 /// Nothing handles raw data.
 pub fn no_raw_handler(transport: &Transport, data: &[u8]) {
-    let text = format!("{} bytes from {} in raw mode, and no `raw_data_received` to handle them", data.len(), transport.peer());
+    let text = format!(
+        "{} bytes from {} in raw mode, and no `raw_data_received` to handle them",
+        data.len(),
+        transport.peer()
+    );
     transport.fail(FramingError::with_text(text));
 }
 
@@ -157,8 +177,13 @@ pub fn handled<H: Handled>(value: H, transport: &Transport, handler: &'static st
     value.handled(transport, handler);
 }
 
-/// Takes what a coroutine handler has begun; `HOLD` holds back the next message, `CANCEL` ends it with the connection.
-pub fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(deferred: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+/// Takes what a coroutine handler has begun; `HOLD` holds back the next message, `CANCEL` ends it
+/// with the connection.
+pub fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(
+    deferred: Deferred<()>,
+    this: &Handle<P>,
+    handler: &'static str,
+) {
     protocol::begun::<P, HOLD, CANCEL>(deferred, this, handler);
 }
 
@@ -179,7 +204,10 @@ pub fn enter<P: Protocol>(this: &Handle<P>, run: impl FnOnce(&mut P)) {
 }
 
 /// Runs a test of `#[twistor::test]`; the limit is in milliseconds.
-pub fn test<T: crate::testing::Tested>(limit: u64, test: impl FnOnce(crate::reactor::Reactor) -> T + 'static) {
+pub fn test<T: crate::testing::Tested>(
+    limit: u64,
+    test: impl FnOnce(crate::reactor::Reactor) -> T + 'static,
+) {
     crate::testing::run_test(std::time::Duration::from_millis(limit), test);
 }
 

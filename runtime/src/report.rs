@@ -56,8 +56,9 @@ impl Drop for SinkGuard {
     }
 }
 
-/// Sends this thread's reports to `sink` until the guard is dropped; the one set last receives them. Without any, a report is an
-/// error event of `tracing`, or a text on standard error where `tracing` has no subscriber.
+/// Sends this thread's reports to `sink` until the guard is dropped; the one set last receives
+/// them. Without any, a report is an error event of `tracing`, or a text on standard error where
+/// `tracing` has no subscriber.
 ///
 /// ```
 /// use std::{cell::RefCell, rc::Rc};
@@ -77,7 +78,8 @@ pub fn push_sink(sink: impl Fn(&Report) + 'static) -> SinkGuard {
     })
 }
 
-/// The default sink. A program that has set up no subscriber of `tracing` sees it on standard error: a failure is never lost in silence.
+/// The default sink. A program that has set up no subscriber of `tracing` sees it on standard
+/// error: a failure is never lost in silence.
 fn log(report: &Report) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!("{report}");
@@ -87,7 +89,8 @@ fn log(report: &Report) {
     }
 }
 
-/// Sends a failure that nobody consumed to the sink. While the thread's storage is being torn down it goes to `tracing`.
+/// Sends a failure that nobody consumed to the sink. While the thread's storage is being torn down
+/// it goes to `tracing`.
 pub(crate) fn report(failure: Failure, context: impl Into<String>) {
     report_with(failure, context.into(), None);
 }
@@ -106,8 +109,12 @@ pub(crate) fn report_with(failure: Failure, context: String, debug: Option<Strin
     }
 }
 
-/// Runs a piece of user code; a panic becomes a [`Panicked`] failure whose innermost frame is `frame()`.
-pub(crate) fn guarded<R>(frame: impl FnOnce() -> Frame, run: impl FnOnce() -> R) -> Result<R, Failure> {
+/// Runs a piece of user code; a panic becomes a [`Panicked`] failure whose innermost frame is
+/// `frame()`.
+pub(crate) fn guarded<R>(
+    frame: impl FnOnce() -> Frame,
+    run: impl FnOnce() -> R,
+) -> Result<R, Failure> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| panicked(payload, frame()))
 }
 
@@ -118,7 +125,8 @@ pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>, frame: Frame) -> 
     failure
 }
 
-/// Drops users' values one after the other, each in a boundary of its own: two that panic in one container would end the program.
+/// Drops users' values one after the other, each in a boundary of its own: two that panic in one
+/// container would end the program.
 pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
     values.into_iter().for_each(drop_guarded);
 }

@@ -1,9 +1,11 @@
-//! Memory of what is over, kept for what comes: connections, their streams, the buffers of framed ones.
+//! Memory of what is over, kept for what comes: connections, their streams, the buffers of framed
+//! ones.
 use std::{cell::RefCell, rc::Rc};
 
 /// Up to `most` values that nobody has any more.
 ///
-/// What comes and goes in crowds is dear to an allocator: it keeps a few pieces of each size at hand, and takes the long way for the others.
+/// What comes and goes in crowds is dear to an allocator: it keeps a few pieces of each size at
+/// hand, and takes the long way for the others.
 pub(crate) struct Spare<T> {
     most: usize,
     kept: RefCell<Vec<Rc<T>>>,

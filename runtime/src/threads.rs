@@ -1,7 +1,8 @@
 //! Work in other threads, and the way back.
 //!
-//! Everything of twistor's lives in the reactor's thread. What blocks goes to the pool with [`defer_to_thread`], and its result comes back as a Deferred; other threads
-//! reach the reactor through its [`Remote`].
+//! Everything of twistor's lives in the reactor's thread. What blocks goes to the pool with
+//! [`defer_to_thread`], and its result comes back as a Deferred; other threads reach the reactor
+//! through its [`Remote`].
 //!
 //! ```
 //! use twistor::{prelude::*, threads::defer_to_thread};
@@ -22,9 +23,11 @@ use crate::{
 };
 use std::{panic::Location, sync::mpsc::sync_channel};
 
-/// Runs `work` in the reactor's pool of threads, and fires with its result in a turn of the reactor.
+/// Runs `work` in the reactor's pool of threads, and fires with its result in a turn of the
+/// reactor.
 ///
-/// What `work` takes along and gives back goes between threads: it is `Send`. Deferreds, protocols and transports are not; the compiler says so.
+/// What `work` takes along and gives back goes between threads: it is `Send`. Deferreds, protocols
+/// and transports are not; the compiler says so.
 ///
 /// # Errors
 /// What `work` fails with, its panic, and [`QueueFullError`](crate::error::QueueFullError).
@@ -33,7 +36,10 @@ use std::{panic::Location, sync::mpsc::sync_channel};
 /// Work that has not begun is not done; what has begun runs to its end, and its result is dropped.
 #[doc(alias = "deferToThread")]
 #[track_caller]
-pub fn defer_to_thread<T: Send + 'static>(reactor: &Reactor, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Deferred<T> {
+pub fn defer_to_thread<T: Send + 'static>(
+    reactor: &Reactor,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Deferred<T> {
     defer_to_thread_pool(reactor, &reactor.thread_pool(), work)
 }
 
@@ -50,30 +56,38 @@ pub fn defer_to_thread_pool<T: Send + 'static>(
         pool.call_in_thread(move || {
             if answer.is_wanted() {
                 // user code
-                let result = guarded(|| Frame::new("defer_to_thread", place), work).and_then(|result| result);
+                let result = guarded(|| Frame::new("defer_to_thread", place), work)
+                    .and_then(|result| result);
                 answer.send(result);
             }
         })
     })
 }
 
-/// Runs all of `work` in one thread of the reactor's pool, one after the other. A panic in one is reported, and the next runs.
+/// Runs all of `work` in one thread of the reactor's pool, one after the other. A panic in one is
+/// reported, and the next runs.
 ///
 /// # Errors
 /// [`QueueFullError`](crate::error::QueueFullError).
 #[doc(alias = "callMultipleInThread")]
-pub fn call_multiple_in_thread(reactor: &Reactor, work: Vec<Box<dyn FnOnce() + Send>>) -> Result<(), Failure> {
+pub fn call_multiple_in_thread(
+    reactor: &Reactor,
+    work: Vec<Box<dyn FnOnce() + Send>>,
+) -> Result<(), Failure> {
     reactor.thread_pool().call_in_thread(move || {
         for piece in work {
             // user code
-            if let Err(failure) = guarded(|| Frame::new("call_multiple_in_thread", Location::caller()), piece) {
+            if let Err(failure) =
+                guarded(|| Frame::new("call_multiple_in_thread", Location::caller()), piece)
+            {
                 crate::report::report(failure, "a piece of work in a thread");
             }
         }
     })
 }
 
-/// Runs `f` in the reactor's thread and waits, in this one, for its result: what `f` returns, or what comes of its Deferred.
+/// Runs `f` in the reactor's thread and waits, in this one, for its result: what `f` returns, or
+/// what comes of its Deferred.
 ///
 /// ```
 /// use twistor::{prelude::*, threads::blocking_call_from_thread};
@@ -91,15 +105,22 @@ pub fn call_multiple_in_thread(reactor: &Reactor, work: Vec<Box<dyn FnOnce() + S
 /// ```
 ///
 /// # Errors
-/// What `f` fails with, [`ReactorClosed`] if the reactor ends before the result is there, and [`ReactorAlreadyRunning`] in the reactor's own thread, where it would wait for itself.
+/// What `f` fails with, [`ReactorClosed`] if the reactor ends before the result is there, and
+/// [`ReactorAlreadyRunning`] in the reactor's own thread, where it would wait for itself.
 #[doc(alias = "blockingCallFromThread")]
-pub fn blocking_call_from_thread<R>(remote: &Remote, f: impl FnOnce() -> R + Send + 'static) -> Result<R::Value, Failure>
+pub fn blocking_call_from_thread<R>(
+    remote: &Remote,
+    f: impl FnOnce() -> R + Send + 'static,
+) -> Result<R::Value, Failure>
 where
     R: IntoDeferred,
     R::Value: Send,
 {
     if remote.is_in_reactor_thread() {
-        return Err(ReactorAlreadyRunning::with_text("a blocking call in the reactor's own thread would wait for itself").into());
+        return Err(ReactorAlreadyRunning::with_text(
+            "a blocking call in the reactor's own thread would wait for itself",
+        )
+        .into());
     }
     let (send, receive) = sync_channel(1);
     remote.call_from_thread(move || {

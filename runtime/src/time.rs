@@ -32,7 +32,8 @@ pub(crate) enum State {
 /// The part that the queue and the [`DelayedCall`] share.
 pub(crate) struct Call {
     pub(crate) due: Cell<Duration>,
-    /// Orders calls that are due at the same instant: the order in which they were made, or last moved.
+    /// Orders calls that are due at the same instant: the order in which they were made, or last
+    /// moved.
     pub(crate) order: Cell<u64>,
     pub(crate) state: Cell<State>,
     pub(crate) function: Cell<Option<Box<dyn FnOnce()>>>,
@@ -62,7 +63,8 @@ impl DelayedCall {
     /// Takes the call out of the queue and drops its function.
     ///
     /// # Errors
-    /// [`AlreadyCalled`] if it has run or runs now, [`AlreadyCancelled`] if it was cancelled before.
+    /// [`AlreadyCalled`] if it has run or runs now, [`AlreadyCancelled`] if it was cancelled
+    /// before.
     pub fn cancel(&self) -> Result<(), Failure> {
         self.pending()?;
         self.0.state.set(State::Cancelled);

@@ -1,7 +1,8 @@
 //! The timer queue: calls in order of their time, each of which can be taken out or moved.
 //!
-//! A balanced tree keyed by (due time, order): insert, remove and "what is next" are O(log n), and a cancelled call is gone from it
-//! at once. The test clock and the reactor use the same queue and differ in where "now" comes from.
+//! A balanced tree keyed by (due time, order): insert, remove and "what is next" are O(log n), and
+//! a cancelled call is gone from it at once. The test clock and the reactor use the same queue and
+//! differ in where "now" comes from.
 use crate::{
     failure::Frame,
     report::{guarded, report},
@@ -21,7 +22,8 @@ pub(crate) struct Timers {
     calls: RefCell<BTreeMap<(Duration, u64), Rc<Call>>>,
     orders: Cell<u64>,
     now: Cell<Duration>,
-    /// Where the time of a reactor comes from: between turns `now` grows old. A test clock has none and stands still.
+    /// Where the time of a reactor comes from: between turns `now` grows old. A test clock has none
+    /// and stands still.
     clock: OnceCell<Box<dyn Fn() -> Duration>>,
     /// Who lives in the time of a test clock: called when it has been moved.
     moved: RefCell<Vec<Weak<dyn Fn()>>>,
@@ -73,7 +75,12 @@ impl Timers {
     }
 
     /// Adds a call `delay` from now.
-    pub(crate) fn add(&self, delay: Duration, function: Box<dyn FnOnce()>, made: &'static Location<'static>) -> DelayedCall {
+    pub(crate) fn add(
+        &self,
+        delay: Duration,
+        function: Box<dyn FnOnce()>,
+        made: &'static Location<'static>,
+    ) -> DelayedCall {
         let call = Rc::new(Call {
             due: Cell::new(self.now().saturating_add(delay)),
             order: Cell::new(self.next_order()),
@@ -112,8 +119,9 @@ impl Timers {
         self.calls.borrow().values().cloned().map(DelayedCall).collect()
     }
 
-    /// Sets the one time for all calls of a turn and gives a mark for [`run_due`](Self::run_due): how many calls have been made so far. Nothing
-    /// if there are none to run, or if only a test moves the time; then no clock is looked at.
+    /// Sets the one time for all calls of a turn and gives a mark for [`run_due`](Self::run_due):
+    /// how many calls have been made so far. Nothing if there are none to run, or if only a test
+    /// moves the time; then no clock is looked at.
     pub(crate) fn begin_turn(&self) -> Option<u64> {
         if self.is_still() || self.is_empty() {
             return None;
@@ -122,15 +130,18 @@ impl Timers {
         Some(self.orders.get())
     }
 
-    /// Runs the next call that is due now and was made before `mark`, and says where that was made; `None` when there is none. Each is taken out before it runs, so
-    /// that it counts as called inside its own function.
+    /// Runs the next call that is due now and was made before `mark`, and says where that was made;
+    /// `None` when there is none. Each is taken out before it runs, so that it counts as called
+    /// inside its own function.
     pub(crate) fn run_due(&self, mark: u64) -> Option<&'static Location<'static>> {
         let call = {
             let mut calls = self.calls.borrow_mut();
             // one time for all calls of a turn
             let now = self.now.get();
-            // within one due time the order grows, so calls made since the mark stand behind the older ones of the same time only
-            let (&key, _) = calls.range(..=(now, u64::MAX)).find(|((_, order), _)| *order < mark)?;
+            // within one due time the order grows, so calls made since the mark stand behind the
+            // older ones of the same time only
+            let (&key, _) =
+                calls.range(..=(now, u64::MAX)).find(|((_, order), _)| *order < mark)?;
             calls.remove(&key)
         };
         let call = call?;

@@ -1,15 +1,18 @@
 //! How another thread reaches the one that owns a coroutine.
 //!
-//! Deferreds and coroutines never leave their thread. A waker that was handed to foreign code may be rung from any thread;
-//! it then passes a piece of work through the [`Door`] that the thread's reactor has put here.
+//! Deferreds and coroutines never leave their thread. A waker that was handed to foreign code may
+//! be rung from any thread; it then passes a piece of work through the [`Door`] that the thread's
+//! reactor has put here.
 use std::{cell::RefCell, sync::Arc};
 
 /// Work that another thread hands in; it runs in the thread that owns the door.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
-/// A way into one thread from any other: what is handed in runs there, in a later turn, in the order it came.
+/// A way into one thread from any other: what is handed in runs there, in a later turn, in the
+/// order it came.
 pub(crate) trait Door: Send + Sync {
-    /// Hands in `work`. `false` says that the thread takes no more work; `work` has then been dropped unrun.
+    /// Hands in `work`. `false` says that the thread takes no more work; `work` has then been
+    /// dropped unrun.
     fn hand_in(&self, work: Work) -> bool;
 
     /// Whether it still takes work.

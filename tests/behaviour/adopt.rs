@@ -34,7 +34,10 @@ fn t_104_an_adopted_port_serves_and_stopping_it_leaves_other_copies_listening() 
     });
     assert_eq!(seen, ["made", "data hello"]);
     watch(port.stop_listening()).value();
-    assert!(port.start_listening().unwrap_err().check::<RuntimeError>(), "nobody knows how it was opened");
+    assert!(
+        port.start_listening().unwrap_err().check::<RuntimeError>(),
+        "nobody knows how it was opened"
+    );
     let _late = TcpStream::connect(at).unwrap();
     original.set_nonblocking(false).unwrap();
     original.accept().unwrap();
@@ -46,7 +49,9 @@ fn an_adopted_connection_is_made_at_once_and_gets_what_has_arrived_before() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut peer, ours) = UnixStream::pair().unwrap();
     peer.write_all(b"early").unwrap();
-    let handle = reactor.adopt_stream_connection(OwnedFd::from(ours), Noting::factory(&log, Noting::echo)).unwrap();
+    let handle = reactor
+        .adopt_stream_connection(OwnedFd::from(ours), Noting::factory(&log, Noting::echo))
+        .unwrap();
     assert_eq!(log.take(), ["made"]);
     assert_eq!((handle.peer(), handle.host()), (Address::Unix(None), Address::Unix(None)));
     run_until(&reactor, || log.take() == ["data early"]);
@@ -66,8 +71,13 @@ fn t_107_an_adopted_unix_server_connection_knows_its_path() {
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let _peer = UnixStream::connect(&path).unwrap();
     let (ours, _) = listener.accept().unwrap();
-    let handle = reactor.adopt_stream_connection(OwnedFd::from(ours), Noting::factory(&log, Noting::echo)).unwrap();
-    assert_eq!((handle.host(), handle.peer()), (Address::Unix(Some(path.clone())), Address::Unix(None)));
+    let handle = reactor
+        .adopt_stream_connection(OwnedFd::from(ours), Noting::factory(&log, Noting::echo))
+        .unwrap();
+    assert_eq!(
+        (handle.host(), handle.peer()),
+        (Address::Unix(Some(path.clone())), Address::Unix(None))
+    );
     assert!(format!("{:?}", handle.transport()).contains(&path.display().to_string()));
     reactor.close();
 }
@@ -86,7 +96,8 @@ fn t_106_a_factory_that_refuses_an_adopted_connection_closes_it() {
     }
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut peer, ours) = UnixStream::pair().unwrap();
-    let failure = reactor.adopt_stream_connection(OwnedFd::from(ours), Refuses(log.clone())).unwrap_err();
+    let failure =
+        reactor.adopt_stream_connection(OwnedFd::from(ours), Refuses(log.clone())).unwrap_err();
     assert!(failure.check::<NoProtocol>());
     assert_eq!(log.take(), ["stop"]);
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
@@ -96,7 +107,12 @@ fn t_106_a_factory_that_refuses_an_adopted_connection_closes_it() {
 struct Notes(Log);
 
 impl DatagramProtocol for Notes {
-    fn datagram_received(&mut self, datagram: &[u8], _from: &Address, _transport: &DatagramTransport) {
+    fn datagram_received(
+        &mut self,
+        datagram: &[u8],
+        _from: &Address,
+        _transport: &DatagramTransport,
+    ) {
         self.0.add(String::from_utf8_lossy(datagram));
     }
 }
@@ -106,7 +122,9 @@ fn an_adopted_datagram_port_hears_what_is_sent_to_its_socket() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let original = UdpSocket::bind(LOCAL).unwrap();
     let at = original.local_addr().unwrap();
-    let port = reactor.adopt_datagram_port(OwnedFd::from(original.try_clone().unwrap()), Notes(log.clone())).unwrap();
+    let port = reactor
+        .adopt_datagram_port(OwnedFd::from(original.try_clone().unwrap()), Notes(log.clone()))
+        .unwrap();
     assert_eq!(port.host(), Address::from(at));
     UdpSocket::bind(LOCAL).unwrap().send_to(b"hello", at).unwrap();
     run_until(&reactor, || log.take() == ["hello"]);
@@ -128,14 +146,30 @@ fn t_102_t_103_what_does_not_fit_is_an_error_that_says_what_it_is() {
     let port = || OwnedFd::from(TcpListener::bind(LOCAL).unwrap());
     let datagrams = || OwnedFd::from(UdpSocket::bind(LOCAL).unwrap());
     let wrong = [
-        (reactor.adopt_stream_port(datagrams(), factory()).unwrap_err(), "a datagram socket at 127.0.0.1"),
-        (reactor.adopt_stream_connection(port(), factory()).unwrap_err(), "a stream socket at 127.0.0.1"),
-        (reactor.adopt_datagram_port(stream(), Notes(log.clone())).unwrap_err(), "a connection with (unnamed)"),
+        (
+            reactor.adopt_stream_port(datagrams(), factory()).unwrap_err(),
+            "a datagram socket at 127.0.0.1",
+        ),
+        (
+            reactor.adopt_stream_connection(port(), factory()).unwrap_err(),
+            "a stream socket at 127.0.0.1",
+        ),
+        (
+            reactor.adopt_datagram_port(stream(), Notes(log.clone())).unwrap_err(),
+            "a connection with (unnamed)",
+        ),
     ];
     for (failure, text) in wrong {
         assert!(failure.check::<ValueError>() && failure.to_string().contains(text), "{failure}");
     }
-    let netlink = || rustix::net::socket(rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::DGRAM, None).unwrap();
+    let netlink = || {
+        rustix::net::socket(
+            rustix::net::AddressFamily::NETLINK,
+            rustix::net::SocketType::DGRAM,
+            None,
+        )
+        .unwrap()
+    };
     for failure in [
         reactor.adopt_stream_port(netlink(), factory()).unwrap_err(),
         reactor.adopt_stream_connection(netlink(), factory()).unwrap_err(),

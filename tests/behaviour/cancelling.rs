@@ -55,7 +55,9 @@ fn i_035_i_036_an_error_of_c_s_canceller_can_be_translated() {
     #[inline_callbacks]
     fn translates(c: Deferred<u32>, deep: bool) -> Deferred<u32> {
         let result = if deep { yield_!(nested(c, true, None)) } else { yield_!(c) };
-        result.map_err(|failure| if failure.check::<Bang>() { Failure::new(Bang("translated")) } else { failure })
+        result.map_err(|failure| {
+            if failure.check::<Bang>() { Failure::new(Bang("translated")) } else { failure }
+        })
     }
     for deep in [false, true] {
         let (c, _fire) = Deferred::with_canceller(|cancelling| cancelling.errback(Bang("own")));

@@ -17,12 +17,16 @@ fn folder() -> PathBuf {
 
 /// The ids at the start of the rows of a table or a list, with the row.
 fn rows(file: &Path) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let text =
+        fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     text.lines()
         .filter_map(|line| {
             let id = line.strip_prefix("| ")?.split(' ').next()?;
             let bytes = id.as_bytes();
-            let is_id = bytes.len() == 5 && bytes[0].is_ascii_uppercase() && bytes[1] == b'-' && bytes[2..].iter().all(u8::is_ascii_digit);
+            let is_id = bytes.len() == 5
+                && bytes[0].is_ascii_uppercase()
+                && bytes[1] == b'-'
+                && bytes[2..].iter().all(u8::is_ascii_digit);
             is_id.then(|| (id.to_owned(), line.to_owned()))
         })
         .collect()
@@ -47,7 +51,9 @@ fn listed(binary: &Path) -> Vec<String> {
     let names = |extra: &[&str]| {
         let output = Command::new(binary).arg("--list").args(extra).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().filter_map(|line| line.strip_suffix(": test").map(str::to_owned)).collect::<Vec<_>>()
+        text.lines()
+            .filter_map(|line| line.strip_suffix(": test").map(str::to_owned))
+            .collect::<Vec<_>>()
     };
     assert_eq!(names(&["--ignored"]), [""; 0], "no test is ignored");
     names(&[])
@@ -60,21 +66,28 @@ fn sibling(name: &str) -> PathBuf {
     fs::read_dir(me.parent().unwrap())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_none() && path.file_name().unwrap().to_str().unwrap().starts_with(&prefix))
+        .filter(|path| {
+            path.extension().is_none()
+                && path.file_name().unwrap().to_str().unwrap().starts_with(&prefix)
+        })
         .max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap())
-        .unwrap_or_else(|| panic!("the test binary `{name}` has not been built: run `cargo test -p twistor-tests`"))
+        .unwrap_or_else(|| {
+            panic!("the test binary `{name}` has not been built: run `cargo test -p twistor-tests`")
+        })
 }
 
 #[test]
 fn every_row_is_accounted_for() {
     let mut tested = BTreeSet::new();
-    for name in listed(&env::current_exe().unwrap()).into_iter().chain(listed(&sibling("process"))) {
+    for name in listed(&env::current_exe().unwrap()).into_iter().chain(listed(&sibling("process")))
+    {
         let found = ids(&name);
         assert!(found.len() <= 3, "{name} carries more than three ids");
         tested.extend(found);
     }
     let list = |name: &str| rows(&folder().join(name)).into_keys().collect::<BTreeSet<_>>();
-    let (by_type, departures, pending) = (list("by_type.md"), list("departures.md"), list("pending.md"));
+    let (by_type, departures, pending) =
+        (list("by_type.md"), list("departures.md"), list("pending.md"));
     let mut wrong = Vec::new();
     let mut known = BTreeSet::new();
     for entry in fs::read_dir(folder()).unwrap() {
@@ -101,7 +114,10 @@ fn every_row_is_accounted_for() {
             }
         }
         if excused * 100 > counted * allowed_share(&table) {
-            wrong.push(format!("{table}: {excused} of {counted} rows are left out by type or depart, more than its share"));
+            wrong.push(format!(
+                "{table}: {excused} of {counted} rows are left out by type or \
+                depart, more than its share"
+            ));
         }
     }
     for id in tested.iter().chain(&by_type).chain(&departures).chain(&pending) {

@@ -29,7 +29,13 @@ struct Client {
 impl Client {
     fn new(log: &Log) -> Self {
         let nothing = || Box::new(|_: &Connector| ()) as Told;
-        Self { log: log.clone(), on_started: nothing(), on_failed: nothing(), on_lost: nothing(), seen: RefCell::default() }
+        Self {
+            log: log.clone(),
+            on_started: nothing(),
+            on_failed: nothing(),
+            on_lost: nothing(),
+            seen: RefCell::default(),
+        }
     }
 }
 
@@ -69,7 +75,9 @@ impl ClientFactory for Client {
 
 fn served(reactor: &Reactor, log: &Log) -> (Port, SocketAddr) {
     let closes = |this: &twistor::protocol::Handle<Noting>, _: &[u8]| this.lose_connection();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Noting::factory(log, closes), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), Noting::factory(log, closes), DEFAULT_BACKLOG)
+        .unwrap();
     let at = port.host().socket_addr().unwrap();
     (port, at)
 }
@@ -177,7 +185,10 @@ fn t_043_t_044_the_reactor_can_be_stopped_from_either_side_of_an_attempt() {
     client.on_failed = Box::new(move |_| stops.stop().unwrap());
     let _connector = Connector::tcp(&reactor, at, client, &options());
     reactor.run().unwrap();
-    assert_eq!(log.take(), ["start", "started Connecting", "failed ConnectionRefusedError Disconnected", "stop"]);
+    assert_eq!(
+        log.take(),
+        ["start", "started Connecting", "failed ConnectionRefusedError Disconnected", "stop"]
+    );
 
     let (_port, at) = served(&reactor, &Log::new());
     let stops = reactor.clone();
@@ -198,7 +209,8 @@ fn t_043_t_044_the_reactor_can_be_stopped_from_either_side_of_an_attempt() {
 #[test]
 fn an_attempt_that_takes_too_long_is_told_of_a_timeout() {
     // a listener whose queue is full answers no further SYN
-    let stream = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let stream =
+        || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let deaf = stream();
     deaf.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     deaf.listen(0).unwrap();
@@ -220,7 +232,7 @@ fn an_attempt_that_takes_too_long_is_told_of_a_timeout() {
 }
 
 #[test]
-fn t_037_t_056_the_factory_and_the_transport_see_the_numeric_address_and_the_local_one_that_was_chosen() {
+fn t_037_t_056_factory_and_transport_see_the_numeric_address_and_the_chosen_local_one() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (port, at) = served(&reactor, &Log::new());
     let client = Rc::new(Client::new(&log));
@@ -231,7 +243,11 @@ fn t_037_t_056_the_factory_and_the_transport_see_the_numeric_address_and_the_loc
     assert_eq!(connector.transport().peer(), port.host());
     assert_eq!(connector.transport().host().host(), "127.0.0.2");
     reactor.close();
-    assert_eq!(log.take().last().unwrap(), "stop", "a closed reactor stops the factory without another word");
+    assert_eq!(
+        log.take().last().unwrap(),
+        "stop",
+        "a closed reactor stops the factory without another word"
+    );
 }
 
 #[test]
@@ -293,7 +309,10 @@ fn a_panic_in_the_factory_is_reported_and_the_connector_goes_on() {
     client.on_failed = Box::new(|_| panic!("bad end"));
     let connector = Connector::tcp(&reactor, at, client, &options());
     let seen = until(&reactor, &log, "stop");
-    assert_eq!(seen, ["start", "started Connecting", "failed ConnectionRefusedError Disconnected", "stop"]);
+    assert_eq!(
+        seen,
+        ["start", "started Connecting", "failed ConnectionRefusedError Disconnected", "stop"]
+    );
     assert_eq!(reports.take().len(), 2);
     assert_eq!(connector.state(), ConnectorState::Disconnected);
 }

@@ -1,4 +1,5 @@
-//! Gates, several consumers, chaining to a resolver, functions that become Deferreds, futures from and to.
+//! Gates, several consumers, chaining to a resolver, functions that become Deferreds, futures from
+//! and to.
 use crate::support::{Bang, Log, Reports, TestDoor, now, watch};
 use futures::{channel::oneshot, executor::block_on};
 use std::cell::Cell;
@@ -154,7 +155,8 @@ fn a_shared_failure_that_nobody_asked_for_is_reported_once() {
 fn tap_looks_and_take_result_takes_what_is_there() {
     let log = Log::new();
     let noted = log.clone();
-    let tapped = Deferred::succeed(3).tap(move |result| noted.add(format!("{:?}", result.unwrap())));
+    let tapped =
+        Deferred::succeed(3).tap(move |result| noted.add(format!("{:?}", result.unwrap())));
     assert_eq!((now(tapped).unwrap(), log.take()), (3, vec!["3".to_owned()]));
     assert!(now(Deferred::succeed(3).tap(|_| panic!("looking"))).unwrap_err().check::<Panicked>());
     let (pending, fire) = Deferred::new();
@@ -168,7 +170,11 @@ fn tap_looks_and_take_result_takes_what_is_there() {
 #[test]
 fn d_052_d_054_d_055_maybe_deferred_of_values_panics_and_failures() {
     assert_eq!(now(maybe_deferred(|| Ok(5))).unwrap(), 5);
-    assert!(now(maybe_deferred(|| -> Result<u32, Failure> { panic!("inside") })).unwrap_err().check::<Panicked>());
+    assert!(
+        now(maybe_deferred(|| -> Result<u32, Failure> { panic!("inside") }))
+            .unwrap_err()
+            .check::<Panicked>()
+    );
     let failure = Failure::new(Bang("same"));
     let same = failure.clone();
     assert!(now(maybe_deferred(move || Err::<u32, _>(failure))).unwrap_err().is_same(&same));
@@ -203,7 +209,9 @@ fn d_061_execute_runs_now_and_unwraps_nothing() {
     let inner = now(execute(|| Ok::<_, Failure>(Deferred::succeed(1)))).unwrap();
     assert_eq!(now(inner).unwrap(), 1);
     assert!(now(execute(|| "x".parse::<u32>())).is_err());
-    assert!(now(execute(|| -> Result<u32, Failure> { panic!("x") })).unwrap_err().check::<Panicked>());
+    assert!(
+        now(execute(|| -> Result<u32, Failure> { panic!("x") })).unwrap_err().check::<Panicked>()
+    );
 }
 
 #[test]
@@ -212,7 +220,11 @@ fn d_062_d_063_log_error_reports_once_and_returns_the_same_failure() {
     let failure = Failure::new(Bang("logged"));
     assert!(log_error(failure.clone()).is_same(&failure));
     let seen = reports.take();
-    assert!(seen.len() == 1 && seen[0].starts_with("Unhandled Error\nTraceback (most recent call last):\n"), "{seen:?}");
+    assert!(
+        seen.len() == 1
+            && seen[0].starts_with("Unhandled Error\nTraceback (most recent call last):\n"),
+        "{seen:?}"
+    );
 }
 
 // ---- futures
@@ -220,7 +232,9 @@ fn d_062_d_063_log_error_reports_once_and_returns_the_same_failure() {
 #[test]
 fn d_125_a_failed_deferred_completes_its_future_with_the_same_error() {
     let failure = Failure::new(Bang("same"));
-    assert!(block_on(Deferred::<u32>::fail(failure.clone()).as_future()).unwrap_err().is_same(&failure));
+    assert!(
+        block_on(Deferred::<u32>::fail(failure.clone()).as_future()).unwrap_err().is_same(&failure)
+    );
 }
 
 #[test]

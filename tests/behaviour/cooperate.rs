@@ -3,7 +3,9 @@ use crate::support::{Bang, Log, Reports, now, watch};
 use std::{cell::Cell, rc::Rc, time::Duration};
 use twistor::{
     defer::{Deferred, Resolver},
-    error::{NotPaused, Panicked, SchedulerStopped, TaskDone, TaskFailed, TaskFinished, TaskStopped},
+    error::{
+        NotPaused, Panicked, SchedulerStopped, TaskDone, TaskFailed, TaskFinished, TaskStopped,
+    },
     failure::Failure,
     task::{Clock, CooperativeTask, Cooperator},
 };
@@ -38,7 +40,10 @@ fn k_052_several_iterators_take_turns() {
         })
         .collect();
     clock.advance(Duration::ZERO);
-    assert_eq!(log.take(), ["a1", "b1", "c1", "d1", "a2", "b2", "c2", "d2", "a3", "b3", "c3", "d3"]);
+    assert_eq!(
+        log.take(),
+        ["a1", "b1", "c1", "d1", "a2", "b2", "c2", "d2", "a3", "b3", "c3", "d3"]
+    );
     for each in done {
         each.value();
     }
@@ -254,7 +259,9 @@ fn k_067_when_done_fails_with_the_work_s_error_or_with_the_stop() {
     let (cooperator, clock) = greedy();
     let fails = cooperator.cooperate([Ok(()), Err(Failure::new(Bang("no")))]);
     let failed = watch(fails.when_done());
-    let panics = cooperator.cooperate(std::iter::once(()).map(|()| -> () { std::panic::resume_unwind(Box::new("no")) }));
+    let panics = cooperator.cooperate(
+        std::iter::once(()).map(|()| -> () { std::panic::resume_unwind(Box::new("no")) }),
+    );
     let panicked = watch(panics.when_done());
     let stops = cooperator.cooperate(std::iter::repeat(()));
     let stopped = watch(stops.when_done());
@@ -275,7 +282,9 @@ fn k_068_k_072_a_finished_task_says_so() {
     assert!(now(failed.when_done()).unwrap_err().check::<Bang>());
     let end = |task: &CooperativeTask| task.stop().unwrap_err();
     assert!(end(&done).check::<TaskDone>() && end(&done).check::<TaskFinished>());
-    assert!(end(&failed).check::<TaskFailed>() && end(&failed).traceback().ends_with("Caused by: no"));
+    assert!(
+        end(&failed).check::<TaskFailed>() && end(&failed).traceback().ends_with("Caused by: no")
+    );
 }
 
 #[test]

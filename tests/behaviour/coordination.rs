@@ -139,7 +139,10 @@ fn c_045_c_048_gets_are_served_by_puts_in_order_inside_put() {
         queue.put(n).unwrap();
     }
     assert_eq!(queue.len(), 20);
-    assert_eq!((0..20).map(|_| now(queue.get().unwrap()).unwrap()).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    assert_eq!(
+        (0..20).map(|_| now(queue.get().unwrap()).unwrap()).collect::<Vec<_>>(),
+        (0..20).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -220,5 +223,8 @@ fn a_hundred_thousand_that_leave_the_line_cost_nothing_and_the_others_keep_their
         queue.put(item).unwrap();
     }
     assert_eq!(first.value(), 0);
-    assert_eq!(stays.iter().map(super::support::Outcome::value).collect::<Vec<_>>(), (1..11).collect::<Vec<_>>());
+    assert_eq!(
+        stays.iter().map(super::support::Outcome::value).collect::<Vec<_>>(),
+        (1..11).collect::<Vec<_>>()
+    );
 }

@@ -165,7 +165,8 @@ fn i_017_i_018_functions_start_at_once_and_end_from_the_inside_out() {
     for by_async in [false, true] {
         let log = Log::new();
         let (source, fire) = Deferred::new();
-        let result = watch(stacked::f3(log.clone(), Rc::new(RefCell::new(vec![source])), 1, by_async));
+        let result =
+            watch(stacked::f3(log.clone(), Rc::new(RefCell::new(vec![source])), 1, by_async));
         assert_eq!(log.take(), ["f3 enter", "f2 enter", "f1 enter"]);
         fire.callback(2);
         assert_eq!(log.take(), ["f1 exit 2", "f2 exit 4", "f3 exit 8"]);
@@ -270,7 +271,12 @@ fn i_027_i_028_the_trace_names_the_raising_function_and_each_that_waited() {
     let failure = result.failure();
     let text = failure.traceback();
     assert_eq!(text, failure.traceback(), "asked for a second time it is the same");
-    let functions: Vec<_> = failure.frames().iter().rev().map(|frame| frame.function().rsplit("::").next().unwrap()).collect();
+    let functions: Vec<_> = failure
+        .frames()
+        .iter()
+        .rev()
+        .map(|frame| frame.function().rsplit("::").next().unwrap())
+        .collect();
     assert_eq!(functions, ["outermost", "second", "third", "innermost"]);
     assert!(text.ends_with("Bang: deep"));
 }
@@ -363,7 +369,10 @@ fn dropping_the_result_stops_nothing_and_losing_the_resolver_frees_the_frame() {
     #[inline_callbacks]
     fn work(log: Log, wait: Deferred<()>, held: Rc<()>) -> Deferred<()> {
         let result = yield_!(wait);
-        log.add(result.map_or_else(|failure| failure.check::<AbandonedError>().to_string(), |()| "fired".into()));
+        log.add(result.map_or_else(
+            |failure| failure.check::<AbandonedError>().to_string(),
+            |()| "fired".into(),
+        ));
         drop(held);
         return_value!()
     }
@@ -422,7 +431,10 @@ fn arguments_by_pattern_generics_and_recursion() {
         return_value!(n + c)
     }
     #[inline_callbacks]
-    fn generic<T: Clone + 'static, const N: usize>(value: T, make: impl Fn(&T) -> Deferred<T> + 'static) -> Deferred<Vec<T>> {
+    fn generic<T: Clone + 'static, const N: usize>(
+        value: T,
+        make: impl Fn(&T) -> Deferred<T> + 'static,
+    ) -> Deferred<Vec<T>> {
         let mut all = Vec::new();
         for _ in 0..N {
             all.push(yield_!(make(&value))?);
@@ -461,7 +473,12 @@ fn locals_and_arguments_are_dropped_in_the_order_of_an_async_fn() {
     }
     let log = Log::new();
     let noted = |name| Noted(name, log.clone());
-    futures::executor::block_on(rust_s(noted("a"), noted("b"), (noted("c"), noted("d")), log.clone()));
+    futures::executor::block_on(rust_s(
+        noted("a"),
+        noted("b"),
+        (noted("c"), noted("d")),
+        log.clone(),
+    ));
     let expected = log.take();
     assert_eq!(expected.len(), 5);
     now(ours(noted("a"), noted("b"), (noted("c"), noted("d")), log.clone())).unwrap();
@@ -495,7 +512,8 @@ fn methods_take_self_shared_or_by_value() {
 fn the_macros_work_inside_other_macros() {
     #[inline_callbacks]
     fn inside(one: Deferred<u32>) -> Deferred<Vec<String>> {
-        let list = vec![format!("{}", yield_!(one)?), format!("{:?}", yield_!(Deferred::succeed('x'))?)];
+        let list =
+            vec![format!("{}", yield_!(one)?), format!("{:?}", yield_!(Deferred::succeed('x'))?)];
         if let Ok(n) = yield_!(Deferred::succeed(1)) {
             assert_eq!(n, 1);
         }

@@ -66,7 +66,8 @@ fn d_009_an_errback_on_a_failed_deferred_runs_at_once() {
 fn d_010_a_callback_that_panics_or_returns_an_error_turns_the_chain() {
     let panicked = now(Deferred::succeed(0).add_callback(|n: u32| Ok(1 / n))).unwrap_err();
     assert_eq!(panicked.downcast_ref::<Panicked>().unwrap().message(), "attempt to divide by zero");
-    let returned = now(Deferred::succeed(0).add_callback(|_| Err::<u32, _>(Bang("no").into()))).unwrap_err();
+    let returned =
+        now(Deferred::succeed(0).add_callback(|_| Err::<u32, _>(Bang("no").into()))).unwrap_err();
     assert!(returned.check::<Bang>());
 }
 
@@ -138,7 +139,8 @@ fn a_shared_resolver_fires_once_and_names_the_first_place() {
         for fails_then in [false, true] {
             let (deferred, resolver) = Deferred::<u32>::new();
             let shared = resolver.shared();
-            let fire = |fails: bool| if fails { shared.errback(Bang("e")) } else { shared.callback(1) };
+            let fire =
+                |fails: bool| if fails { shared.errback(Bang("e")) } else { shared.callback(1) };
             assert!(fire(fails_first).is_ok());
             let error = fire(fails_then).unwrap_err();
             assert!(error.to_string().contains(file!()), "{error}");
@@ -244,7 +246,8 @@ fn d_040_d_041_callbacks_on_a_waiting_outer_and_on_the_inner_run_in_order() {
             list
         }
     };
-    let outer = Deferred::succeed(()).add_callback(move |()| Deferred::succeed(()).add_callback(move |()| inner));
+    let outer = Deferred::succeed(())
+        .add_callback(move |()| Deferred::succeed(()).add_callback(move |()| inner));
     outer.map(noted("one")).map(noted("two")).detach();
     assert!(log.take().is_empty());
     fire.callback(4);
@@ -259,7 +262,10 @@ fn d_044_d_051_the_debug_text_names_the_deferred_waited_for() {
     let (start, go) = Deferred::new();
     let outer = start.add_callback(move |()| inner);
     go.callback(());
-    assert!(format!("{outer:?}").ends_with(&format!(" waiting on {name}>")), "{outer:?} waits on {name}");
+    assert!(
+        format!("{outer:?}").ends_with(&format!(" waiting on {name}>")),
+        "{outer:?} waits on {name}"
+    );
 }
 
 #[test]
@@ -273,7 +279,10 @@ fn d_046_a_callback_that_returns_the_deferred_it_makes_fails_it() {
     let reports = Reports::new();
     fire.callback(());
     let reports = reports.take();
-    assert!(reports.len() == 1 && reports[0].contains(std::any::type_name::<CircularChainError>()), "{reports:?}");
+    assert!(
+        reports.len() == 1 && reports[0].contains(std::any::type_name::<CircularChainError>()),
+        "{reports:?}"
+    );
 }
 
 #[test]
@@ -307,7 +316,8 @@ fn d_047_the_depth_of_the_stack_does_not_grow_with_the_chain() {
 fn d_049_d_050_the_debug_text_shows_an_address_and_the_result() {
     let (deferred, fire) = Deferred::<u32>::new();
     let text = format!("{deferred:?}");
-    let address = text.strip_prefix("<Deferred at 0x").and_then(|rest| rest.strip_suffix('>')).expect(&text);
+    let address =
+        text.strip_prefix("<Deferred at 0x").and_then(|rest| rest.strip_suffix('>')).expect(&text);
     assert!(address.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
     fire.callback(7);
     assert_eq!(format!("{deferred:?}"), format!("<Deferred at 0x{address} current result: 7>"));
@@ -319,7 +329,8 @@ fn d_049_d_050_the_debug_text_shows_an_address_and_the_result() {
 fn d_065_cancel_without_a_canceller_fails_with_cancelled_error_at_once() {
     let (deferred, _resolver) = Deferred::<u32>::new();
     let canceller = deferred.canceller();
-    let result = watch(deferred.add_callback(|_| -> Result<(), Failure> { panic!("no callback runs") }));
+    let result =
+        watch(deferred.add_callback(|_| -> Result<(), Failure> { panic!("no callback runs") }));
     let line = line!() + 1;
     canceller.cancel();
     let failure = result.failure();
@@ -351,7 +362,11 @@ fn d_068_d_069_a_second_cancel_after_a_swallowed_fire_changes_nothing() {
         assert!(if fails { shared.errback(Bang("late")) } else { shared.callback(1) }.is_ok());
         deferred.cancel();
         let failure = now(deferred).unwrap_err();
-        assert_eq!(failure.downcast_ref::<CancelledError>().unwrap().place().line(), line, "still the first one");
+        assert_eq!(
+            failure.downcast_ref::<CancelledError>().unwrap().place().line(),
+            line,
+            "still the first one"
+        );
     }
 }
 
@@ -495,7 +510,10 @@ fn d_101_a_failure_that_nobody_consumed_is_reported_once_when_it_is_dropped() {
     assert!(reports.take().is_empty());
     drop(deferred);
     let seen = reports.take();
-    assert!(seen.len() == 1 && seen[0].contains(&format!("Deferred made at {}:{made}", file!())), "{seen:?}");
+    assert!(
+        seen.len() == 1 && seen[0].contains(&format!("Deferred made at {}:{made}", file!())),
+        "{seen:?}"
+    );
     // also where the handle went before the fire
     let (deferred, resolver) = Deferred::<u32>::new();
     deferred.map(|n| n + 1).detach();
@@ -508,7 +526,10 @@ fn d_103_the_report_begins_with_unhandled_error_and_the_traceback() {
     let reports = Reports::new();
     drop(Deferred::<u32>::fail(Bang("lost")));
     let seen = reports.take();
-    assert!(seen[0].starts_with("Unhandled Error\nTraceback (most recent call last):\n"), "{seen:?}");
+    assert!(
+        seen[0].starts_with("Unhandled Error\nTraceback (most recent call last):\n"),
+        "{seen:?}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What a second review has found, in the delivery, the pipe and the fakes: each test says what holds now.
+//! What a second review has found, in the delivery, the pipe and the fakes: each test says what
+//! holds now.
 use crate::support::{Log, Noting, run_until, watch};
 use std::{
     io::{Read, Write},
@@ -145,9 +146,20 @@ fn kept_and_pipe() {
     let (three, mut end) = UnixStream::pair().unwrap();
     let log = Log::new();
     let into = log.clone();
-    let a = reactor.adopt_stream_connection(OwnedFd::from(one), move |_: &Address| FdsPipe { log: into.clone() }).unwrap();
-    let b = reactor.adopt_stream_connection(OwnedFd::from(two), Noting::factory(&Log::new(), Noting::nothing)).unwrap();
-    let c = reactor.adopt_stream_connection(OwnedFd::from(three), Noting::factory(&Log::new(), Noting::nothing)).unwrap();
+    let a = reactor
+        .adopt_stream_connection(OwnedFd::from(one), move |_: &Address| FdsPipe {
+            log: into.clone(),
+        })
+        .unwrap();
+    let b = reactor
+        .adopt_stream_connection(OwnedFd::from(two), Noting::factory(&Log::new(), Noting::nothing))
+        .unwrap();
+    let c = reactor
+        .adopt_stream_connection(
+            OwnedFd::from(three),
+            Noting::factory(&Log::new(), Noting::nothing),
+        )
+        .unwrap();
     b.send_file_descriptor(std::fs::File::open("/dev/null").unwrap());
     b.write("xy");
     for _ in 0..5 {
@@ -188,7 +200,13 @@ fn real(same: bool) -> Vec<String> {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let l = log.clone();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Waits { log: l.clone() }, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Waits { log: l.clone() },
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
     let mut seen = Vec::new();
     let mut run = |what: &str| {
@@ -240,8 +258,15 @@ fn memory_lose_cancels_at_once() {
     let log = Log::new();
     let l = log.clone();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
-    let _p = memory.reactor().listen_tcp(place, move |_: &Address| Waits { log: l.clone() }, DEFAULT_BACKLOG).unwrap();
-    let client = watch(memory.reactor().connect_tcp(place, Noting::factory(&Log::new(), Noting::nothing), &ConnectOptions::default()));
+    let _p = memory
+        .reactor()
+        .listen_tcp(place, move |_: &Address| Waits { log: l.clone() }, DEFAULT_BACKLOG)
+        .unwrap();
+    let client = watch(memory.reactor().connect_tcp(
+        place,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     let client = client.value();
     client.write("x");
@@ -258,7 +283,11 @@ fn clock_advance_alone() {
     let clock = Clock::new();
     let h = t.connect(Noting::factory(&log, Noting::nothing), &clock);
     let u = h.transport().clone();
-    twistor::time::ReactorTime::schedule(&clock, Duration::from_secs(5), Box::new(move || u.abort_connection()));
+    twistor::time::ReactorTime::schedule(
+        &clock,
+        Duration::from_secs(5),
+        Box::new(move || u.abort_connection()),
+    );
     clock.advance(Duration::from_secs(5));
     assert_eq!(log.take(), ["made", "lost ConnectionAborted"]);
 }
@@ -296,13 +325,20 @@ fn pipe_of_a_half_closed() {
     let (other, mut peer_b) = UnixStream::pair().unwrap();
     let log = Log::new();
     let l = log.clone();
-    let a = reactor.adopt_stream_connection(OwnedFd::from(one), move |_: &Address| Half { log: l.clone() }).unwrap();
+    let a = reactor
+        .adopt_stream_connection(OwnedFd::from(one), move |_: &Address| Half { log: l.clone() })
+        .unwrap();
     peer_a.shutdown(std::net::Shutdown::Write).unwrap();
     for _ in 0..5 {
         reactor.iterate(Duration::from_millis(5)).unwrap();
     }
     assert_eq!(log.take(), ["read lost"]);
-    let b = reactor.adopt_stream_connection(OwnedFd::from(other), Noting::factory(&Log::new(), Noting::nothing)).unwrap();
+    let b = reactor
+        .adopt_stream_connection(
+            OwnedFd::from(other),
+            Noting::factory(&Log::new(), Noting::nothing),
+        )
+        .unwrap();
     pipe(a.transport(), b.transport());
     for _ in 0..20 {
         reactor.iterate(Duration::from_millis(5)).unwrap();
@@ -323,14 +359,23 @@ fn linger_in_clock() {
     let after = log.take();
     t.untaken();
     t.take();
-    assert_eq!((calls.len(), after, log.take()), (0, vec!["made".to_owned(), "lost ConnectionDone".to_owned()], vec![]));
+    assert_eq!(
+        (calls.len(), after, log.take()),
+        (0, vec!["made".to_owned(), "lost ConnectionDone".to_owned()], vec![])
+    );
 }
 #[test]
 fn each_message_before_the_end_is_begun_and_cancelled() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let l = log.clone();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Slow { log: l.clone() }, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Slow { log: l.clone() },
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
     c.write_all(b"one\ntwo\nthree\n").unwrap();
     drop(c);
@@ -340,7 +385,17 @@ fn each_message_before_the_end_is_begun_and_cancelled() {
         seen.len() == 6
     });
     reactor.close();
-    assert_eq!(seen, ["begun one", "cancelled one", "begun two", "cancelled two", "begun three", "cancelled three"]);
+    assert_eq!(
+        seen,
+        [
+            "begun one",
+            "cancelled one",
+            "begun two",
+            "cancelled two",
+            "begun three",
+            "cancelled three"
+        ]
+    );
 }
 #[protocol(lines(delimiter = b"\n"))]
 struct Slow {
@@ -385,7 +440,13 @@ fn lines_behind_a_pause_and_the_end() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let l = log.clone();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Backpressure { log: l.clone() }, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Backpressure { log: l.clone() },
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
     c.write_all(b"a\nb\nc\n").unwrap();
     c.shutdown(std::net::Shutdown::Write).unwrap();
@@ -419,10 +480,20 @@ fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
         }
     }
     let reactor = memory.reactor();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Lengths(at.clone()), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Lengths(at.clone()),
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let connect = || {
         let client = Noting::factory(&Log::new(), Noting::nothing);
-        watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), client, &ConnectOptions::default()))
+        watch(reactor.connect_tcp(
+            port.host().socket_addr().unwrap(),
+            client,
+            &ConnectOptions::default(),
+        ))
     };
     let (bulk, small) = (connect(), connect());
     memory.settle();
@@ -435,7 +506,8 @@ fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
     assert_eq!(lengths.iter().sum::<usize>(), (2 << 20) + 1, "and nothing is lost");
 }
 
-/// A handler that closes the writing side, or the reactor, when its data has come together with the peer's end.
+/// A handler that closes the writing side, or the reactor, when its data has come together with the
+/// peer's end.
 #[protocol]
 struct Busy {
     #[init(Log::new())]

@@ -12,7 +12,8 @@ use twistor::{
 
 const MILLION: usize = 1_000_000;
 
-/// A million Deferreds, each of which gets its result from the one before: the first one's resolver, and the last.
+/// A million Deferreds, each of which gets its result from the one before: the first one's
+/// resolver, and the last.
 fn chained() -> (Resolver<u32>, Deferred<u32>) {
     let (mut last, first) = Deferred::new();
     for _ in 0..MILLION {
@@ -23,7 +24,8 @@ fn chained() -> (Resolver<u32>, Deferred<u32>) {
     (first, last)
 }
 
-/// A million callbacks that have each returned the Deferred before, all kept by a handle that names them: the first one's resolver, the last, the handles.
+/// A million callbacks that have each returned the Deferred before, all kept by a handle that names
+/// them: the first one's resolver, the last, the handles.
 fn followed() -> (Resolver<u32>, Deferred<u32>, Vec<CancelHandle>) {
     let (mut last, first) = Deferred::new();
     let mut handles = Vec::with_capacity(MILLION);
@@ -131,7 +133,11 @@ fn an_endless_loop_of_callbacks_that_return_the_next_runs_in_constant_memory() {
             self.0.set(self.0.get() - 1);
         }
     }
-    fn turn(next: &Rc<RefCell<VecDeque<Resolver<()>>>>, alive: &Rc<Cell<usize>>, left: u32) -> Deferred<()> {
+    fn turn(
+        next: &Rc<RefCell<VecDeque<Resolver<()>>>>,
+        alive: &Rc<Cell<usize>>,
+        left: u32,
+    ) -> Deferred<()> {
         let (tick, resolver) = Deferred::new();
         next.borrow_mut().push_back(resolver);
         alive.set(alive.get() + 1);

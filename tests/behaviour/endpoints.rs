@@ -11,20 +11,33 @@ use twistor::{
 
 fn server(description: &str) -> Result<String, String> {
     let reactor = MemoryReactor::new().reactor();
-    server_from_string(&reactor, description).map(|endpoint| format!("{endpoint:?}")).map_err(|error| error.to_string())
+    server_from_string(&reactor, description)
+        .map(|endpoint| format!("{endpoint:?}"))
+        .map_err(|error| error.to_string())
 }
 
 fn client(description: &str) -> Result<String, String> {
     let reactor = MemoryReactor::new().reactor();
-    client_from_string(&reactor, description).map(|endpoint| format!("{endpoint:?}")).map_err(|error| error.to_string())
+    client_from_string(&reactor, description)
+        .map(|endpoint| format!("{endpoint:?}"))
+        .map_err(|error| error.to_string())
 }
 
 #[test]
 fn e_037_e_038_e_045_server_descriptions() {
     assert_eq!(server("tcp:8000").unwrap(), "<Tcp4ServerEndpoint 0.0.0.0:8000>");
-    assert_eq!(server("tcp:8000:interface=192.0.2.7").unwrap(), "<Tcp4ServerEndpoint 192.0.2.7:8000>");
-    assert_eq!(server("tcp:8000:backlog=9").unwrap(), "<Tcp4ServerEndpoint 0.0.0.0:8000 backlog=9>");
-    assert_eq!(server("tcp:5001:interface=192.0.2.1:backlog=9").unwrap(), "<Tcp4ServerEndpoint 192.0.2.1:5001 backlog=9>");
+    assert_eq!(
+        server("tcp:8000:interface=192.0.2.7").unwrap(),
+        "<Tcp4ServerEndpoint 192.0.2.7:8000>"
+    );
+    assert_eq!(
+        server("tcp:8000:backlog=9").unwrap(),
+        "<Tcp4ServerEndpoint 0.0.0.0:8000 backlog=9>"
+    );
+    assert_eq!(
+        server("tcp:5001:interface=192.0.2.1:backlog=9").unwrap(),
+        "<Tcp4ServerEndpoint 192.0.2.1:5001 backlog=9>"
+    );
     assert_eq!(server("tcp:port=8000:interface=").unwrap(), "<Tcp4ServerEndpoint 0.0.0.0:8000>");
     assert_eq!(server(r"tcp:8000:interface=\:\:1").unwrap(), "<Tcp4ServerEndpoint [::1]:8000>");
 }
@@ -35,8 +48,17 @@ fn e_059_e_060_e_061_client_descriptions() {
         client("tcp:host=h.example:port=5001:bindAddress=192.0.2.2:timeout=9").unwrap(),
         "<Tcp4ClientEndpoint h.example:5001 timeout=9s bind_address=192.0.2.2:0>"
     );
-    for description in ["tcp:h.example:80", "tcp:host=h.example:80", "tcp:h.example:port=80", "tcp:port=80:host=h.example"] {
-        assert_eq!(client(description).unwrap(), "<Tcp4ClientEndpoint h.example:80>", "{description}");
+    for description in [
+        "tcp:h.example:80",
+        "tcp:host=h.example:80",
+        "tcp:h.example:port=80",
+        "tcp:port=80:host=h.example",
+    ] {
+        assert_eq!(
+            client(description).unwrap(),
+            "<Tcp4ClientEndpoint h.example:80>",
+            "{description}"
+        );
     }
 }
 
@@ -50,7 +72,10 @@ fn e_043_quoting_puts_a_backslash_before_colons_and_backslashes() {
 #[test]
 fn e_053_e_064_an_unknown_type_is_quoted() {
     let error = server("ftp:8000").unwrap_err();
-    assert!(error.contains("unknown endpoint type `ftp`") && error.contains("at position 0"), "{error}");
+    assert!(
+        error.contains("unknown endpoint type `ftp`") && error.contains("at position 0"),
+        "{error}"
+    );
     assert!(client("").unwrap_err().contains("unknown endpoint type ``"));
 }
 
@@ -65,7 +90,11 @@ fn a_malformed_description_names_the_position_and_what_was_expected() {
         ("tcp:1:backlog=-1", 14, "expected how many connections may wait, and found `-1`"),
         ("tcp:1:backlo=5", 6, "unknown argument `backlo`; there is `port`, `interface`, `backlog`"),
         ("tcp:1:port=2", 6, "`port` is given twice"),
-        ("tcp:1:::", 8, "expected `name=value` with one of `port`, `interface`, `backlog`, and found ``"),
+        (
+            "tcp:1:::",
+            8,
+            "expected `name=value` with one of `port`, `interface`, `backlog`, and found ``",
+        ),
         ("tcp:1\\", 5, "expected a character after the backslash"),
     ] {
         let reactor = MemoryReactor::new().reactor();
@@ -83,8 +112,14 @@ fn e_006_e_007_listen_has_fired_already_with_a_port_or_with_cannot_listen_error(
     let reactor = Reactor::new().unwrap();
     let endpoint = server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap();
     let port = watch(endpoint.listen(Noting::factory(&Log::new(), Noting::nothing))).value();
-    let taken = server_from_string(&reactor, &format!("tcp:{}:interface=127.0.0.1", port.host().port())).unwrap();
-    assert!(watch(taken.listen(Noting::factory(&Log::new(), Noting::nothing))).failure().check::<CannotListenError>());
+    let taken =
+        server_from_string(&reactor, &format!("tcp:{}:interface=127.0.0.1", port.host().port()))
+            .unwrap();
+    assert!(
+        watch(taken.listen(Noting::factory(&Log::new(), Noting::nothing)))
+            .failure()
+            .check::<CannotListenError>()
+    );
 }
 
 #[test]
@@ -93,7 +128,8 @@ fn e_001_e_002_e_012_connect_gives_the_protocol_or_the_failure_of_the_attempt() 
     let log = Log::new();
     let endpoint = server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap();
     let port = watch(endpoint.listen(Noting::factory(&log, Noting::echo))).value();
-    let there = client_from_string(&reactor, &format!("tcp:127.0.0.1:{}", port.host().port())).unwrap();
+    let there =
+        client_from_string(&reactor, &format!("tcp:127.0.0.1:{}", port.host().port())).unwrap();
     let connected = watch(there.connect(Noting::factory(&Log::new(), Noting::nothing)));
     run_until(&reactor, || !connected.is_pending());
     assert_eq!(connected.value().peer(), port.host());
@@ -107,11 +143,17 @@ fn e_001_e_002_e_012_connect_gives_the_protocol_or_the_failure_of_the_attempt() 
 #[test]
 fn e_013_connect_protocol_connects_exactly_that_one() {
     let reactor = Reactor::new().unwrap();
-    let port = watch(server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap().listen(Noting::factory(&Log::new(), Noting::echo)))
-        .value();
+    let port = watch(
+        server_from_string(&reactor, "tcp:0:interface=127.0.0.1")
+            .unwrap()
+            .listen(Noting::factory(&Log::new(), Noting::echo)),
+    )
+    .value();
     let log = Log::new();
     let protocol = Noting { log: log.clone(), on_data: |this, _| this.lose_connection() };
-    let endpoint = Tcp4ClientEndpoint::new(&reactor, "127.0.0.1", port.host().port()).timeout(Duration::from_secs(5)).endpoint();
+    let endpoint = Tcp4ClientEndpoint::new(&reactor, "127.0.0.1", port.host().port())
+        .timeout(Duration::from_secs(5))
+        .endpoint();
     let connected = watch(connect_protocol(&endpoint, protocol));
     run_until(&reactor, || !connected.is_pending());
     connected.value().write("ping");
@@ -126,8 +168,12 @@ fn e_013_connect_protocol_connects_exactly_that_one() {
 #[test]
 fn a_name_is_looked_up_and_one_that_is_not_found_is_dns_lookup_error() {
     let reactor = Reactor::new().unwrap();
-    let port = watch(server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap().listen(Noting::factory(&Log::new(), Noting::echo)))
-        .value();
+    let port = watch(
+        server_from_string(&reactor, "tcp:0:interface=127.0.0.1")
+            .unwrap()
+            .listen(Noting::factory(&Log::new(), Noting::echo)),
+    )
+    .value();
     let found = watch(
         client_from_string(&reactor, &format!("tcp:localhost:{}", port.host().port()))
             .unwrap()
@@ -135,11 +181,17 @@ fn a_name_is_looked_up_and_one_that_is_not_found_is_dns_lookup_error() {
     );
     run_until(&reactor, || !found.is_pending());
     assert_eq!(found.value().peer(), port.host());
-    let lost =
-        watch(client_from_string(&reactor, "tcp:no-such-host.invalid:80").unwrap().connect(Noting::factory(&Log::new(), Noting::nothing)));
+    let lost = watch(
+        client_from_string(&reactor, "tcp:no-such-host.invalid:80")
+            .unwrap()
+            .connect(Noting::factory(&Log::new(), Noting::nothing)),
+    );
     run_until(&reactor, || !lost.is_pending());
     let failure = lost.failure();
-    assert!(failure.check::<DnsLookupError>() && failure.to_string().contains("no-such-host.invalid"), "{failure}");
+    assert!(
+        failure.check::<DnsLookupError>() && failure.to_string().contains("no-such-host.invalid"),
+        "{failure}"
+    );
 }
 
 fn later(reactor: &Reactor, seconds: u64) -> Deferred<()> {
@@ -156,7 +208,10 @@ fn k_042_react_runs_until_main_s_deferred_fires() {
     let noted = log.clone();
     reactor.call_later(Duration::from_secs(1), move || noted.add("meanwhile"));
     react_on(&reactor, Args::default(), |reactor, _| later(&reactor, 2)).unwrap();
-    assert_eq!((reactor.seconds(), log.take()), (Duration::from_secs(2), vec!["meanwhile".to_owned()]));
+    assert_eq!(
+        (reactor.seconds(), log.take()),
+        (Duration::from_secs(2), vec!["meanwhile".to_owned()])
+    );
 }
 
 #[test]
@@ -177,7 +232,9 @@ fn k_046_stopped_by_somebody_else_and_fired_during_the_stop() {
         let result = react_on(&reactor, Args::default(), move |reactor, _| {
             let stop = reactor.clone();
             reactor.call_later(Duration::from_secs(1), move || stop.stop().unwrap());
-            reactor.when_stopped().add_callback(move |()| if fails { Err(Failure::message("too bad")) } else { Ok(()) })
+            reactor.when_stopped().add_callback(move |()| {
+                if fails { Err(Failure::message("too bad")) } else { Ok(()) }
+            })
         });
         assert_eq!(result.is_err(), fails);
     }
@@ -209,7 +266,12 @@ fn k_050_k_051_stopped_in_the_same_call_and_never_fired() {
 #[test]
 fn a_main_that_panics_or_fails_is_an_error() {
     let reactor = MemoryReactor::new().reactor();
-    assert!(react_on(&reactor, Args::default(), |_, _| panic!("at the start")).unwrap_err().to_string().contains("at the start"));
+    assert!(
+        react_on(&reactor, Args::default(), |_, _| panic!("at the start"))
+            .unwrap_err()
+            .to_string()
+            .contains("at the start")
+    );
     let reactor = MemoryReactor::new().reactor();
     let failed = react_on(&reactor, Args::default(), |_, args| match args.required(0, "TARGET") {
         Ok(_) => Deferred::succeed(()),

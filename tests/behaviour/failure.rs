@@ -4,8 +4,9 @@ use std::{error::Error, fmt, io, os::unix::process::ExitStatusExt, process::Exit
 use twistor::{
     address::Address,
     error::{
-        AlreadyCalled, BindError, CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionAborted,
-        ConnectionClosed, ConnectionDone, ConnectionLost, ConnectionRefusedError, DnsLookupError, InvalidAddressError, NoRouteError,
+        AlreadyCalled, BindError, CannotListenError, ConnectBindError, ConnectError,
+        ConnectingCancelledError, ConnectionAborted, ConnectionClosed, ConnectionDone,
+        ConnectionLost, ConnectionRefusedError, DnsLookupError, InvalidAddressError, NoRouteError,
         ProcessDone, ProcessTerminated, TcpTimedOutError, TimeoutError, UserError, ValueError,
     },
     failure::{Failure, TracebackDetail},
@@ -60,7 +61,8 @@ fn f_013_the_trace_has_a_header_the_frames_and_ends_with_type_and_message() {
 #[test]
 fn clones_share_the_error_and_keep_trails_of_their_own() {
     let one = Failure::new(Bang("x"));
-    let two = crate::support::now(twistor::defer::Deferred::<u32>::fail(one.clone()).map(|n| n)).unwrap_err();
+    let two = crate::support::now(twistor::defer::Deferred::<u32>::fail(one.clone()).map(|n| n))
+        .unwrap_err();
     assert!(one.is_same(&two));
     assert_eq!((one.frames().len(), two.frames().len()), (1, 2));
 }
@@ -70,7 +72,11 @@ fn f_029_f_030_kinds() {
     assert!(Failure::new(ConnectionDone::new()).check::<ConnectionClosed>());
     assert!(Failure::new(ConnectionLost::new()).check::<ConnectionClosed>());
     let aborted = Failure::new(ConnectionAborted::new());
-    assert!(aborted.check::<ConnectionLost>() && aborted.check::<ConnectionClosed>() && !aborted.check::<ConnectionDone>());
+    assert!(
+        aborted.check::<ConnectionLost>()
+            && aborted.check::<ConnectionClosed>()
+            && !aborted.check::<ConnectionDone>()
+    );
     let busy = io::Error::from(io::ErrorKind::AddrInUse);
     assert!(Failure::new(CannotListenError::new("", 1, busy)).check::<BindError>());
     assert!(Failure::new(NoRouteError::new()).check::<ConnectError>());
@@ -81,7 +87,10 @@ fn f_029_f_030_kinds() {
     assert!(Failure::new(DnsLookupError::new()).check::<ConnectError>());
     assert!(Failure::new(ProcessDone::new()).check::<ConnectionDone>());
     let killed = ProcessTerminated::new(ExitStatus::from_raw(9));
-    assert!(Failure::new(killed).check::<ConnectionLost>() && Failure::new(killed).check::<ConnectionClosed>());
+    assert!(
+        Failure::new(killed).check::<ConnectionLost>()
+            && Failure::new(killed).check::<ConnectionClosed>()
+    );
     let late = Failure::new(TimeoutError::new());
     assert!(late.check::<UserError>() && late.check::<ConnectError>());
 }
@@ -97,7 +106,10 @@ fn f_032_every_error_has_a_sentence_and_takes_a_text_after_a_colon() {
 #[test]
 fn f_033_a_connect_error_shows_number_then_text() {
     assert_eq!(ConnectError::new().to_string(), "An error occurred while connecting.");
-    assert_eq!(ConnectError::with_text("no wire").to_string(), "An error occurred while connecting: no wire.");
+    assert_eq!(
+        ConnectError::with_text("no wire").to_string(),
+        "An error occurred while connecting: no wire."
+    );
     let refused = ConnectError::from_io(&io::Error::from_raw_os_error(111));
     assert_eq!(refused.os_error(), Some(111));
     assert_eq!(refused.to_string(), "An error occurred while connecting: 111: Connection refused.");
@@ -120,13 +132,22 @@ fn f_036_a_cancelled_attempt_keeps_its_address() {
 
 #[test]
 fn f_037_aborted_says_that_it_was_here() {
-    assert_eq!(ConnectionAborted::new().to_string(), "Connection was aborted locally using abort_connection.");
-    assert_eq!(ConnectionAborted::with_text("too slow").to_string(), "Connection was aborted locally using abort_connection: too slow.");
+    assert_eq!(
+        ConnectionAborted::new().to_string(),
+        "Connection was aborted locally using abort_connection."
+    );
+    assert_eq!(
+        ConnectionAborted::with_text("too slow").to_string(),
+        "Connection was aborted locally using abort_connection: too slow."
+    );
 }
 
 /// A failure with two frames: the place where it was made, and a callback that it has passed.
 fn passed() -> Failure {
-    crate::support::now(twistor::defer::Deferred::<u32>::fail(Failure::new(Bang("hello"))).map(|n| n)).unwrap_err()
+    crate::support::now(
+        twistor::defer::Deferred::<u32>::fail(Failure::new(Bang("hello"))).map(|n| n),
+    )
+    .unwrap_err()
 }
 
 #[test]
@@ -139,7 +160,14 @@ fn f_014_the_brief_trace_has_type_and_message_first_and_a_line_a_frame() {
         .frames()
         .iter()
         .rev()
-        .map(|frame| format!("  {}:{}:{}", frame.location().file(), frame.location().line(), frame.function()))
+        .map(|frame| {
+            format!(
+                "  {}:{}:{}",
+                frame.location().file(),
+                frame.location().line(),
+                frame.function()
+            )
+        })
         .collect();
     assert_eq!(&lines[1..], expected);
     assert_eq!(lines.len(), 3);
@@ -151,7 +179,12 @@ fn f_015_the_verbose_trace_stands_between_lines_with_the_failure_s_number() {
     let number = |failure: &Failure| {
         let text = failure.traceback_with(TracebackDetail::Verbose);
         let lines: Vec<_> = text.lines().collect();
-        let number = lines[0].strip_prefix("*--- Failure #").unwrap().strip_suffix(" ---").unwrap().to_owned();
+        let number = lines[0]
+            .strip_prefix("*--- Failure #")
+            .unwrap()
+            .strip_suffix(" ---")
+            .unwrap()
+            .to_owned();
         assert_eq!(lines[lines.len() - 1], format!("*--- End of Failure #{number} ---"));
         assert_eq!(lines[lines.len() - 2], "behaviour::support::Bang: hello");
         assert!(lines.contains(&"  Bang(\"hello\")"), "{text}");
@@ -184,10 +217,18 @@ fn f_018_a_trace_can_be_made_of_an_error_whose_text_cannot() {
     let failure = Failure::new(Broken);
     for detail in [TracebackDetail::Brief, TracebackDetail::Normal, TracebackDetail::Verbose] {
         let text = failure.traceback_with(detail);
-        assert!(text.contains("behaviour::failure::Broken: (its text could not be made: that panicked)"), "{text}");
+        assert!(
+            text.contains(
+                "behaviour::failure::Broken: (its text could not be made: that panicked)"
+            ),
+            "{text}"
+        );
         assert!(text.contains("failure.rs"), "{text}");
     }
-    assert_eq!(format!("{failure:?}"), "<Failure behaviour::failure::Broken: (its text could not be made: that panicked)>");
+    assert_eq!(
+        format!("{failure:?}"),
+        "<Failure behaviour::failure::Broken: (its text could not be made: that panicked)>"
+    );
 }
 
 /// An error whose cause is itself, or whose cause panics.

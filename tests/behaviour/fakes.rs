@@ -132,7 +132,8 @@ fn a_string_transport_lives_in_the_time_of_the_test_s_clock() {
     let closes = this.transport().clone();
     clock.call_later(Duration::from_secs(3), move || closes.lose_connection());
     clock.advance(Duration::from_secs(3));
-    // what comes of the time has happened when `advance` returns, and nothing of the transport's own is left in the clock
+    // what comes of the time has happened when `advance` returns, and nothing of the transport's
+    // own is left in the clock
     assert_eq!(log.take(), ["line hello", "lost ConnectionDone"]);
     assert!(other.get() && clock.delayed_calls().is_empty() && transport.is_disconnecting());
     assert_eq!(transport.take(), b"HELLO\n");
@@ -155,7 +156,10 @@ fn what_cannot_arrive_fails_the_test() {
 fn a_pump_delivers_in_chunks_of_the_size_that_was_chosen() {
     for size in [1, 2, 3, 7, 100] {
         let (at_server, at_client) = (Log::new(), Log::new());
-        let pump = pump(Noting::factory(&at_server, Noting::echo), Noting::factory(&at_client, Noting::nothing));
+        let pump = pump(
+            Noting::factory(&at_server, Noting::echo),
+            Noting::factory(&at_client, Noting::nothing),
+        );
         pump.set_chunk_size(size);
         pump.client().write("a message");
         pump.flush();
@@ -167,11 +171,19 @@ fn a_pump_delivers_in_chunks_of_the_size_that_was_chosen() {
 
 #[test]
 fn a_pump_cuts_and_resets_at_the_chosen_byte_of_either_side() {
-    for (from, reset, at) in [(End::Client, false, 3), (End::Client, true, 3), (End::Server, false, 2), (End::Server, true, 0)] {
+    for (from, reset, at) in [
+        (End::Client, false, 3),
+        (End::Client, true, 3),
+        (End::Server, false, 2),
+        (End::Server, true, 0),
+    ] {
         let (at_server, at_client) = (Log::new(), Log::new());
         // an echo into a connection that has just been cut would be lost instead
         let on_data = if from == End::Server { Noting::echo } else { Noting::nothing };
-        let pump = pump(Noting::factory(&at_server, on_data), Noting::factory(&at_client, Noting::nothing));
+        let pump = pump(
+            Noting::factory(&at_server, on_data),
+            Noting::factory(&at_client, Noting::nothing),
+        );
         if reset {
             pump.reset_after(from, at);
         } else {
@@ -200,7 +212,11 @@ fn any_cut_of_a_line_protocol_gives_the_lines_before_it() {
         pump.cut_after(End::Client, at);
         pump.client().write(text);
         pump.flush();
-        let expected: Vec<_> = text[..at].matches('\n').zip(["line one", "line two", "line three"]).map(|(_, line)| line).collect();
+        let expected: Vec<_> = text[..at]
+            .matches('\n')
+            .zip(["line one", "line two", "line three"])
+            .map(|(_, line)| line)
+            .collect();
         let seen = log.take();
         assert_eq!(seen[..seen.len() - 1], expected, "{at}");
     }
@@ -209,7 +225,10 @@ fn any_cut_of_a_line_protocol_gives_the_lines_before_it() {
 #[test]
 fn a_pump_moves_the_time_of_both_ends_and_runs_a_turn_at_a_time() {
     let (at_server, at_client) = (Log::new(), Log::new());
-    let pump = pump(Noting::factory(&at_server, Noting::echo), Noting::factory(&at_client, Noting::nothing));
+    let pump = pump(
+        Noting::factory(&at_server, Noting::echo),
+        Noting::factory(&at_client, Noting::nothing),
+    );
     let rung = watch(defer_later(&pump.reactor(), Duration::from_secs(60), || ()));
     pump.advance(Duration::from_secs(59));
     assert!(rung.is_pending());
@@ -227,7 +246,8 @@ fn a_pump_moves_the_time_of_both_ends_and_runs_a_turn_at_a_time() {
 fn a_pump_of_a_factory_that_fails_says_so() {
     let _reports = Reports::new();
     let result = std::panic::catch_unwind(|| {
-        let refuses = |_: &Address| -> Noting { std::panic::panic_any(Bang("no protocol").to_string()) };
+        let refuses =
+            |_: &Address| -> Noting { std::panic::panic_any(Bang("no protocol").to_string()) };
         drop(pump(refuses, Noting::factory(&Log::new(), Noting::nothing)));
     });
     let text = *result.unwrap_err().downcast::<String>().unwrap();

@@ -10,7 +10,8 @@ use twistor::{
     transport::{ConnectOptions, DEFAULT_BACKLOG},
 };
 
-/// Two connected transports over memory, with a send buffer of `buffer` bytes; each end notes what happens.
+/// Two connected transports over memory, with a send buffer of `buffer` bytes; each end notes what
+/// happens.
 struct Pair {
     memory: MemoryReactor,
     client: Handle<Noting>,
@@ -20,12 +21,23 @@ struct Pair {
 }
 
 /// A client and a server on `port`: the two ends of one connection, client first.
-pub(crate) fn connected(memory: &MemoryReactor, port: u16, at_server: &Log, at_client: &Log) -> (Handle<Noting>, Handle<Noting>) {
+pub(crate) fn connected(
+    memory: &MemoryReactor,
+    port: u16,
+    at_server: &Log,
+    at_client: &Log,
+) -> (Handle<Noting>, Handle<Noting>) {
     let place: SocketAddr = ([127, 0, 0, 1], port).into();
     let reactor = memory.reactor();
     keep_made();
-    let listening = reactor.listen_tcp(place, Noting::factory(at_server, Noting::nothing), DEFAULT_BACKLOG).unwrap();
-    let client = watch(reactor.connect_tcp(place, Noting::factory(at_client, Noting::nothing), &ConnectOptions::default()));
+    let listening = reactor
+        .listen_tcp(place, Noting::factory(at_server, Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
+    let client = watch(reactor.connect_tcp(
+        place,
+        Noting::factory(at_client, Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     let server = accepted(port);
     listening.stop_listening().detach();
@@ -45,7 +57,12 @@ impl Pair {
 
     /// What the server has read since the last call.
     fn arrived(&self) -> usize {
-        self.at_server.take().iter().filter_map(|line| line.strip_prefix("data ")).map(str::len).sum()
+        self.at_server
+            .take()
+            .iter()
+            .filter_map(|line| line.strip_prefix("data "))
+            .map(str::len)
+            .sum()
     }
 }
 
@@ -90,10 +107,16 @@ fn t_069_a_full_network_keeps_what_is_written_and_is_no_error() {
     pair.client.write("def");
     pair.client.write_sequence(["g", "hi"]);
     pair.memory.settle();
-    assert_eq!((pair.client.queued(), pair.client.is_connected(), pair.at_client.take()), (6, true, vec![]));
+    assert_eq!(
+        (pair.client.queued(), pair.client.is_connected(), pair.at_client.take()),
+        (6, true, vec![])
+    );
     pair.server.resume_producing();
     pair.memory.settle();
-    assert_eq!((pair.at_server.take(), pair.client.queued()), (vec!["data abc".into(), "data def".into(), "data ghi".into()], 0));
+    assert_eq!(
+        (pair.at_server.take(), pair.client.queued()),
+        (vec!["data abc".into(), "data def".into(), "data ghi".into()], 0)
+    );
 }
 
 #[test]
@@ -110,7 +133,10 @@ fn t_074_a_push_producer_is_paused_in_the_write_that_fills_and_resumed_when_it_h
     assert_eq!(log.take(), [""; 0], "once");
     pair.server.resume_producing();
     pair.memory.settle();
-    assert_eq!((log.take(), pair.arrived(), pair.client.queued()), (vec!["resume".to_owned()], 1001, 0));
+    assert_eq!(
+        (log.take(), pair.arrived(), pair.client.queued()),
+        (vec!["resume".to_owned()], 1001, 0)
+    );
 }
 
 #[test]
@@ -133,7 +159,9 @@ fn a_low_mark_resumes_before_the_queue_is_empty() {
     assert_eq!(pair.client.write_marks(), (300, 500));
     let queued = pair.client.transport().clone();
     let seen = log.clone();
-    pair.client.register_producer(Source::new(&log, move || seen.add(queued.queued())), ProducerKind::Push).unwrap();
+    pair.client
+        .register_producer(Source::new(&log, move || seen.add(queued.queued())), ProducerKind::Push)
+        .unwrap();
     pair.client.write([b'x'; 700]);
     assert_eq!(log.take(), ["pause"]);
     pair.memory.settle();
@@ -143,7 +171,8 @@ fn a_low_mark_resumes_before_the_queue_is_empty() {
 }
 
 #[test]
-fn t_075_r_097_r_099_a_pull_producer_is_asked_at_once_and_each_time_the_piece_before_has_been_sent() {
+fn t_075_r_097_r_099_a_pull_producer_is_asked_at_once_and_each_time_the_piece_before_has_been_sent()
+{
     let pair = Pair::new(100);
     let log = Log::new();
     let left = Rc::new(Cell::new(3));
@@ -163,12 +192,19 @@ fn t_075_r_097_r_099_a_pull_producer_is_asked_at_once_and_each_time_the_piece_be
     assert_eq!(log.take(), ["resume"], "inside the registration");
     pair.server.pause_producing();
     pair.memory.settle();
-    assert_eq!((log.take(), pair.client.queued()), (vec![], 200), "not before it has been sent, and never paused");
+    assert_eq!(
+        (log.take(), pair.client.queued()),
+        (vec![], 200),
+        "not before it has been sent, and never paused"
+    );
     pair.server.resume_producing();
     pair.memory.settle();
     assert_eq!(log.take(), ["resume", "resume", "resume"]);
     let lines = pair.at_server.take();
-    assert_eq!(lines.iter().filter_map(|line| line.strip_prefix("data ")).map(str::len).sum::<usize>(), 900);
+    assert_eq!(
+        lines.iter().filter_map(|line| line.strip_prefix("data ")).map(str::len).sum::<usize>(),
+        900
+    );
     assert_eq!(lines.last().unwrap(), "lost ConnectionDone");
     assert_eq!(pair.at_client.take(), ["lost ConnectionDone"]);
 }
@@ -192,7 +228,10 @@ fn t_076_r_098_a_second_producer_is_an_error_and_a_lost_transport_stops_its_prod
     let producer = Source::new(&log, || ());
     pair.client.register_producer(producer.clone(), ProducerKind::Push).unwrap();
     let failure = pair.client.register_producer(producer.clone(), ProducerKind::Pull).unwrap_err();
-    assert!(failure.check::<RuntimeError>() && failure.to_string().contains("127.0.0.1:80"), "{failure}");
+    assert!(
+        failure.check::<RuntimeError>() && failure.to_string().contains("127.0.0.1:80"),
+        "{failure}"
+    );
     assert_eq!(log.take(), [""; 0]);
     pair.server.abort_connection();
     pair.memory.settle();
@@ -229,7 +268,10 @@ fn t_077_lose_connection_waits_for_the_producer_whose_writes_still_go_out() {
     pair.client.write("dropped");
     pair.memory.settle();
     assert_eq!(pair.at_server.take(), ["lost ConnectionDone"]);
-    assert_eq!((log.take(), pair.at_client.take()), (vec![], vec!["lost ConnectionDone".to_owned()]));
+    assert_eq!(
+        (log.take(), pair.at_client.take()),
+        (vec![], vec!["lost ConnectionDone".to_owned()])
+    );
 }
 
 #[test]
@@ -240,7 +282,10 @@ fn a_failure_of_the_connection_does_not_wait_for_the_producer() {
     pair.client.fail(crate::support::Bang("enough"));
     assert_eq!(log.take(), [""; 0], "in a later turn");
     pair.memory.settle();
-    assert_eq!((log.take(), pair.at_client.take()), (vec!["stop".to_owned()], vec!["lost Bang".to_owned()]));
+    assert_eq!(
+        (log.take(), pair.at_client.take()),
+        (vec!["stop".to_owned()], vec!["lost Bang".to_owned()])
+    );
 }
 
 #[test]
@@ -262,7 +307,8 @@ fn t_078_unregistering_in_connection_lost_after_a_peer_s_close_does_nothing() {
     let log = Log::new();
     keep_made();
     let (inside, place) = (log.clone(), ([127, 0, 0, 1], 80));
-    let aborts = |_: &twistor::address::Address| Noting { log: Log::new(), on_data: Noting::nothing };
+    let aborts =
+        |_: &twistor::address::Address| Noting { log: Log::new(), on_data: Noting::nothing };
     let port = memory.reactor().listen_tcp(place, aborts, DEFAULT_BACKLOG).unwrap();
     let connected = watch(memory.reactor().connect_tcp(
         place,
@@ -326,7 +372,10 @@ fn t_100_a_panic_in_a_producer_is_the_reason_also_after_an_abort_and_reported_on
     pair.memory.settle();
     assert_eq!(pair.at_client.take(), ["resume", "stop", "lost Panicked"]);
     let seen = reports.take();
-    assert!(seen.len() == 1 && seen[0].contains("no more") && seen[0].contains("resume_producing"), "{seen:?}");
+    assert!(
+        seen.len() == 1 && seen[0].contains("no more") && seen[0].contains("resume_producing"),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -369,7 +418,10 @@ fn r_100_a_push_producer_that_fills_the_queue_in_its_resume_is_paused_in_it_each
         pair.client.register_producer(producer, ProducerKind::Push).unwrap();
         pair.client.write([b'x'; 700]);
         pair.memory.settle();
-        assert_eq!(log.take(), ["pause", "resume", "pause", "resume", "pause", "resume", "pause", "resume"]);
+        assert_eq!(
+            log.take(),
+            ["pause", "resume", "pause", "resume", "pause", "resume", "pause", "resume"]
+        );
         assert_eq!(pair.arrived(), 2800);
     }
 }
@@ -448,7 +500,9 @@ fn a_reader_that_stops_reading_costs_its_writer_the_high_mark_and_one_chunk() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     keep_made();
-    let port = reactor.listen_tcp(([127, 0, 0, 1], 0), Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(([127, 0, 0, 1], 0), Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
     let at = port.host().socket_addr().unwrap();
     let mut reader = TcpStream::connect(at).unwrap();
     run_until(&reactor, || !log.take().is_empty());
@@ -516,7 +570,7 @@ fn bytes(log: &Log) -> usize {
 }
 
 #[test]
-fn p_060_p_061_a_pipe_carries_bytes_both_ways_with_back_pressure_and_no_message_reaches_the_protocols() {
+fn p_060_p_061_a_pipe_carries_bytes_both_ways_with_back_pressure_past_the_protocols() {
     let piped = Piped::new(1000).pipe();
     piped.left.write("to the right");
     piped.right.write("to the left");
@@ -531,7 +585,11 @@ fn p_060_p_061_a_pipe_carries_bytes_both_ways_with_back_pressure_and_no_message_
     piped.memory.settle();
     let between = piped.inner[1].queued();
     assert!((2001..=3000).contains(&between), "{between}");
-    assert_eq!(piped.left.queued(), 1_000_000 - between - 1000 - 1000, "the rest waits with the writer, but for the two networks");
+    assert_eq!(
+        piped.left.queued(),
+        1_000_000 - between - 1000 - 1000,
+        "the rest waits with the writer, but for the two networks"
+    );
     piped.right.resume_producing();
     piped.memory.settle();
     assert_eq!((bytes(&piped.at_right), piped.left.queued()), (1_000_000, 0));
@@ -563,7 +621,10 @@ fn a_lost_side_closes_the_other_after_what_was_queued_for_it() {
     piped.memory.settle();
     let lines = piped.at_right.take();
     assert_eq!(lines.last().unwrap(), "lost ConnectionDone");
-    assert!(lines.iter().filter_map(|line| line.strip_prefix("data ")).map(str::len).sum::<usize>() >= 800);
+    assert!(
+        lines.iter().filter_map(|line| line.strip_prefix("data ")).map(str::len).sum::<usize>()
+            >= 800
+    );
     assert_eq!(piped.between.take(), ["lost ConnectionDone"]);
 }
 
@@ -634,18 +695,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Whether a producer that was told to pause and to go on was told so in turn, and never above its mark without being paused.
+/// Whether a producer that was told to pause and to go on was told so in turn, and never above its
+/// mark without being paused.
 fn in_turn(told: &[String]) -> bool {
     let told: Vec<_> = told.iter().filter(|told| *told != "stop").collect();
-    told.chunks(2).all(|pair| pair[0] == "pause" && pair.get(1).is_none_or(|next| *next == "resume"))
+    told.chunks(2)
+        .all(|pair| pair[0] == "pause" && pair.get(1).is_none_or(|next| *next == "resume"))
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(100)
+    })]
 
     /// Writes, flushes of some of it, marks, producers and an end keep every byte and their order.
     #[test]
-    fn any_interleaving_keeps_bytes_and_order(buffer in prop_oneof![50usize..60, 500usize..2000], steps in prop::collection::vec(step(), 1..40), half in any::<bool>()) {
+    fn any_interleaving_keeps_bytes_and_order(
+        buffer in prop_oneof![50usize..60, 500usize..2000],
+        steps in prop::collection::vec(step(), 1..40),
+        half in any::<bool>(),
+    ) {
         let memory = MemoryReactor::new();
         memory.set_send_buffer(buffer);
         let at_server = Log::new();
@@ -664,8 +734,12 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Write(size) => client.write(piece(*size, &mut expected)),
-                Step::Sequence(sizes) => client.write_sequence(sizes.iter().map(|size| piece(*size, &mut expected)).collect::<Vec<_>>()),
-                Step::Turns(turns) => (0..*turns).for_each(|_| memory.reactor().iterate(Duration::ZERO).unwrap()),
+                Step::Sequence(sizes) => {
+                    let pieces = sizes.iter().map(|size| piece(*size, &mut expected));
+                    client.write_sequence(pieces.collect::<Vec<_>>());
+                }
+                Step::Turns(turns) => (0..*turns)
+                    .for_each(|_| memory.reactor().iterate(Duration::ZERO).unwrap()),
                 Step::Pause => server.pause_producing(),
                 Step::Resume => server.resume_producing(),
                 Step::Marks(low, high) => client.set_write_marks(*low, *high),

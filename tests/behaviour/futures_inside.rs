@@ -108,7 +108,8 @@ fn select_biased_with_fused_waits() {
 fn futures_unordered_and_join_all_have_wakers_of_their_own() {
     #[inline_callbacks]
     fn sum(all: Vec<Deferred<u32>>) -> Deferred<u32> {
-        let mut running: FuturesUnordered<_> = all.into_iter().map(IntoFuture::into_future).collect();
+        let mut running: FuturesUnordered<_> =
+            all.into_iter().map(IntoFuture::into_future).collect();
         let mut sum = 0;
         while let Some(n) = running.next().await {
             sum += n?;
@@ -238,7 +239,8 @@ fn foreign_tokio(channel: tokio::sync::oneshot::Receiver<u32>) -> Deferred<u32> 
 fn a_local_set_of_tokio_polls_a_deferred_that_another_task_fires() {
     in_local_set(async {
         let (deferred, fire) = Deferred::new();
-        let waits = tokio::task::spawn_local(async move { deferred.map(|n: u32| n + 1).await.unwrap() });
+        let waits =
+            tokio::task::spawn_local(async move { deferred.map(|n: u32| n + 1).await.unwrap() });
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         fire.callback(1);
@@ -295,7 +297,8 @@ fn without_reactor_and_executor_a_wake_fails_the_result() {
 }
 
 thread_local! {
-    static ON_DROP: std::cell::RefCell<Option<Box<dyn FnOnce()>>> = const { std::cell::RefCell::new(None) };
+    static ON_DROP: std::cell::RefCell<Option<Box<dyn FnOnce()>>> =
+        const { std::cell::RefCell::new(None) };
 }
 
 /// A waker of an executor, which does something when it is dropped.

@@ -94,11 +94,14 @@ fn c_024_c_016_a_panicking_canceller_does_not_spare_the_others_and_first_error_w
 #[test]
 fn c_019_c_020_c_021_first_error_shows_its_index_and_failure_and_is_equal_to_itself_alone() {
     let error = |index: usize| {
-        let members = (0..=index).map(|at| if at == index { Deferred::<u32>::fail(Bang("E")) } else { Deferred::succeed(0) });
+        let members = (0..=index).map(|at| {
+            if at == index { Deferred::<u32>::fail(Bang("E")) } else { Deferred::succeed(0) }
+        });
         watch(gather_results(members.collect::<Vec<_>>())).failure()
     };
     let (third, fifth) = (error(3), error(5));
-    let (third, fifth) = (third.downcast_ref::<FirstError>().unwrap(), fifth.downcast_ref::<FirstError>().unwrap());
+    let (third, fifth) =
+        (third.downcast_ref::<FirstError>().unwrap(), fifth.downcast_ref::<FirstError>().unwrap());
     assert_eq!(format!("{third:?}"), r#"FirstError[#3, Bang("E")]"#);
     assert_eq!(fifth.to_string(), "FirstError[#5, E]");
     assert_eq!(third, &third.clone());

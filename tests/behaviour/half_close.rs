@@ -9,7 +9,8 @@ use twistor::{
     transport::{ConnectOptions, DEFAULT_BACKLOG, Port},
 };
 
-/// A protocol that goes on after half of its connection has ended, and does what the test says then.
+/// A protocol that goes on after half of its connection has ended, and does what the test says
+/// then.
 #[protocol]
 struct Halves {
     #[init(Log::new())]
@@ -69,12 +70,20 @@ type Told = fn(&Transport);
 
 fn nothing(_: &Transport) {}
 
-fn halves(log: &Log, on_made: Told, on_read_lost: Told, on_write_lost: Told) -> impl Fn(&Address) -> Halves + 'static {
+fn halves(
+    log: &Log,
+    on_made: Told,
+    on_read_lost: Told,
+    on_write_lost: Told,
+) -> impl Fn(&Address) -> Halves + 'static {
     let log = log.clone();
     move |_| Halves { log: log.clone(), on_made, on_read_lost, on_write_lost }
 }
 
-fn listen<P: Protocol>(reactor: &Reactor, factory: impl Fn(&Address) -> P + 'static) -> (Port, SocketAddr) {
+fn listen<P: Protocol>(
+    reactor: &Reactor,
+    factory: impl Fn(&Address) -> P + 'static,
+) -> (Port, SocketAddr) {
     let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap();
     let at = port.host().socket_addr().unwrap();
     (port, at)
@@ -115,7 +124,8 @@ fn t_087_ending_the_writing_tells_both_sides_and_drops_later_writes() {
     };
     let server = halves(&at_server, nothing, |transport| transport.write("still here"), nothing);
     let client = halves(&at_client, says_hello, nothing, nothing);
-    let [server, client] = run(server, client, [&at_server, &at_client], ["read lost", "data still here"]);
+    let [server, client] =
+        run(server, client, [&at_server, &at_client], ["read lost", "data still here"]);
     assert_eq!(server, ["data hello", "read lost"]);
     assert_eq!(client, ["write lost", "data still here"]);
 }
@@ -124,8 +134,10 @@ fn t_087_ending_the_writing_tells_both_sides_and_drops_later_writes() {
 fn t_088_a_server_that_ends_its_writing_still_reads() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, Transport::lose_write_connection, nothing, nothing);
-    let client = halves(&at_client, nothing, |transport| transport.write("are you there?"), nothing);
-    let [server, client] = run(server, client, [&at_server, &at_client], ["data are you there?", "read lost"]);
+    let client =
+        halves(&at_client, nothing, |transport| transport.write("are you there?"), nothing);
+    let [server, client] =
+        run(server, client, [&at_server, &at_client], ["data are you there?", "read lost"]);
     assert_eq!(server, ["write lost", "data are you there?"]);
     assert_eq!(client, ["read lost"]);
 }
@@ -135,7 +147,8 @@ fn with_both_directions_ended_the_connection_is_over_on_both_sides() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, nothing, Transport::lose_write_connection, nothing);
     let client = halves(&at_client, Transport::lose_write_connection, nothing, nothing);
-    let [server, client] = run(server, client, [&at_server, &at_client], ["lost ConnectionDone"; 2]);
+    let [server, client] =
+        run(server, client, [&at_server, &at_client], ["lost ConnectionDone"; 2]);
     assert_eq!(server, ["read lost", "write lost", "lost ConnectionDone"]);
     assert_eq!(client, ["write lost", "read lost", "lost ConnectionDone"]);
 }
@@ -143,10 +156,12 @@ fn with_both_directions_ended_the_connection_is_over_on_both_sides() {
 #[test]
 fn t_093_answering_each_end_with_the_next_closes_without_hanging() {
     let (at_server, at_client) = (Log::new(), Log::new());
-    let server = halves(&at_server, nothing, Transport::lose_write_connection, Transport::lose_connection);
+    let server =
+        halves(&at_server, nothing, Transport::lose_write_connection, Transport::lose_connection);
     let log = at_client.clone();
     let client = move |_: &Address| Closes(log.clone());
-    let [server, client] = run(server, client, [&at_server, &at_client], ["lost ConnectionDone"; 2]);
+    let [server, client] =
+        run(server, client, [&at_server, &at_client], ["lost ConnectionDone"; 2]);
     assert_eq!(server, ["read lost", "write lost", "lost ConnectionDone"]);
     assert_eq!(client, ["lost ConnectionDone"]);
 
@@ -169,7 +184,11 @@ fn a_protocol_that_is_not_half_closeable_may_end_its_writing_and_read_on() {
     let reactor = Reactor::new().unwrap();
     let (_port, at) = listen(&reactor, server);
     let log = at_client.clone();
-    let client = reactor.connect_tcp(at, move |_: &Address| Whole { log: log.clone() }, &ConnectOptions::default());
+    let client = reactor.connect_tcp(
+        at,
+        move |_: &Address| Whole { log: log.clone() },
+        &ConnectOptions::default(),
+    );
     client
         .add_callback(|this| {
             this.write("question");
@@ -193,7 +212,8 @@ fn t_090_ending_the_writing_after_the_other_side_has_closed_is_silent() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, Transport::lose_connection, nothing, nothing);
     let client = halves(&at_client, nothing, Transport::lose_write_connection, nothing);
-    let [server, client] = run(server, client, [&at_server, &at_client], ["lost ConnectionDone"; 2]);
+    let [server, client] =
+        run(server, client, [&at_server, &at_client], ["lost ConnectionDone"; 2]);
     assert_eq!(server, ["lost ConnectionDone"]);
     assert_eq!(client, ["read lost", "write lost", "lost ConnectionDone"]);
     assert!(reports.take().is_empty());
@@ -227,8 +247,14 @@ fn t_091_t_092_a_panic_in_either_handler_is_reported_once_and_closes_completely(
 fn a_half_closed_connection_that_is_reset_is_lost() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, nothing, nothing, nothing);
-    let client = halves(&at_client, Transport::lose_write_connection, nothing, Transport::abort_connection);
-    let [server, client] = run(server, client, [&at_server, &at_client], ["lost ConnectionLost", "lost ConnectionAborted"]);
+    let client =
+        halves(&at_client, Transport::lose_write_connection, nothing, Transport::abort_connection);
+    let [server, client] = run(
+        server,
+        client,
+        [&at_server, &at_client],
+        ["lost ConnectionLost", "lost ConnectionAborted"],
+    );
     assert_eq!(server, ["read lost", "lost ConnectionLost"]);
     assert_eq!(client, ["write lost", "lost ConnectionAborted"]);
 }
@@ -251,15 +277,27 @@ fn ending_the_writing_waits_for_what_is_queued_and_for_a_producer() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let reactor = memory.reactor();
     let place = SocketAddr::from(([127, 0, 0, 1], 80));
-    let port = reactor.listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG).unwrap();
-    reactor.connect_tcp(place, halves(&at_client, nothing, nothing, nothing), &ConnectOptions::default()).detach();
+    let port = reactor
+        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
+    reactor
+        .connect_tcp(
+            place,
+            halves(&at_client, nothing, nothing, nothing),
+            &ConnectOptions::default(),
+        )
+        .detach();
     memory.settle();
     let server = accepted(80);
     server.register_producer(std::rc::Rc::new(Idle), ProducerKind::Push).unwrap();
     server.write([b'x'; 30]);
     server.lose_write_connection();
     memory.settle();
-    assert_eq!(at_client.take(), ["data xxxxxxxxxx"; 3], "the producer may still be about to write");
+    assert_eq!(
+        at_client.take(),
+        ["data xxxxxxxxxx"; 3],
+        "the producer may still be about to write"
+    );
     server.unregister_producer();
     memory.settle();
     assert_eq!(at_client.take(), ["read lost"]);

@@ -34,10 +34,15 @@ impl Switching {
                     self.transport.set_line_mode("");
                 }
             }
-            b"clear" => self.log.add(format!("cleared {}", String::from_utf8_lossy(&self.transport.clear_line_buffer()))),
+            b"clear" => self.log.add(format!(
+                "cleared {}",
+                String::from_utf8_lossy(&self.transport.clear_line_buffer())
+            )),
             b"pause" => self.transport.pause_producing(),
             b"stop" => self.transport.lose_connection(),
-            b"rest" => self.log.add(format!("rest {}", String::from_utf8_lossy(&self.transport.unparsed()))),
+            b"rest" => self
+                .log
+                .add(format!("rest {}", String::from_utf8_lossy(&self.transport.unparsed()))),
             _ => {}
         }
     }
@@ -64,14 +69,26 @@ impl Switching {
 }
 
 /// Feeds `chunks` to a `Switching`, one a turn, and gives its log, and the connection.
-fn fed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Log, MemoryReactor, Rc<RefCell<Option<Handle<Switching>>>>) {
+fn fed<'a>(
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Log, MemoryReactor, Rc<RefCell<Option<Handle<Switching>>>>) {
     let (memory, log) = (MemoryReactor::new(), Log::new());
     let reactor = memory.reactor();
     let server: Rc<RefCell<Option<Handle<Switching>>>> = Rc::default();
     let noted = log.clone();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Sender, DEFAULT_BACKLOG).unwrap();
-    let make = move |_: &Address| Switching { log: noted.clone(), transport: Transport::default(), raw: 0 };
-    let connected = watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), make, &ConnectOptions::default()));
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Sender, DEFAULT_BACKLOG)
+        .unwrap();
+    let make = move |_: &Address| Switching {
+        log: noted.clone(),
+        transport: Transport::default(),
+        raw: 0,
+    };
+    let connected = watch(reactor.connect_tcp(
+        port.host().socket_addr().unwrap(),
+        make,
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     *server.borrow_mut() = Some(connected.value());
     for chunk in chunks {
@@ -102,7 +119,8 @@ fn p_063_lines_and_counted_raw_blocks_give_the_same_events_for_every_chunk_size(
     assert_eq!(whole.len(), 18, "{whole:?}");
     for size in 1..=9 {
         let mut events = fed(stream.chunks(size)).0.take();
-        // how much of the long line has arrived when it is too long depends on the cuts; that it is does not
+        // how much of the long line has arrived when it is too long depends on the cuts; that it is
+        // does not
         let (last, whole_last) = (events.remove(16), &whole[16]);
         assert!(last.starts_with("too long longlon") && whole_last.starts_with(&last), "{last}");
         let mut expected = whole.clone();
@@ -158,7 +176,10 @@ fn p_070_p_073_p_081_a_line_one_byte_over_the_limit_is_too_long_and_so_is_an_unf
     let default = format!("{:?}", Lines::default());
     assert!(default.contains("16384") && default.contains("[13, 10]"), "{default}");
     assert_eq!(decode(b"123456\r\n"), Some((Line::Line(b"123456"), 8)));
-    assert_eq!(decode(b"1234567\r\n"), Some((Line::TooLong { data: b"1234567\r\n", max_length: 6 }, 9)));
+    assert_eq!(
+        decode(b"1234567\r\n"),
+        Some((Line::TooLong { data: b"1234567\r\n", max_length: 6 }, 9))
+    );
     assert_eq!(decode(b"12345678"), Some((Line::TooLong { data: b"12345678", max_length: 6 }, 8)));
 }
 
@@ -171,7 +192,10 @@ fn p_071_p_072_part_of_a_delimiter_does_not_count() {
 #[test]
 fn p_076_p_077_p_078_what_is_too_long_comes_in_one_piece_from_its_start() {
     assert_eq!(fed([&b"12345678901234"[..]]).0.take()[..1], ["too long 12345678901234"]);
-    assert_eq!(fed([&b"ok\n12345678901234"[..]]).0.take()[..2], ["line ok", "too long 12345678901234"]);
+    assert_eq!(
+        fed([&b"ok\n12345678901234"[..]]).0.take()[..2],
+        ["line ok", "too long 12345678901234"]
+    );
     assert_eq!(fed([&b"12345678\nbehind\n"[..]]).0.take()[..1], ["too long 12345678\nbehind\n"]);
 }
 
@@ -189,21 +213,28 @@ fn p_082_after_the_connection_has_begun_to_close_the_other_lines_of_the_chunk_ar
 /// A stream of lines and noise, with the places to cut it.
 fn streams() -> impl Strategy<Value = (Vec<u8>, Vec<usize>)> {
     let piece = select(vec!["a\n", "bcd\n", "\n", "len 3\n", "xyz", "len 0\n", "rst\n", "c\n"]);
-    let pieces = proptest::collection::vec(piece, 1..12).prop_map(|pieces| pieces.concat().into_bytes());
+    let pieces =
+        proptest::collection::vec(piece, 1..12).prop_map(|pieces| pieces.concat().into_bytes());
     (pieces, proptest::collection::vec(any::<usize>(), 0..6))
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 64,
+        failure_persistence: None,
+        ..Default::default()
+    })]
     #[test]
     fn any_chunking_gives_the_same_lines((stream, cuts) in streams()) {
         let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
         at.extend([0, stream.len()]);
         at.sort_unstable();
-        let chunks: Vec<&[u8]> = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]).filter(|chunk| !chunk.is_empty()).collect();
+        let chunks = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]);
+        let chunks: Vec<&[u8]> = chunks.filter(|chunk| !chunk.is_empty()).collect();
         let mut whole = fed([&stream[..]]).0.take();
         let mut cut = fed(chunks).0.take();
-        // the piece that is too long is as long as what has arrived; what was delivered before it is the same
+        // the piece that is too long is as long as what has arrived; what was delivered before it
+        // is the same
         for events in [&mut whole, &mut cut] {
             if let Some(at) = events.iter().position(|event| event.starts_with("too long")) {
                 events.truncate(at);

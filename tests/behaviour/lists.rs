@@ -7,7 +7,11 @@ use twistor::{
 };
 
 /// A member that notes its cancel, and fires with `value` then if there is one.
-fn member(log: &Log, name: &'static str, value: Option<&'static str>) -> (Deferred<&'static str>, Resolver<&'static str>) {
+fn member(
+    log: &Log,
+    name: &'static str,
+    value: Option<&'static str>,
+) -> (Deferred<&'static str>, Resolver<&'static str>) {
     let log = log.clone();
     Deferred::with_canceller(move |cancelling| {
         log.add(name);
@@ -33,7 +37,11 @@ fn c_001_a_list_fires_when_all_have_with_their_results_in_order() {
 #[test]
 fn c_002_an_empty_list_fires_at_once() {
     assert!(now(DeferredList::<u32>::new([]).wait_for_all()).unwrap().is_empty());
-    assert!(now(DeferredList::<u32>::new([]).fire_on_one_callback()).unwrap_err().check::<EmptyListError>());
+    assert!(
+        now(DeferredList::<u32>::new([]).fire_on_one_callback())
+            .unwrap_err()
+            .check::<EmptyListError>()
+    );
 }
 
 #[test]
@@ -48,13 +56,15 @@ fn c_004_c_007_the_first_failure_fails_a_first_error_list_at_once() {
     let failure = result.failure();
     let first = failure.downcast_ref::<FirstError>().unwrap();
     assert_eq!((first.index(), first.failure().to_string().as_str()), (1, "from def2"));
-    let failed = DeferredList::new([Deferred::<u32>::fail(Bang("already")), Deferred::new().0]).fire_on_one_errback();
+    let failed = DeferredList::new([Deferred::<u32>::fail(Bang("already")), Deferred::new().0])
+        .fire_on_one_errback();
     assert!(now(failed).unwrap_err().check::<FirstError>());
 }
 
 #[test]
 fn c_008_members_that_have_fired_make_the_list_fire_at_once() {
-    let list = DeferredList::new([Deferred::succeed(1), Deferred::fail(Bang("x")), Deferred::succeed(2)]);
+    let list =
+        DeferredList::new([Deferred::succeed(1), Deferred::fail(Bang("x")), Deferred::succeed(2)]);
     assert_eq!(now(list.wait_for_all()).unwrap().len(), 3);
 }
 
@@ -72,9 +82,11 @@ fn late_failures_are_reported_unless_they_are_consumed() {
 }
 
 #[test]
-fn c_009_c_010_cancelling_a_list_cancels_every_member_and_the_list_succeeds_with_what_they_answer() {
+fn c_009_c_010_cancelling_a_list_cancels_every_member_and_the_list_succeeds_with_what_they_answer()
+{
     let log = Log::new();
-    let ((one, _one), (two, _two)) = (member(&log, "one", Some("value")), member(&log, "two", None));
+    let ((one, _one), (two, _two)) =
+        (member(&log, "one", Some("value")), member(&log, "two", None));
     let list = DeferredList::new([one, two]).wait_for_all();
     list.cancel();
     assert_eq!(log.take(), ["one", "two"]);
@@ -86,7 +98,8 @@ fn c_009_c_010_cancelling_a_list_cancels_every_member_and_the_list_succeeds_with
 #[test]
 fn c_011_c_012_cancelling_a_first_success_list_cancels_every_member_also_after_one_has_answered() {
     let log = Log::new();
-    let ((one, _one), (two, _two)) = (member(&log, "one", Some("Callback Result")), member(&log, "two", None));
+    let ((one, _one), (two, _two)) =
+        (member(&log, "one", Some("Callback Result")), member(&log, "two", None));
     let list = DeferredList::new([one, two]).fire_on_one_callback();
     list.cancel();
     assert_eq!(log.take(), ["one", "two"]);
@@ -102,7 +115,8 @@ fn c_013_c_014_cancelling_a_first_error_list() {
     assert_eq!(log.take(), ["one", "two"]);
     let failure = now(list).unwrap_err();
     assert!(failure.downcast_ref::<FirstError>().unwrap().failure().check::<CancelledError>());
-    let ((one, _one), (two, _two)) = (member(&log, "one", Some("a")), member(&log, "two", Some("b")));
+    let ((one, _one), (two, _two)) =
+        (member(&log, "one", Some("a")), member(&log, "two", Some("b")));
     let list = DeferredList::new([one, two]).fire_on_one_errback();
     list.cancel();
     assert_eq!(now(list).unwrap().into_iter().map(Result::unwrap).collect::<Vec<_>>(), ["a", "b"]);
@@ -127,11 +141,15 @@ fn c_026_the_winner_of_a_race_cancels_every_loser_once_and_itself_never() {
         for winner in 0..count {
             let log = Log::new();
             let names = ["0", "1", "2", "3", "4", "5", "6"];
-            let (members, mut fires): (Vec<_>, Vec<_>) = (0..count).map(|index| member(&log, names[index], None)).unzip();
+            let (members, mut fires): (Vec<_>, Vec<_>) =
+                (0..count).map(|index| member(&log, names[index], None)).unzip();
             let result = watch(race(members));
             fires.remove(winner).callback("won");
             assert_eq!(result.value(), (winner, "won"));
-            let losers: Vec<_> = (0..count).filter(|index| *index != winner).map(|index| index.to_string()).collect();
+            let losers: Vec<_> = (0..count)
+                .filter(|index| *index != winner)
+                .map(|index| index.to_string())
+                .collect();
             assert_eq!(log.take(), losers);
         }
     }
@@ -140,14 +158,18 @@ fn c_026_the_winner_of_a_race_cancels_every_loser_once_and_itself_never() {
 #[test]
 fn c_027_if_all_fail_the_race_fails_with_their_failures_in_order_and_nobody_is_cancelled() {
     let log = Log::new();
-    let (members, fires): (Vec<_>, Vec<_>) = ["0", "1"].into_iter().map(|name| member(&log, name, None)).unzip();
+    let (members, fires): (Vec<_>, Vec<_>) =
+        ["0", "1"].into_iter().map(|name| member(&log, name, None)).unzip();
     let result = watch(race(members));
     for (fire, text) in fires.into_iter().rev().zip(["second", "first"]) {
         fire.errback(Bang(text));
     }
     let failure = result.failure();
     let group = failure.downcast_ref::<FailureGroup>().unwrap();
-    assert_eq!(group.failures().iter().map(ToString::to_string).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(
+        group.failures().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["first", "second"]
+    );
     assert_eq!(failure.to_string(), "all 2 Deferreds failed: #0 first, #1 second");
     assert!(log.take().is_empty());
     assert!(now(race(Vec::<Deferred<u32>>::new())).unwrap_err().check::<EmptyListError>());
@@ -175,5 +197,12 @@ fn c_030_cancelling_a_race_cancels_each_member_once_and_fails_it_with_their_fail
     result.cancel();
     assert_eq!(log.take(), ["one", "two"]);
     let failure = now(result).unwrap_err();
-    assert!(failure.downcast_ref::<FailureGroup>().unwrap().failures().iter().all(twistor::failure::Failure::check::<CancelledError>));
+    assert!(
+        failure
+            .downcast_ref::<FailureGroup>()
+            .unwrap()
+            .failures()
+            .iter()
+            .all(twistor::failure::Failure::check::<CancelledError>)
+    );
 }

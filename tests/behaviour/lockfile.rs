@@ -23,7 +23,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("twistor-locks-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("twistor-locks-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
         Self(path)
@@ -267,7 +268,8 @@ fn fails(what: &'static str, kind: io::ErrorKind) -> Step {
 #[test]
 fn c_064_a_file_that_goes_before_its_owner_is_read_was_released_in_order() {
     use io::ErrorKind::{AlreadyExists, NotFound};
-    let system = Scripted::new(vec![fails("link", AlreadyExists), fails("read", NotFound), done("link")]);
+    let system =
+        Scripted::new(vec![fails("link", AlreadyExists), fails("read", NotFound), done("link")]);
     let (lock, taken) = system.lock();
     assert!(taken.unwrap() && lock.is_held() && lock.is_clean());
 }
@@ -316,15 +318,23 @@ fn c_066_unlocking_another_process_s_file_is_a_value_error_and_asking_takes_noth
     assert!(folder.lock().is_symlink(), "asking does not tidy up");
     let failure = lock.unlock().unwrap_err();
     assert!(failure.check::<ValueError>(), "{failure}");
-    assert!(failure.to_string().contains(&format!("this is process {}", process::id())), "{failure}");
+    assert!(
+        failure.to_string().contains(&format!("this is process {}", process::id())),
+        "{failure}"
+    );
 }
 
 #[test]
 fn c_067_a_held_lock_stays_held_where_processes_cannot_be_checked() {
-    let system = Scripted::new(vec![fails("link", io::ErrorKind::AlreadyExists), says("read", "4294967295"), says("alive", "yes")]);
+    let system = Scripted::new(vec![
+        fails("link", io::ErrorKind::AlreadyExists),
+        says("read", "4294967295"),
+        says("alive", "yes"),
+    ]);
     let (lock, taken) = system.lock();
     assert!(!taken.unwrap() && !lock.is_held());
-    // the machine's own answers: a link that exists, one that is missing, a process that lives (init's, also without the right to signal it)
+    // the machine's own answers: a link that exists, one that is missing, a process that lives
+    // (init's, also without the right to signal it)
     let folder = Folder::new();
     symlink("1", folder.lock()).unwrap();
     assert!(!FilesystemLock::new(folder.lock()).lock().unwrap());
@@ -340,7 +350,13 @@ fn c_069_other_errors_go_to_the_caller_and_the_lock_is_not_held() {
         vec![exists(), fails("read", PermissionDenied)],
         vec![exists(), says("read", "77"), fails("alive", PermissionDenied)],
         vec![exists(), says("read", "77"), says("alive", "no"), fails("read", PermissionDenied)],
-        vec![exists(), says("read", "77"), says("alive", "no"), says("read", "77"), fails("remove", PermissionDenied)],
+        vec![
+            exists(),
+            says("read", "77"),
+            says("alive", "no"),
+            says("read", "77"),
+            fails("remove", PermissionDenied),
+        ],
     ];
     for script in scripts {
         let (lock, taken) = Scripted::new(script).lock();

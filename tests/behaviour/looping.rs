@@ -158,7 +158,8 @@ fn k_025_k_026_an_error_ends_the_loop_and_fails_its_deferred() {
         assert!(now(looping.start(ms(100))).unwrap_err().check::<Bang>());
         assert!(!looping.is_running() && clock.delayed_calls().is_empty());
     }
-    let panics = LoopingCall::new(Clock::new(), |_| -> () { std::panic::resume_unwind(Box::new("no")) });
+    let panics =
+        LoopingCall::new(Clock::new(), |_| -> () { std::panic::resume_unwind(Box::new("no")) });
     assert!(now(panics.start(ms(100))).unwrap_err().check::<Panicked>());
     // and it can be started again
     assert!(now(panics.start(ms(100))).unwrap_err().check::<Panicked>());
@@ -187,7 +188,9 @@ fn k_027_the_next_run_waits_for_the_deferred_of_the_last() {
 fn k_028_if_that_deferred_fails_so_does_the_loop() {
     let clock = Clock::new();
     let time = clock.clone();
-    let looping = LoopingCall::new(clock.clone(), move |_| defer_later(&time, ms(200), || Err::<(), _>(Failure::new(Bang("late")))));
+    let looping = LoopingCall::new(clock.clone(), move |_| {
+        defer_later(&time, ms(200), || Err::<(), _>(Failure::new(Bang("late"))))
+    });
     let ended = watch(looping.start(ms(100)));
     clock.advance(ms(200));
     assert!(ended.failure().check::<Bang>());

@@ -1,5 +1,9 @@
-//! What twistor does, one module a module of the runtime. A test that shows a row of `tests/conformance/` carries its id in its name.
-#![allow(clippy::items_after_statements, reason = "a test's own functions and types stand where they are used")]
+//! What twistor does, one module a module of the runtime. A test that shows a row of
+//! `tests/conformance/` carries its id in its name.
+#![allow(
+    clippy::items_after_statements,
+    reason = "a test's own functions and types stand where they are used"
+)]
 #![allow(clippy::similar_names, reason = "the two ends of a thing have similar names")]
 mod adopt;
 mod cancelling;

@@ -44,7 +44,10 @@ fn r_083_r_090_the_reactor_s_own_resolver_looks_names_up_on_threads_and_answers_
     assert!(found.is_pending(), "not inside the call");
     run_until(&reactor, || !found.is_pending());
     let found = found.value();
-    assert!(!found.is_empty() && found.iter().all(|at| at.ip().is_loopback() && at.port() == 80), "{found:?}");
+    assert!(
+        !found.is_empty() && found.iter().all(|at| at.ip().is_loopback() && at.port() == 80),
+        "{found:?}"
+    );
     reactor.close();
 }
 
@@ -56,7 +59,10 @@ fn r_090_installing_a_resolver_gives_the_one_before() {
     let system = reactor.install_resolver(mine);
     assert_eq!(now(reactor.resolve("one")).unwrap().to_string(), "192.0.2.1");
     let back = reactor.install_resolver(system);
-    assert_eq!(now(back.resolve(&NameQuery::new("one", 7), &reactor)).unwrap()[0].to_string(), "192.0.2.1:7");
+    assert_eq!(
+        now(back.resolve(&NameQuery::new("one", 7), &reactor)).unwrap()[0].to_string(),
+        "192.0.2.1:7"
+    );
 }
 
 #[test]
@@ -72,9 +78,14 @@ fn a_numeric_host_is_its_own_answer() {
 fn r_084_r_086_answers_keep_flow_and_scope_and_those_of_another_family_are_left_out() {
     let memory = MemoryReactor::new();
     let asked = asked(&memory);
-    let six = SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 80, 5, 3));
+    let six =
+        SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 80, 5, 3));
     let four = SocketAddr::from(([192, 0, 2, 1], 80));
-    for (family, expected) in [(AddressFamily::Any, vec![six, four]), (AddressFamily::IPv6, vec![six]), (AddressFamily::IPv4, vec![four])] {
+    for (family, expected) in [
+        (AddressFamily::Any, vec![six, four]),
+        (AddressFamily::IPv6, vec![six]),
+        (AddressFamily::IPv4, vec![four]),
+    ] {
         let query = NameQuery::new("both", 80).family(family);
         let found = watch(memory.reactor().resolve_host(&query));
         let (question, resolver) = asked.questions.borrow_mut().pop().unwrap();
@@ -93,17 +104,28 @@ fn r_088_a_simple_resolver_s_answer_is_one_address_and_its_lookup_error_an_empty
         "broken" => Deferred::fail(Bang("no idea")),
         name => Deferred::fail(DnsLookupError::with_text(name)),
     }));
-    assert_eq!(now(reactor.resolve_host(&NameQuery::new("known", 99))).unwrap()[0].to_string(), "192.0.2.9:99");
+    assert_eq!(
+        now(reactor.resolve_host(&NameQuery::new("known", 99))).unwrap()[0].to_string(),
+        "192.0.2.9:99"
+    );
     let unknown = now(reactor.resolve_host(&NameQuery::new("unknown", 99))).unwrap_err();
-    assert!(unknown.check::<DnsLookupError>() && unknown.to_string().contains("`unknown` has no address"), "{unknown}");
-    assert_eq!(now(reactor.resolve_host(&NameQuery::new("broken", 99))).unwrap_err().to_string(), "no idea");
+    assert!(
+        unknown.check::<DnsLookupError>()
+            && unknown.to_string().contains("`unknown` has no address"),
+        "{unknown}"
+    );
+    assert_eq!(
+        now(reactor.resolve_host(&NameQuery::new("broken", 99))).unwrap_err().to_string(),
+        "no idea"
+    );
 }
 
 #[test]
 fn r_089_the_first_address_can_be_asked_for_alone() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
-    reactor.install_resolver(FixedResolver::new([("two", [192, 0, 2, 1]), ("two", [192, 0, 2, 2])]));
+    reactor
+        .install_resolver(FixedResolver::new([("two", [192, 0, 2, 1]), ("two", [192, 0, 2, 2])]));
     assert_eq!(now(reactor.resolve("two")).unwrap(), IpAddr::from([192, 0, 2, 1]));
     assert!(now(reactor.resolve("none")).unwrap_err().check::<DnsLookupError>());
 }
@@ -117,7 +139,10 @@ fn r_094_an_answer_that_takes_more_than_ten_seconds_comes_too_late() {
     assert!(found.is_pending());
     memory.advance(Duration::from_secs(1));
     let failure = found.failure();
-    assert!(failure.check::<DnsLookupError>() && failure.to_string().contains("`slow`"), "{failure}");
+    assert!(
+        failure.check::<DnsLookupError>() && failure.to_string().contains("`slow`"),
+        "{failure}"
+    );
     let (_, late) = asked.questions.borrow_mut().pop().unwrap();
     assert!(!late.is_wanted());
     late.callback(vec![]);
@@ -136,13 +161,16 @@ fn a_cancelled_question_is_not_waited_for() {
 }
 
 #[test]
-fn an_error_of_the_system_is_a_lookup_error_that_keeps_it_and_a_panic_of_a_resolver_stays_what_it_is() {
+fn a_system_error_is_kept_in_the_lookup_error_and_a_panicking_resolver_stays_a_panic() {
     let memory = MemoryReactor::new();
     let asked = asked(&memory);
     let found = watch(memory.reactor().resolve("gone"));
     asked.questions.borrow_mut().pop().unwrap().1.errback(io::Error::other("no such name"));
     let failure = found.failure();
-    assert!(failure.check::<DnsLookupError>() && failure.to_string().contains("`gone`: no such name"), "{failure}");
+    assert!(
+        failure.check::<DnsLookupError>() && failure.to_string().contains("`gone`: no such name"),
+        "{failure}"
+    );
     assert!(std::error::Error::source(&*failure.shared_value()).is_some());
 
     struct Panics;
@@ -176,7 +204,9 @@ fn an_endpoint_looks_its_host_up_with_the_reactor_s_resolver() {
     endpoint.connect(Quiet::factory()).map(move |_| into.set(true)).detach();
     memory.settle();
     assert!(made.get());
-    let missing = watch(client_from_string(&reactor, "tcp:other.example:80").unwrap().connect(Quiet::factory()));
+    let missing = watch(
+        client_from_string(&reactor, "tcp:other.example:80").unwrap().connect(Quiet::factory()),
+    );
     let failure: Failure = missing.into_failure();
     assert!(failure.check::<DnsLookupError>(), "{failure}");
     port.stop_listening().detach();

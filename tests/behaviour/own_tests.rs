@@ -34,7 +34,9 @@ fn a_test_that_returns_a_result_passes() -> Result<(), std::num::ParseIntError> 
 
 #[twistor::test(timeout = "5s")]
 fn a_coroutine_passes_and_its_connections_may_say_goodbye(reactor: Reactor) -> Deferred<()> {
-    let port = yield_!(server_from_string(&reactor, "tcp:0:interface=127.0.0.1")?.listen(Echo::factory()))?;
+    let port = yield_!(
+        server_from_string(&reactor, "tcp:0:interface=127.0.0.1")?.listen(Echo::factory())
+    )?;
     let client = client_from_string(&reactor, &format!("tcp:{}", port.host()))?;
     let handle = yield_!(connect_protocol(&client, Echo))?;
     handle.transport().lose_connection();
@@ -57,7 +59,8 @@ fn a_panic_is_what_the_test_has_said(reactor: Reactor) -> Deferred<()> {
 
 /// What a test that fails says.
 fn complaint<T: Tested>(test: impl FnOnce(Reactor) -> T + 'static) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(|| run_test(Duration::from_millis(500), test))).expect_err("it fails");
+    let panic = catch_unwind(AssertUnwindSafe(|| run_test(Duration::from_millis(500), test)))
+        .expect_err("it fails");
     panic.downcast_ref::<String>().expect("a text").replace(file!(), "file")
 }
 
@@ -69,7 +72,12 @@ fn waits(resolver: Deferred<()>) -> Deferred<()> {
 #[test]
 fn a_failure_is_shown_with_its_trace() {
     let text = complaint(|_| waits(Deferred::fail(Bang("no"))));
-    assert!(text.starts_with("Traceback") && text.contains("in behaviour::own_tests::waits") && text.ends_with("Bang: no"), "{text}");
+    assert!(
+        text.starts_with("Traceback")
+            && text.contains("in behaviour::own_tests::waits")
+            && text.ends_with("Bang: no"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -85,20 +93,28 @@ fn a_test_that_takes_too_long_says_what_it_waits_for() {
 
 #[test]
 fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
-    let (listens, connects) = (line!() + 2, line!() + 7);
+    let (listens, connects) = (line!() + 3, line!() + 8);
     let text = complaint(|reactor| {
-        let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Echo::factory(), DEFAULT_BACKLOG).unwrap();
+        let port =
+            reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Echo::factory(), DEFAULT_BACKLOG).unwrap();
         reactor.call_later(Duration::from_secs(60), || ());
         let (never, resolver): (Deferred<()>, Resolver<()>) = Deferred::new();
         std::mem::forget(resolver);
         waits(never).detach();
-        let connected = reactor.connect_tcp(port.host().socket_addr().unwrap(), Echo::factory(), &ConnectOptions::default());
+        let connected = reactor.connect_tcp(
+            port.host().socket_addr().unwrap(),
+            Echo::factory(),
+            &ConnectOptions::default(),
+        );
         connected.map(drop)
     });
     let lines: Vec<_> = text.lines().collect();
     let has = |what: &str| lines.iter().any(|line| line.contains(what));
-    let asked =
-        |what: &str, line: u32| lines.iter().any(|found| found.contains(what) && found.contains(&format!(", asked for at file:{line}:")));
+    let asked = |what: &str, line: u32| {
+        lines.iter().any(|found| {
+            found.contains(what) && found.contains(&format!(", asked for at file:{line}:"))
+        })
+    };
     assert!(asked("the test has left the port 127.0.0.1:", listens), "{text}");
     for line in [listens, connects] {
         assert!(asked("the test has left a connection with 127.0.0.1:", line), "{text}");
@@ -106,7 +122,8 @@ fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
     assert!(has(", of behaviour::own_tests::Echo, asked for at"), "{text}");
     assert!(has("the test has left a delayed call behind, made at file:"), "{text}");
     assert!(
-        has("the test has left a coroutine behind: behaviour::own_tests::waits, made at file:") && has(", which waits at file:"),
+        has("the test has left a coroutine behind: behaviour::own_tests::waits, made at file:")
+            && has(", which waits at file:"),
         "{text}"
     );
 }
@@ -114,7 +131,10 @@ fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
 #[test]
 fn a_failure_that_nobody_consumed_fails_the_test() {
     let text = complaint(|_| Deferred::<u32>::fail(Bang("lost")).detach());
-    assert!(text.starts_with("an unhandled failure: Unhandled Error\n") && text.contains("Bang: lost"), "{text}");
+    assert!(
+        text.starts_with("an unhandled failure: Unhandled Error\n") && text.contains("Bang: lost"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -23,7 +23,11 @@ fn at(port: &Port) -> SocketAddr {
 /// Whether a client of `port` is served: it sends and gets back.
 fn serves(reactor: &Reactor, port: &Port) -> bool {
     let log = Log::new();
-    let client = watch(reactor.connect_tcp(at(port), Noting::factory(&log, Noting::nothing), &ConnectOptions::default()));
+    let client = watch(reactor.connect_tcp(
+        at(port),
+        Noting::factory(&log, Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     run_until(reactor, || !client.is_pending());
     let client = client.value();
     client.write("hello");
@@ -107,7 +111,11 @@ fn t_008_t_009_a_closed_reactor_closes_its_ports_and_reports_a_stop_factory_that
     assert!(reports.take()[0].contains("cannot stop"));
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     let other = Reactor::new().unwrap();
-    let late = watch(other.connect_tcp(address, Noting::factory(&log, Noting::nothing), &ConnectOptions::default()));
+    let late = watch(other.connect_tcp(
+        address,
+        Noting::factory(&log, Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     run_until(&other, || !late.is_pending());
     assert!(late.failure().check::<ConnectionRefusedError>());
 }
@@ -116,7 +124,8 @@ fn t_008_t_009_a_closed_reactor_closes_its_ports_and_reports_a_stop_factory_that
 fn p_007_p_008_starting_and_stopping_a_factory_is_logged_before_it_is_told() {
     let (reactor, log, logged) = (Reactor::new().unwrap(), Log::new(), Logged::new());
     let factory = || {
-        let lines: Vec<_> = logged.take().into_iter().filter(|line| line.contains(" factory ")).collect();
+        let lines: Vec<_> =
+            logged.take().into_iter().filter(|line| line.contains(" factory ")).collect();
         assert!(lines[0].ends_with("Room"), "{lines:?}");
         lines[0].split(' ').nth(1).unwrap().to_owned()
     };
@@ -136,7 +145,8 @@ fn t_020_t_021_starting_and_stopping_a_port_is_logged() {
     watch(port.stop_listening()).value();
     assert_eq!(logged.take()[0], format!("INFO (TCP Port {} Closed)", host.port()));
     // a closure has no name of its own: its protocol's is shown
-    let port = reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let port =
+        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
     assert_eq!(logged.take()[0], format!("INFO Noting starting on {}", port.host()));
     reactor.close();
 }
@@ -145,9 +155,15 @@ fn t_020_t_021_starting_and_stopping_a_port_is_logged() {
 fn t_015_t_121_an_address_with_a_scope_keeps_it_in_its_text() {
     let at = SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 80, 0, 2);
     let address = Address::from(SocketAddr::V6(at));
-    assert_eq!((address.host().as_str(), address.to_string().as_str()), ("fe80::1%2", "[fe80::1%2]:80"));
+    assert_eq!(
+        (address.host().as_str(), address.to_string().as_str()),
+        ("fe80::1%2", "[fe80::1%2]:80")
+    );
     assert_eq!(address.socket_addr(), Some(SocketAddr::V6(at)));
-    assert!("[fe80::1%2]:80".parse::<SocketAddr>().is_ok() && "[fe80::1%2%3]:80".parse::<SocketAddr>().is_err());
+    assert!(
+        "[fe80::1%2]:80".parse::<SocketAddr>().is_ok()
+            && "[fe80::1%2%3]:80".parse::<SocketAddr>().is_err()
+    );
 }
 
 #[test]
@@ -183,8 +199,11 @@ fn t_053_keep_alive_is_off_at_first_and_can_be_set_and_cleared_on_both_sides() {
     }
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (one, other) = (log.clone(), log.clone());
-    let port = reactor.listen_tcp(LOCAL, move |_: &Address| Sets(one.clone()), DEFAULT_BACKLOG).unwrap();
-    reactor.connect_tcp(at(&port), move |_: &Address| Sets(other.clone()), &ConnectOptions::default()).detach();
+    let port =
+        reactor.listen_tcp(LOCAL, move |_: &Address| Sets(one.clone()), DEFAULT_BACKLOG).unwrap();
+    reactor
+        .connect_tcp(at(&port), move |_: &Address| Sets(other.clone()), &ConnectOptions::default())
+        .detach();
     let mut seen = Vec::new();
     run_until(&reactor, || {
         seen.extend(log.take());
@@ -223,7 +242,11 @@ fn t_062_a_paused_transport_that_writes_to_a_closed_peer_is_lost() {
 fn t_101_an_abort_resets_and_an_orderly_close_does_not() {
     for abort in [true, false] {
         let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-        let ends: fn(&Handle<Noting>, &[u8]) = if abort { |this, _| this.abort_connection() } else { |this, _| this.lose_connection() };
+        let ends: fn(&Handle<Noting>, &[u8]) = if abort {
+            |this, _| this.abort_connection()
+        } else {
+            |this, _| this.lose_connection()
+        };
         let port = reactor.listen_tcp(LOCAL, Noting::factory(&log, ends), DEFAULT_BACKLOG).unwrap();
         let mut peer = TcpStream::connect(at(&port)).unwrap();
         peer.write_all(b"x").unwrap();
@@ -244,8 +267,13 @@ fn t_101_an_abort_resets_and_an_orderly_close_does_not() {
 #[test]
 fn t_085_after_the_loss_the_socket_is_closed() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let port = reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), DEFAULT_BACKLOG).unwrap();
-    let client = watch(reactor.connect_tcp(at(&port), Noting::factory(&log, Noting::nothing), &ConnectOptions::default()));
+    let port =
+        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), DEFAULT_BACKLOG).unwrap();
+    let client = watch(reactor.connect_tcp(
+        at(&port),
+        Noting::factory(&log, Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     run_until(&reactor, || !client.is_pending());
     let client = client.value();
     client.lose_connection();
@@ -263,11 +291,15 @@ fn t_085_after_the_loss_the_socket_is_closed() {
 fn the_text_of_a_transport_names_both_ends() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     crate::support::keep_made();
-    let port = reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), DEFAULT_BACKLOG).unwrap();
+    let port =
+        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), DEFAULT_BACKLOG).unwrap();
     let peer = TcpStream::connect(at(&port)).unwrap();
     run_until(&reactor, || !log.take().is_empty());
     let this = crate::support::accepted(port.host().port());
-    assert_eq!(format!("{:?}", this.transport()), format!("<Transport {} to {}>", port.host(), peer.local_addr().unwrap()));
+    assert_eq!(
+        format!("{:?}", this.transport()),
+        format!("<Transport {} to {}>", port.host(), peer.local_addr().unwrap())
+    );
     assert!(format!("{this:?}").contains("Noting"), "{this:?}");
     reactor.close();
 }

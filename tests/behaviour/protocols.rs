@@ -38,7 +38,11 @@ fn pair(factory: impl IntoFactory) -> Pair {
     let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap();
     let noted = got.clone();
     let client = move |_: &Address| Client { got: noted.clone() };
-    let connected = watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), client, &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(
+        port.host().socket_addr().unwrap(),
+        client,
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     Pair { client: connected.value(), memory, got }
 }
@@ -114,7 +118,10 @@ fn a_handler_that_fails_or_panics_costs_its_connection_and_is_reported_with_its_
         assert_eq!(pair.send(line), ["lost ConnectionDone"]);
         assert_eq!(club.log.take(), [format!("nobody lost: {text}")]);
         let reports = reports.take();
-        assert!(reports.len() == 1 && reports[0].contains("Member") && reports[0].contains(text), "{reports:?}");
+        assert!(
+            reports.len() == 1 && reports[0].contains("Member") && reports[0].contains(text),
+            "{reports:?}"
+        );
     }
 }
 
@@ -128,7 +135,10 @@ fn a_line_over_its_limit_closes_the_connection_with_the_limit_and_the_peer_in_th
     let peer = pair.client.host();
     assert_eq!(
         lost,
-        [format!("nobody lost: Message is too long to send or to receive: a line of 21 bytes or more from {peer}, the limit is 20.")]
+        [format!(
+            "nobody lost: Message is too long to send or to receive: a line of 21 bytes or more \
+             from {peer}, the limit is 20."
+        )]
     );
 }
 
@@ -165,10 +175,24 @@ fn asker() -> (MemoryReactor, Handle<Asker>, Log, Rc<RefCell<Option<Transport>>>
     let reactor = memory.reactor();
     let far: Rc<RefCell<Option<Transport>>> = Rc::default();
     let keep = far.clone();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Far { keep: keep.clone() }, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Far { keep: keep.clone() },
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let noted = log.clone();
-    let make = move |_: &Address| Asker { transport: Transport::default(), waiting: VecDeque::new(), log: noted.clone() };
-    let connected = watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), make, &ConnectOptions::default()));
+    let make = move |_: &Address| Asker {
+        transport: Transport::default(),
+        waiting: VecDeque::new(),
+        log: noted.clone(),
+    };
+    let connected = watch(reactor.connect_tcp(
+        port.host().socket_addr().unwrap(),
+        make,
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     (memory, connected.value(), log, far)
 }
@@ -237,7 +261,11 @@ fn queued_calls_run_in_order_and_a_cancelled_one_is_taken_out_unrun() {
 #[test]
 fn a_panic_or_failure_in_a_call_belongs_to_its_caller() {
     let (memory, asker, _log, _far) = asker();
-    assert!(watch(asker.call(|_| -> Result<(), Failure> { Err(Bang("mine").into()) })).failure().check::<Bang>());
+    assert!(
+        watch(asker.call(|_| -> Result<(), Failure> { Err(Bang("mine").into()) }))
+            .failure()
+            .check::<Bang>()
+    );
     assert!(watch(asker.with(|_| panic!("mine too"))).failure().check::<Panicked>());
     memory.settle();
     assert!(asker.is_connected());
@@ -249,9 +277,15 @@ fn after_the_end_calls_fail_at_once_with_the_reason_and_what_waited_is_abandoned
     let waiting = watch(asker.call(|asker| asker.ask("never answered")));
     far.take().unwrap().lose_connection();
     memory.settle();
-    assert!(waiting.failure().check::<AbandonedError>(), "the protocol was dropped, and its Resolvers with it");
+    assert!(
+        waiting.failure().check::<AbandonedError>(),
+        "the protocol was dropped, and its Resolvers with it"
+    );
     assert!(watch(asker.with(|_| ())).failure().check::<ConnectionDone>());
-    assert!(matches!(asker.try_get(|_| ()), Err(NotNow::Lost(reason)) if reason.check::<ConnectionDone>()));
+    assert!(matches!(
+        asker.try_get(|_| ()),
+        Err(NotNow::Lost(reason)) if reason.check::<ConnectionDone>()
+    ));
     asker.tell(|_| panic!("not run"));
     asker.send_line("into the void");
 }
@@ -327,7 +361,10 @@ fn a_coroutine_handler_starts_with_the_protocol_free_and_holds_back_the_next_mes
         pair.memory.settle();
     };
     fire();
-    assert_eq!((pair.got.take(), log.take()), (vec!["ONE\r\n".to_owned()], vec!["waits".to_owned()]));
+    assert_eq!(
+        (pair.got.take(), log.take()),
+        (vec!["ONE\r\n".to_owned()], vec!["waits".to_owned()])
+    );
     fire();
     assert_eq!(pair.got.take(), ["TWO\r\n"]);
     // a failure closes the connection
@@ -409,7 +446,10 @@ fn send_line_on_another_framing_is_sent_as_that_one_does_and_reported_once() {
     assert_eq!(pair.send("x"), ["a"]);
     let seen = reports.take();
     assert_eq!(seen.len(), 1);
-    assert!(seen[0].contains("`send_line` is for Lines") && seen[0].contains("framed as Raw"), "{seen:?}");
+    assert!(
+        seen[0].contains("`send_line` is for Lines") && seen[0].contains("framed as Raw"),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -418,7 +458,10 @@ fn a_framing_of_one_s_own_has_message_received() {
     struct Quads;
     impl twistor::protocol::Framing for Quads {
         type Message<'a> = &'a [u8];
-        fn decode<'a>(&mut self, input: twistor::protocol::Input<'a>) -> Result<Option<(&'a [u8], usize)>, Failure> {
+        fn decode<'a>(
+            &mut self,
+            input: twistor::protocol::Input<'a>,
+        ) -> Result<Option<(&'a [u8], usize)>, Failure> {
             if input.data.starts_with(b"!") {
                 return Err(Bang("no exclamations").into());
             }
@@ -448,7 +491,10 @@ fn p_005_factories_of_every_kind_build() {
     let closure = |_: &Address| Unit;
     assert!(closure.into_factory().build_protocol(&address).is_some());
     let shared = Rc::new(Club::default());
-    assert!(Rc::ptr_eq(&shared.clone().into_factory().build_protocol(&address).unwrap().club, &shared));
+    assert!(Rc::ptr_eq(
+        &shared.clone().into_factory().build_protocol(&address).unwrap().club,
+        &shared
+    ));
 }
 
 #[protocol]

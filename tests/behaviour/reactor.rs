@@ -91,7 +91,9 @@ fn r_013_iterate_with_zero_does_not_wait_for_a_timer() {
     let call = reactor.call_later(Duration::from_secs(5), || ());
     let before = reactor.seconds();
     reactor.iterate(Duration::ZERO).unwrap();
-    assert!(call.active() && reactor.seconds().checked_sub(before).unwrap() < Duration::from_secs(4));
+    assert!(
+        call.active() && reactor.seconds().checked_sub(before).unwrap() < Duration::from_secs(4)
+    );
 }
 
 #[test]

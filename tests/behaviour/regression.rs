@@ -40,7 +40,11 @@ fn connect(memory: &MemoryReactor, factory: impl IntoFactory) -> Handle<Noting> 
     let reactor = memory.reactor();
     let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap();
     let client = Noting::factory(&Log::new(), Noting::nothing);
-    let connected = watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), client, &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(
+        port.host().socket_addr().unwrap(),
+        client,
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     connected.value()
 }
@@ -123,7 +127,11 @@ fn lingering_coroutine_that_ends_inside_a_call() {
     let memory = MemoryReactor::new();
     let handles = Rc::new(RefCell::new(None));
     let h = handles.clone();
-    let client = connect(&memory, move |_: &Address| Lasting { open: None, handles: h.clone(), _counted: CountDrop });
+    let client = connect(&memory, move |_: &Address| Lasting {
+        open: None,
+        handles: h.clone(),
+        _counted: CountDrop,
+    });
     client.lose_connection();
     memory.settle();
     let server: Handle<Lasting> = handles.take().unwrap();
@@ -232,7 +240,10 @@ fn abandoned_by_a_lost_connection_has_the_reason_as_its_source() {
     memory.settle();
     let failure = answer.failure();
     assert!(failure.check::<AbandonedError>());
-    assert!(std::error::Error::source(failure.value()).is_some(), "source() is the reason of the loss");
+    assert!(
+        std::error::Error::source(failure.value()).is_some(),
+        "source() is the reason of the loss"
+    );
 }
 
 #[test]
@@ -258,7 +269,10 @@ fn set_line_mode_with_rest_outside_a_handler() {
     let memory = MemoryReactor::new();
     let log = Log::new();
     let noted = log.clone();
-    let client = connect(&memory, move |_: &Address| L { log: noted.clone(), transport: Transport::default() });
+    let client = connect(&memory, move |_: &Address| L {
+        log: noted.clone(),
+        transport: Transport::default(),
+    });
     client.write(b"one\ntwo\n");
     memory.settle();
     assert_eq!(log.take(), ["one"]);
@@ -284,7 +298,11 @@ fn close_inside_build_protocol() {
         .unwrap();
     let log = Log::new();
     reactor
-        .connect_tcp(port.host().socket_addr().unwrap(), Noting::factory(&log, Noting::nothing), &ConnectOptions::default())
+        .connect_tcp(
+            port.host().socket_addr().unwrap(),
+            Noting::factory(&log, Noting::nothing),
+            &ConnectOptions::default(),
+        )
         .map(drop)
         .detach();
     let _r = reactor.clone();
@@ -399,7 +417,11 @@ fn executor_polls_a_coroutine_that_waits_first_for_a_deferred_then_for_a_foreign
     let (sender, receiver) = oneshot::channel();
     let out = Rc::new(Cell::new(None));
     let into = out.clone();
-    pool.spawner().spawn_local(async move { into.set(Some(both(d, receiver).await.map_err(|f| f.to_string()))) }).unwrap();
+    pool.spawner()
+        .spawn_local(
+            async move { into.set(Some(both(d, receiver).await.map_err(|f| f.to_string()))) },
+        )
+        .unwrap();
     pool.run_until_stalled();
     r.callback(1);
     pool.run_until_stalled();
@@ -549,7 +571,10 @@ fn cancel_of_a_circle_ends() {
         h.cancel();
         send.send(()).unwrap();
     });
-    assert!(receive.recv_timeout(Duration::from_secs(2)).is_ok(), "cancel walks in a circle for ever");
+    assert!(
+        receive.recv_timeout(Duration::from_secs(2)).is_ok(),
+        "cancel walks in a circle for ever"
+    );
 }
 
 #[test]
@@ -589,7 +614,13 @@ fn cancel_inside_build_protocol_ends_the_attempt() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
     let slog = Log::new();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Noting::factory(&slog, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            Noting::factory(&slog, Noting::nothing),
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let handle: Rc<RefCell<Option<twistor::defer::CancelHandle>>> = Rc::default();
     let (h, log) = (handle.clone(), Log::new());
     let l = log.clone();
@@ -647,7 +678,9 @@ fn memory_closing_with_a_queue_and_a_reset() {
     let reactor = memory.reactor();
     let log = Log::new();
     let l = log.clone();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| N(l.clone()), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| N(l.clone()), DEFAULT_BACKLOG)
+        .unwrap();
     struct C;
     impl Protocol for C {
         type Framing = twistor::protocol::Raw;
@@ -655,7 +688,11 @@ fn memory_closing_with_a_queue_and_a_reset() {
             this.pause_producing();
         }
     }
-    let c = watch(reactor.connect_tcp(port.host().socket_addr().unwrap(), |_: &Address| C, &ConnectOptions::default()));
+    let c = watch(reactor.connect_tcp(
+        port.host().socket_addr().unwrap(),
+        |_: &Address| C,
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     c.value().abort_connection();
     memory.settle();
@@ -760,7 +797,10 @@ fn what_came_with_the_connect_event_is_read() {
         let _ = is_done.recv();
     });
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    reactor.connect_tcp(at, Noting::factory(&log, Noting::nothing), &ConnectOptions::default()).map(drop).detach();
+    reactor
+        .connect_tcp(at, Noting::factory(&log, Noting::nothing), &ConnectOptions::default())
+        .map(drop)
+        .detach();
     is_sent.recv().unwrap();
     let mut seen = Vec::new();
     run_until(&reactor, || {
@@ -785,7 +825,13 @@ fn a_reset_in_a_handler_counts_from_now_and_not_from_before_the_wait() {
     let reactor = Reactor::new().unwrap();
     let idle = reactor.call_later(Duration::from_secs(50), || ());
     let given = idle.clone();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Resetting(given.clone()), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Resetting(given.clone()),
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let at = port.host().socket_addr().unwrap();
     let peer = std::thread::spawn(move || {
         let mut peer = std::net::TcpStream::connect(at).unwrap();
@@ -797,7 +843,11 @@ fn a_reset_in_a_handler_counts_from_now_and_not_from_before_the_wait() {
     });
     let before = reactor.seconds();
     run_until(&reactor, || idle.time() > Duration::from_secs(60));
-    assert!(idle.time() >= before + Duration::from_millis(100_290), "{:?} after {before:?}", idle.time());
+    assert!(
+        idle.time() >= before + Duration::from_millis(100_290),
+        "{:?} after {before:?}",
+        idle.time()
+    );
     peer.join().unwrap();
 }
 

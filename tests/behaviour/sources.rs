@@ -51,7 +51,11 @@ fn t_108_a_source_is_told_when_it_can_be_read_and_when_it_can_be_written() {
     });
     assert_eq!(seen, ["hello readable true closed false"]);
     let into = log.clone();
-    let added = reactor.add_source(writer, Interest::WRITABLE, move |_, ready| into.add(format!("writable {}", ready.writable))).unwrap();
+    let added = reactor
+        .add_source(writer, Interest::WRITABLE, move |_, ready| {
+            into.add(format!("writable {}", ready.writable));
+        })
+        .unwrap();
     run_until(&reactor, || log.take() == ["writable true"]);
     drop(added.remove().unwrap());
     run_until(&reactor, || log.take().iter().any(|line| line.ends_with("closed true")));
@@ -63,7 +67,8 @@ fn t_109_a_source_that_was_removed_is_told_nothing_even_if_it_is_ready() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut writer, reader) = pipe::new().unwrap();
     let into = log.clone();
-    let added = reactor.add_source(reader, Interest::READABLE, move |_, _| into.add("ready")).unwrap();
+    let added =
+        reactor.add_source(reader, Interest::READABLE, move |_, _| into.add("ready")).unwrap();
     assert!(format!("{added:?}").contains("sources.rs"), "{added:?}");
     writer.write_all(b"hello").unwrap();
     let mut reader = added.remove().unwrap();
@@ -74,7 +79,9 @@ fn t_109_a_source_that_was_removed_is_told_nothing_even_if_it_is_ready() {
     assert_eq!((log.take(), drain(&mut reader)), (vec![], "hello".to_owned()));
     // it can be added again
     let into = log.clone();
-    let again = reactor.add_source(reader, Interest::READABLE, move |reader, _| into.add(drain(reader))).unwrap();
+    let again = reactor
+        .add_source(reader, Interest::READABLE, move |reader, _| into.add(drain(reader)))
+        .unwrap();
     writer.write_all(b"again").unwrap();
     run_until(&reactor, || log.take() == ["again"]);
     drop(again);
@@ -85,7 +92,8 @@ fn t_109_a_source_that_was_removed_is_told_nothing_even_if_it_is_ready() {
 fn a_source_may_remove_itself_and_is_dropped_with_its_reactor() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut writer, reader) = pipe::new().unwrap();
-    let me = Rc::new(std::cell::RefCell::new(None::<twistor::reactor::AddedSource<pipe::Receiver>>));
+    let me =
+        Rc::new(std::cell::RefCell::new(None::<twistor::reactor::AddedSource<pipe::Receiver>>));
     let (inside, into) = (me.clone(), log.clone());
     let added = reactor
         .add_source(reader, Interest::READABLE, move |_, _| {
@@ -96,16 +104,28 @@ fn a_source_may_remove_itself_and_is_dropped_with_its_reactor() {
     *me.borrow_mut() = Some(added);
     writer.write_all(b"x").unwrap();
     run_until(&reactor, || log.take() == ["removed false"]);
-    assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe, "it was dropped when its handler had returned");
+    assert_eq!(
+        writer.write(b"x").unwrap_err().kind(),
+        ErrorKind::BrokenPipe,
+        "it was dropped when its handler had returned"
+    );
 
     let (mut writer, reader) = pipe::new().unwrap();
     let _added = reactor.add_source(reader, Interest::READABLE, |_, _| ()).unwrap();
     reactor.close();
     assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
     let (_, reader) = pipe::new().unwrap();
-    assert!(reactor.add_source(reader, Interest::READABLE, |_, _| ()).unwrap_err().check::<ReactorClosed>());
+    assert!(
+        reactor
+            .add_source(reader, Interest::READABLE, |_, _| ())
+            .unwrap_err()
+            .check::<ReactorClosed>()
+    );
     let (_, reader) = pipe::new().unwrap();
-    let memory = MemoryReactor::new().reactor().add_source(reader, Interest::READABLE, |_, _| ()).unwrap_err();
+    let memory = MemoryReactor::new()
+        .reactor()
+        .add_source(reader, Interest::READABLE, |_, _| ())
+        .unwrap_err();
     assert!(memory.to_string().contains("memory"), "{memory}");
 }
 
@@ -118,7 +138,10 @@ fn a_handler_that_panics_is_reported_and_its_source_removed() {
     writer.write_all(b"x").unwrap();
     run_until(&reactor, || writer.write(b"x").is_err());
     let seen = reports.take();
-    assert!(seen.len() == 1 && seen[0].contains("cannot read") && seen[0].contains("sources.rs"), "{seen:?}");
+    assert!(
+        seen.len() == 1 && seen[0].contains("cannot read") && seen[0].contains("sources.rs"),
+        "{seen:?}"
+    );
     reactor.close();
 }
 
@@ -143,7 +166,10 @@ fn the_watchdog_names_what_has_blocked_the_reactor_and_only_that() {
     reactor.iterate(Duration::from_millis(1)).unwrap();
     let seen = logged.take();
     assert!(seen.len() == 1 && seen[0].starts_with("WARN the delayed call made at"), "{seen:?}");
-    assert!(seen[0].contains(&format!("sources.rs:{line}:")) && seen[0].ends_with("the limit is 40ms"), "{seen:?}");
+    assert!(
+        seen[0].contains(&format!("sources.rs:{line}:")) && seen[0].ends_with("the limit is 40ms"),
+        "{seen:?}"
+    );
 
     let remote = reactor.remote();
     remote.call_from_thread(move || block(limit));

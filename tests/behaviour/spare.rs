@@ -19,7 +19,11 @@ fn listen(memory: &MemoryReactor, factory: impl IntoFactory) -> Port {
 /// A client of `port` that notes what it gets.
 fn connect(memory: &MemoryReactor, port: &Port, log: &Log) -> Handle<Noting> {
     let client = Noting::factory(log, Noting::nothing);
-    let connected = watch(memory.reactor().connect_tcp(port.host().socket_addr().unwrap(), client, &ConnectOptions::default()));
+    let connected = watch(memory.reactor().connect_tcp(
+        port.host().socket_addr().unwrap(),
+        client,
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     connected.value()
 }
@@ -103,13 +107,20 @@ fn a_connection_in_used_memory_is_as_new() {
         (|this| this.lose_connection(), "ConnectionDone"),
         (|this| this.abort_connection(), "ConnectionAborted"),
         (|this| this.fail(Bang("mischief")), "Bang"),
-        (|this| this.register_producer(Rc::new(Quiet), ProducerKind::Push).unwrap(), "ConnectionLost"),
+        (
+            |this| this.register_producer(Rc::new(Quiet), ProducerKind::Push).unwrap(),
+            "ConnectionLost",
+        ),
         (|this| this.write(vec![b'x'; 100_000]), "ConnectionLost"),
     ];
     for (mischief, end) in mischiefs {
         let memory = MemoryReactor::new();
         memory.set_send_buffer(1000);
-        let house = Rc::new(House { log: Log::new(), mischiefs: RefCell::new(vec![mischief]), kept: RefCell::default() });
+        let house = Rc::new(House {
+            log: Log::new(),
+            mischiefs: RefCell::new(vec![mischief]),
+            kept: RefCell::default(),
+        });
         let (port, mine) = (listen(&memory, house.clone()), Log::new());
         let first = connect(&memory, &port, &mine);
         let fresh = house.log.take();
@@ -239,7 +250,10 @@ fn a_framing_and_its_encoder_go_with_their_connection_and_a_panic_in_that_is_rep
         assert_eq!(DROPS.get(), (count, count));
         let told = reports.take();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("drop of an encoder") && told[1].contains("drop of a framing"), "{told:?}");
+        assert!(
+            told[0].contains("drop of an encoder") && told[1].contains("drop of a framing"),
+            "{told:?}"
+        );
     }
 }
 

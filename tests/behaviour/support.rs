@@ -85,7 +85,10 @@ impl<T> Outcome<T> {
     /// [`value`](Self::value) of something without a text.
     #[track_caller]
     pub(crate) fn into_value(self) -> T {
-        self.0.take().expect("no result yet").unwrap_or_else(|failure| panic!("failed: {failure:#?}"))
+        self.0
+            .take()
+            .expect("no result yet")
+            .unwrap_or_else(|failure| panic!("failed: {failure:#?}"))
     }
 
     /// [`failure`](Self::failure) in the place of something without a text.
@@ -148,14 +151,18 @@ impl Drop for TestDoor {
     }
 }
 
-/// A protocol of the tests, written by hand: notes what happens, and does what it is told when data arrives.
+/// A protocol of the tests, written by hand: notes what happens, and does what it is told when data
+/// arrives.
 pub(crate) struct Noting {
     pub(crate) log: Log,
     pub(crate) on_data: fn(&Handle<Noting>, &[u8]),
 }
 
 impl Noting {
-    pub(crate) fn factory(log: &Log, on_data: fn(&Handle<Noting>, &[u8])) -> impl Fn(&Address) -> Noting + 'static {
+    pub(crate) fn factory(
+        log: &Log,
+        on_data: fn(&Handle<Noting>, &[u8]),
+    ) -> impl Fn(&Address) -> Noting + 'static {
         let log = log.clone();
         move |_| Noting { log: log.clone(), on_data }
     }
@@ -184,7 +191,11 @@ pub(crate) fn accepted(port: u16) -> Handle<Noting> {
 
 /// The last `Noting` in this thread whose own address is such a one.
 pub(crate) fn accepted_at(is: impl Fn(&Address) -> bool) -> Handle<Noting> {
-    MADE.take().unwrap_or_default().into_iter().rfind(|made| is(&made.host())).expect("a connection")
+    MADE.take()
+        .unwrap_or_default()
+        .into_iter()
+        .rfind(|made| is(&made.host()))
+        .expect("a connection")
 }
 
 impl Protocol for Noting {

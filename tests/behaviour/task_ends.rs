@@ -1,4 +1,5 @@
-//! How loops, cooperative work and waits for locks end: with the reactor, after a restart, though nobody holds them.
+//! How loops, cooperative work and waits for locks end: with the reactor, after a restart, though
+//! nobody holds them.
 use crate::support::{Bang, Log, Reports, now, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -265,7 +266,8 @@ fn a_predicate_that_panics_stalls_nobody() {
                 false
             }
         });
-        let (one, two) = (watch(cooperator.coiterate([(), ()])), watch(cooperator.coiterate([(), ()])));
+        let (one, two) =
+            (watch(cooperator.coiterate([(), ()])), watch(cooperator.coiterate([(), ()])));
         clock.pump([secs(1); 3]);
         one.value();
         two.value();
@@ -318,7 +320,10 @@ impl LockSystem for Curious {
 #[test]
 fn a_lock_system_may_look_at_its_lock() {
     let slot: Rc<RefCell<Option<DeferredFilesystemLock>>> = Rc::default();
-    let lock = DeferredFilesystemLock::with_lock(FilesystemLock::with_system("/x", Curious(slot.clone())), Clock::new());
+    let lock = DeferredFilesystemLock::with_lock(
+        FilesystemLock::with_system("/x", Curious(slot.clone())),
+        Clock::new(),
+    );
     *slot.borrow_mut() = Some(lock.clone());
     let held = now(lock.defer_until_locked()).unwrap();
     assert!(lock.is_held());

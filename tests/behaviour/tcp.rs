@@ -9,8 +9,8 @@ use std::{
 use twistor::{
     address::Address,
     error::{
-        CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionRefusedError, NoProtocol, NotListeningError,
-        Panicked, TimeoutError,
+        CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError,
+        ConnectionRefusedError, NoProtocol, NotListeningError, Panicked, TimeoutError,
     },
     failure::Failure,
     protocol::{Factory, Handle, Protocol, Raw},
@@ -58,7 +58,8 @@ fn read_to_end(reactor: &Reactor, peer: &mut TcpStream) -> std::io::Result<Vec<u
 /// The same echo over either kind of reactor: what both sides see.
 fn echo_over(reactor: &Reactor, turn: impl Fn()) -> (Vec<String>, Vec<String>) {
     let (served, asked) = (Log::new(), Log::new());
-    let port = reactor.listen_tcp(LOCAL, Noting::factory(&served, Noting::echo), DEFAULT_BACKLOG).unwrap();
+    let port =
+        reactor.listen_tcp(LOCAL, Noting::factory(&served, Noting::echo), DEFAULT_BACKLOG).unwrap();
     let client = Noting::factory(&asked, |this, data| {
         if data.ends_with(b"bye") {
             this.lose_connection();
@@ -70,7 +71,13 @@ fn echo_over(reactor: &Reactor, turn: impl Fn()) -> (Vec<String>, Vec<String>) {
     }
     connected.value().write("hello, bye");
     let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
-    while at_server.iter().chain(&at_client).filter(|line: &&String| line.starts_with("lost")).count() != 2 {
+    while at_server
+        .iter()
+        .chain(&at_client)
+        .filter(|line: &&String| line.starts_with("lost"))
+        .count()
+        != 2
+    {
         turn();
         at_server.extend(served.take());
         at_client.extend(asked.take());
@@ -94,12 +101,16 @@ fn the_same_echo_over_the_system_and_over_memory() {
 fn t_001_t_013_t_014_a_port_says_where_it_really_listens() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
-    let listen = |at: SocketAddr| reactor.listen_tcp(at, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let listen = |at: SocketAddr| {
+        reactor.listen_tcp(at, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap()
+    };
     assert_eq!(DEFAULT_BACKLOG, 50);
     let any = listen((Ipv4Addr::UNSPECIFIED, 0).into());
     assert!(matches!(any.host(), Address::IPv4(at) if at.port() != 0));
     let six = listen((Ipv6Addr::LOCALHOST, 0).into());
-    assert!(matches!(six.host(), Address::IPv6(at) if at.ip() == &Ipv6Addr::LOCALHOST && at.port() != 0));
+    assert!(
+        matches!(six.host(), Address::IPv6(at) if at.ip() == &Ipv6Addr::LOCALHOST && at.port() != 0)
+    );
     for port in [any, six] {
         watch(port.stop_listening()).value();
     }
@@ -110,7 +121,9 @@ fn t_002_after_stopping_the_same_port_can_be_bound_again_and_a_second_stop_is_an
     let (reactor, port) = served(&Log::new(), Noting::nothing);
     let address = at(&port);
     watch(port.stop_listening()).value();
-    let again = reactor.listen_tcp(address, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let again = reactor
+        .listen_tcp(address, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
     assert_eq!(at(&again), address);
     let failure = watch(port.stop_listening()).failure();
     assert!(failure.check::<NotListeningError>());
@@ -130,9 +143,14 @@ fn t_003_r_102_the_text_of_a_port_has_its_number_until_it_is_stopped() {
 #[test]
 fn t_010_an_address_in_use_is_cannot_listen_error_with_the_address() {
     let (reactor, port) = served(&Log::new(), Noting::nothing);
-    let failure = reactor.listen_tcp(at(&port), Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG).unwrap_err();
+    let failure = reactor
+        .listen_tcp(at(&port), Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap_err();
     assert!(failure.check::<CannotListenError>());
-    assert!(failure.to_string().contains(&format!("127.0.0.1:{}", port.host().port())), "{failure}");
+    assert!(
+        failure.to_string().contains(&format!("127.0.0.1:{}", port.host().port())),
+        "{failure}"
+    );
 }
 
 /// A factory that notes its start and stop.
@@ -161,7 +179,9 @@ impl Factory for Counted {
 fn t_011_p_009_a_factory_on_three_ports_starts_once_and_stops_with_the_last() {
     let (memory, log) = (MemoryReactor::new(), Log::new());
     let factory = Rc::new(Counted { log: log.clone() });
-    let ports: Vec<_> = (0..3).map(|_| memory.reactor().listen_tcp(LOCAL, factory.clone(), DEFAULT_BACKLOG).unwrap()).collect();
+    let ports: Vec<_> = (0..3)
+        .map(|_| memory.reactor().listen_tcp(LOCAL, factory.clone(), DEFAULT_BACKLOG).unwrap())
+        .collect();
     assert_eq!(log.take(), ["start"]);
     for port in &ports[..2] {
         watch(port.stop_listening()).value();
@@ -192,8 +212,14 @@ fn t_006_a_stop_factory_that_panics_fails_stop_listening() {
 fn t_012_a_client_factory_starts_with_the_attempt_and_stops_with_the_connection() {
     let (memory, served, log) = (MemoryReactor::new(), Log::new(), Log::new());
     let reactor = memory.reactor();
-    let port = reactor.listen_tcp(LOCAL, Noting::factory(&served, Noting::nothing), DEFAULT_BACKLOG).unwrap();
-    let connected = watch(reactor.connect_tcp(at(&port), Counted { log: log.clone() }, &ConnectOptions::default()));
+    let port = reactor
+        .listen_tcp(LOCAL, Noting::factory(&served, Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
+    let connected = watch(reactor.connect_tcp(
+        at(&port),
+        Counted { log: log.clone() },
+        &ConnectOptions::default(),
+    ));
     assert_eq!(log.take(), ["start"]);
     memory.settle();
     assert_eq!(log.take(), ["build for 127.0.0.1", "made"]);
@@ -207,7 +233,11 @@ fn t_016_t_018_t_055_addresses_are_those_of_the_socket() {
     let log = Log::new();
     let reactor = Reactor::new().unwrap();
     let port = reactor.listen_tcp(LOCAL, Counted { log: log.clone() }, DEFAULT_BACKLOG).unwrap();
-    let connected = watch(reactor.connect_tcp(at(&port), Noting::factory(&Log::new(), Noting::nothing), &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(
+        at(&port),
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     run_until(&reactor, || !connected.is_pending());
     let client = connected.value();
     assert_eq!(client.peer(), port.host());
@@ -260,7 +290,11 @@ fn t_045_a_port_may_be_stopped_inside_its_factory_and_the_client_is_lost_cleanly
     let listening = reactor.listen_tcp(LOCAL, factory, DEFAULT_BACKLOG).unwrap();
     *port.borrow_mut() = Some(listening.clone());
     let client = Log::new();
-    let connected = watch(reactor.connect_tcp(at(&listening), Noting::factory(&client, Noting::nothing), &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(
+        at(&listening),
+        Noting::factory(&client, Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     run_until(&reactor, || !connected.is_pending());
     connected.value().write("close");
     let mut lines = Vec::new();
@@ -275,13 +309,20 @@ fn t_045_a_port_may_be_stopped_inside_its_factory_and_the_client_is_lost_cleanly
 fn t_047_f_038_t_048_a_refused_connection_is_named_and_told_in_a_later_turn() {
     let reactor = Reactor::new().unwrap();
     let free = TcpListener::bind(LOCAL).unwrap().local_addr().unwrap();
-    let connected = watch(reactor.connect_tcp(free, Noting::factory(&Log::new(), Noting::nothing), &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(
+        free,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     assert!(connected.is_pending(), "never inside the call");
     run_until(&reactor, || !connected.is_pending());
     let failure = connected.failure();
     assert!(failure.check::<ConnectionRefusedError>() && failure.check::<ConnectError>());
     assert_eq!(failure.downcast_ref::<ConnectionRefusedError>().unwrap().os_error(), Some(111));
-    assert_eq!(failure.to_string(), format!("Connection was refused by other side: 111: Connection refused: {free}."));
+    assert_eq!(
+        failure.to_string(),
+        format!("Connection was refused by other side: 111: Connection refused: {free}.")
+    );
 }
 
 #[test]
@@ -293,7 +334,8 @@ fn t_049_when_the_limit_passes_the_attempt_is_dropped() {
     let address = deaf.local_addr().unwrap().as_socket().unwrap();
     let fill: Vec<_> = (0..3)
         .map(|_| {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            let socket =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
             socket.set_nonblocking(true).unwrap();
             let _ = socket.connect(&address.into());
             socket
@@ -302,17 +344,28 @@ fn t_049_when_the_limit_passes_the_attempt_is_dropped() {
     let reactor = Reactor::new().unwrap();
     let options = ConnectOptions::default().timeout(Duration::from_millis(100));
     assert_eq!(ConnectOptions::default().timeout, Duration::from_secs(30));
-    let connected = watch(reactor.connect_tcp(address, Noting::factory(&Log::new(), Noting::nothing), &options));
+    let connected = watch(reactor.connect_tcp(
+        address,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &options,
+    ));
     run_until(&reactor, || !connected.is_pending());
     let failure = connected.failure();
-    assert!(failure.check::<TimeoutError>() && failure.to_string().contains(&address.to_string()), "{failure}");
+    assert!(
+        failure.check::<TimeoutError>() && failure.to_string().contains(&address.to_string()),
+        "{failure}"
+    );
     drop(fill);
 }
 
 #[test]
 fn e_003_cancelling_an_attempt_names_the_address() {
     let (reactor, port) = served(&Log::new(), Noting::nothing);
-    let attempt = reactor.connect_tcp(at(&port), Noting::factory(&Log::new(), Noting::nothing), &ConnectOptions::default());
+    let attempt = reactor.connect_tcp(
+        at(&port),
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ConnectOptions::default(),
+    );
     attempt.cancel();
     let failure = watch(attempt).failure();
     assert_eq!(failure.downcast_ref::<ConnectingCancelledError>().unwrap().address(), &port.host());
@@ -323,7 +376,11 @@ fn e_003_cancelling_an_attempt_names_the_address() {
 fn t_054_a_local_address_in_use_is_connect_bind_error() {
     let (reactor, port) = served(&Log::new(), Noting::nothing);
     let options = ConnectOptions::default().bind_address(at(&port));
-    let connected = watch(reactor.connect_tcp(at(&port), Noting::factory(&Log::new(), Noting::nothing), &options));
+    let connected = watch(reactor.connect_tcp(
+        at(&port),
+        Noting::factory(&Log::new(), Noting::nothing),
+        &options,
+    ));
     run_until(&reactor, || !connected.is_pending());
     assert!(connected.failure().check::<ConnectBindError>());
 }
@@ -372,7 +429,8 @@ fn t_064_t_066_writes_after_the_end_and_in_connection_lost_do_nothing() {
     }
     let (log, reactor) = (Log::new(), Reactor::new().unwrap());
     let noted = log.clone();
-    let port = reactor.listen_tcp(LOCAL, move |_: &Address| Late(noted.clone()), DEFAULT_BACKLOG).unwrap();
+    let port =
+        reactor.listen_tcp(LOCAL, move |_: &Address| Late(noted.clone()), DEFAULT_BACKLOG).unwrap();
     drop(TcpStream::connect(at(&port)).unwrap());
     run_until(&reactor, || log.take() == ["lost"]);
 }
@@ -388,9 +446,15 @@ fn t_067_after_the_loss_the_protocol_is_dropped_whoever_holds_a_handle() {
     let (memory, held) = (MemoryReactor::new(), Rc::new(()));
     let reactor = memory.reactor();
     let inside = held.clone();
-    let port = reactor.listen_tcp(LOCAL, move |_: &Address| Held { _counted: inside.clone() }, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, move |_: &Address| Held { _counted: inside.clone() }, DEFAULT_BACKLOG)
+        .unwrap();
     let own = held.clone();
-    let connected = watch(reactor.connect_tcp(at(&port), move |_: &Address| Held { _counted: own.clone() }, &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(
+        at(&port),
+        move |_: &Address| Held { _counted: own.clone() },
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     let handle = connected.value();
     assert_eq!(Rc::strong_count(&held), 5, "each factory holds one, and each protocol");
@@ -550,7 +614,10 @@ fn a_panicking_handler_costs_its_connection_alone() {
     assert_eq!(read_to_end(&reactor, &mut good).unwrap(), b"good");
     let reports = reports.take();
     let address = bad.local_addr().unwrap().to_string();
-    assert!(reports.len() == 1 && reports[0].contains(&address), "the report names the peer: {reports:?}");
+    assert!(
+        reports.len() == 1 && reports[0].contains(&address),
+        "the report names the peer: {reports:?}"
+    );
 }
 
 #[test]
@@ -589,8 +656,14 @@ fn lose_connection_in_connection_made_sends_what_was_written_and_reads_nothing()
     let (memory, log, client) = (MemoryReactor::new(), Log::new(), Log::new());
     let reactor = memory.reactor();
     let noted = log.clone();
-    let port = reactor.listen_tcp(LOCAL, move |_: &Address| Brief(noted.clone()), DEFAULT_BACKLOG).unwrap();
-    let connected = watch(reactor.connect_tcp(at(&port), Noting::factory(&client, Noting::nothing), &ConnectOptions::default()));
+    let port = reactor
+        .listen_tcp(LOCAL, move |_: &Address| Brief(noted.clone()), DEFAULT_BACKLOG)
+        .unwrap();
+    let connected = watch(reactor.connect_tcp(
+        at(&port),
+        Noting::factory(&client, Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     connected.value().write("too late");
     memory.settle();
@@ -602,8 +675,13 @@ fn lose_connection_in_connection_made_sends_what_was_written_and_reads_nothing()
 fn a_closed_reactor_drops_everything_without_a_handler_call() {
     let (memory, log) = (MemoryReactor::new(), Log::new());
     let reactor = memory.reactor();
-    let port = reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
-    let connected = watch(reactor.connect_tcp(at(&port), Noting::factory(&log, Noting::nothing), &ConnectOptions::default()));
+    let port =
+        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let connected = watch(reactor.connect_tcp(
+        at(&port),
+        Noting::factory(&log, Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     let handle = connected.value();
     log.take();
@@ -611,13 +689,19 @@ fn a_closed_reactor_drops_everything_without_a_handler_call() {
     assert!(log.take().is_empty());
     assert!(!handle.is_connected());
     assert!(watch(handle.with(|_| ())).failure().to_string().contains("the reactor was closed"));
-    assert!(reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).is_err());
+    assert!(
+        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).is_err()
+    );
 }
 
 #[test]
 fn keep_alive_and_no_delay_can_be_set() {
     let (reactor, port) = served(&Log::new(), Noting::nothing);
-    let connected = watch(reactor.connect_tcp(at(&port), Noting::factory(&Log::new(), Noting::nothing), &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(
+        at(&port),
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     run_until(&reactor, || !connected.is_pending());
     let client = connected.value();
     client.set_tcp_keep_alive(true).unwrap();

@@ -11,22 +11,34 @@ use std::{
 };
 use twistor::{
     defer::Deferred,
-    error::{AbandonedError, CancelledError, Panicked, QueueFullError, ReactorAlreadyRunning, ReactorClosed, ValueError},
+    error::{
+        AbandonedError, CancelledError, Panicked, QueueFullError, ReactorAlreadyRunning,
+        ReactorClosed, ValueError,
+    },
     failure::Failure,
     reactor::Reactor,
     task::defer_later,
-    threads::{ThreadPool, blocking_call_from_thread, call_multiple_in_thread, defer_to_thread, defer_to_thread_pool},
+    threads::{
+        ThreadPool, blocking_call_from_thread, call_multiple_in_thread, defer_to_thread,
+        defer_to_thread_pool,
+    },
 };
 
 /// A reactor that runs turns until `result` is there.
-fn value<T: std::fmt::Debug + 'static>(reactor: &Reactor, result: Deferred<T>) -> Result<T, Failure> {
+fn value<T: std::fmt::Debug + 'static>(
+    reactor: &Reactor,
+    result: Deferred<T>,
+) -> Result<T, Failure> {
     let result = watch(result.add_both(Ok));
     run_until(reactor, || !result.is_pending());
     result.value()
 }
 
 /// Runs `reactor` until another thread, which does `work`, has ended.
-fn run_beside<T: Send + 'static>(reactor: &Reactor, work: impl FnOnce() -> T + Send + 'static) -> T {
+fn run_beside<T: Send + 'static>(
+    reactor: &Reactor,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let remote = reactor.remote();
     let thread = thread::spawn(move || {
         let result = work();
@@ -42,7 +54,10 @@ fn r_051_r_053_the_pool_starts_with_the_reactor_and_has_ended_when_run_returns()
     let reactor = Reactor::new().unwrap();
     let pool = reactor.thread_pool();
     let (send, receive) = channel();
-    pool.call_in_thread(move || send.send(thread::current().name().unwrap_or_default().to_owned()).unwrap()).unwrap();
+    pool.call_in_thread(move || {
+        send.send(thread::current().name().unwrap_or_default().to_owned()).unwrap();
+    })
+    .unwrap();
     assert!(!pool.is_started() && pool.load() == (0, 1), "it waits for the reactor");
     let (stop, started) = (reactor.clone(), pool.clone());
     reactor.call_when_running(move || {
@@ -77,7 +92,10 @@ fn r_054_code_can_ask_whether_it_is_in_the_reactor_s_thread() {
     let (inside, elsewhere) = (remote.clone(), remote);
     let answers = run_beside(&reactor, move || {
         let remote = inside.clone();
-        (blocking_call_from_thread(&inside, move || Ok(remote.is_in_reactor_thread())).unwrap(), elsewhere.is_in_reactor_thread())
+        (
+            blocking_call_from_thread(&inside, move || Ok(remote.is_in_reactor_thread())).unwrap(),
+            elsewhere.is_in_reactor_thread(),
+        )
     });
     assert_eq!(answers, (true, false));
     reactor.close();
@@ -89,13 +107,23 @@ fn r_062_r_063_a_blocking_call_gives_the_value_or_the_error_now_or_later() {
     let remote = reactor.remote();
     run_beside(&reactor, move || {
         assert_eq!(blocking_call_from_thread(&remote, || Ok("now")).unwrap(), "now");
-        let later = || defer_later(&Reactor::current().unwrap(), Duration::from_millis(1), || Ok("later"));
+        let later =
+            || defer_later(&Reactor::current().unwrap(), Duration::from_millis(1), || Ok("later"));
         assert_eq!(blocking_call_from_thread(&remote, later).unwrap(), "later");
         let fails = || Err::<(), _>(Failure::new(Bang("now")));
-        assert_eq!(blocking_call_from_thread(&remote, fails).unwrap_err().downcast_ref(), Some(&Bang("now")));
-        let fails_later =
-            || defer_later(&Reactor::current().unwrap(), Duration::from_millis(1), || Err::<(), _>(Failure::new(Bang("later"))));
-        assert_eq!(blocking_call_from_thread(&remote, fails_later).unwrap_err().downcast_ref(), Some(&Bang("later")));
+        assert_eq!(
+            blocking_call_from_thread(&remote, fails).unwrap_err().downcast_ref(),
+            Some(&Bang("now"))
+        );
+        let fails_later = || {
+            defer_later(&Reactor::current().unwrap(), Duration::from_millis(1), || {
+                Err::<(), _>(Failure::new(Bang("later")))
+            })
+        };
+        assert_eq!(
+            blocking_call_from_thread(&remote, fails_later).unwrap_err().downcast_ref(),
+            Some(&Bang("later"))
+        );
         let panics = || -> () { std::panic::resume_unwind(Box::new("boom")) };
         assert!(blocking_call_from_thread(&remote, panics).unwrap_err().check::<Panicked>());
     });
@@ -108,7 +136,11 @@ fn a_blocking_call_that_could_never_return_is_an_error() {
     let (remote, log) = (reactor.remote(), Log::new());
     let (inside, noted, stop) = (remote.clone(), log.clone(), reactor.clone());
     reactor.call_when_running(move || {
-        noted.add(blocking_call_from_thread(&inside, || Ok(1)).unwrap_err().check::<ReactorAlreadyRunning>());
+        noted.add(
+            blocking_call_from_thread(&inside, || Ok(1))
+                .unwrap_err()
+                .check::<ReactorAlreadyRunning>(),
+        );
         stop.stop().unwrap();
     });
     reactor.run().unwrap();
@@ -154,9 +186,16 @@ fn r_064_r_065_work_in_a_thread_fires_in_the_reactor_s_thread() {
         sum
     });
     assert_eq!(value(&reactor, sum).unwrap(), 7);
-    let failure = value(&reactor, defer_to_thread(&reactor, || Err::<(), _>(Failure::new(Bang("no"))))).unwrap_err();
+    let failure =
+        value(&reactor, defer_to_thread(&reactor, || Err::<(), _>(Failure::new(Bang("no")))))
+            .unwrap_err();
     assert_eq!(failure.downcast_ref(), Some(&Bang("no")));
-    let panicked = value(&reactor, defer_to_thread(&reactor, || -> Result<(), Failure> { std::panic::resume_unwind(Box::new("boom")) }));
+    let panicked = value(
+        &reactor,
+        defer_to_thread(&reactor, || -> Result<(), Failure> {
+            std::panic::resume_unwind(Box::new("boom"))
+        }),
+    );
     assert!(panicked.unwrap_err().check::<Panicked>());
     reactor.close();
 }
@@ -168,13 +207,15 @@ fn r_066_several_pieces_run_one_after_the_other_in_one_thread() {
     let work: Vec<Box<dyn FnOnce() + Send>> = (0..3)
         .map(|n| {
             let send = send.clone();
-            Box::new(move || send.send((n, thread::current().id())).unwrap()) as Box<dyn FnOnce() + Send>
+            Box::new(move || send.send((n, thread::current().id())).unwrap())
+                as Box<dyn FnOnce() + Send>
         })
         .collect();
     reactor.iterate(Duration::ZERO).unwrap();
     call_multiple_in_thread(&reactor, work).unwrap();
     reactor.thread_pool().start();
-    let done: Vec<_> = (0..3).map(|_| receive.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+    let done: Vec<_> =
+        (0..3).map(|_| receive.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
     assert_eq!(done.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [0, 1, 2]);
     assert!(done.iter().all(|(_, id)| *id == done[0].1));
     reactor.close();
@@ -187,7 +228,10 @@ fn r_067_work_in_a_pool_of_one_s_own() {
     pool.start();
     let name = || Ok(thread::current().name().unwrap_or_default().to_owned());
     assert_eq!(value(&reactor, defer_to_thread_pool(&reactor, &pool, name)).unwrap(), "mine-0");
-    let failed = value(&reactor, defer_to_thread_pool(&reactor, &pool, || Err::<(), _>(Failure::new(Bang("no")))));
+    let failed = value(
+        &reactor,
+        defer_to_thread_pool(&reactor, &pool, || Err::<(), _>(Failure::new(Bang("no")))),
+    );
     assert!(failed.unwrap_err().check::<Bang>());
     pool.stop();
     reactor.close();
@@ -196,7 +240,8 @@ fn r_067_work_in_a_pool_of_one_s_own() {
 #[test]
 fn r_068_work_given_before_a_run_that_never_comes_is_not_done() {
     let reactor = Reactor::new().unwrap();
-    let result = watch(defer_to_thread(&reactor, || -> Result<(), Failure> { panic!("it must not run") }));
+    let result =
+        watch(defer_to_thread(&reactor, || -> Result<(), Failure> { panic!("it must not run") }));
     reactor.close();
     assert!(result.failure().check::<AbandonedError>());
 }
@@ -219,7 +264,8 @@ fn r_069_the_pool_keeps_its_limits_and_starts_the_least_number_of_threads() {
 }
 
 #[test]
-fn r_070_work_given_before_the_start_has_as_many_threads_as_it_needs_and_no_more_than_there_may_be() {
+fn r_070_work_given_before_the_start_has_as_many_threads_as_it_needs_and_no_more_than_there_may_be()
+{
     for (jobs, threads) in [(5, 5), (50, 10)] {
         let pool = ThreadPool::new(0, 10).unwrap();
         let (done, barrier) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(threads)));
@@ -246,12 +292,20 @@ fn r_071_r_072_panics_are_reported_or_are_the_failure_that_the_callback_gets() {
     pool.start();
     let (send, receive) = channel();
     pool.call_in_thread(|| std::panic::resume_unwind(Box::new("boom"))).unwrap();
-    for work in [|| Ok(1), || Err(Failure::new(Bang("no"))), || std::panic::resume_unwind(Box::new("boom"))] {
+    for work in
+        [|| Ok(1), || Err(Failure::new(Bang("no"))), || std::panic::resume_unwind(Box::new("boom"))]
+    {
         let send = send.clone();
-        pool.call_in_thread_with_callback(move |result| send.send((result, thread::current().id())).unwrap(), work).unwrap();
+        pool.call_in_thread_with_callback(
+            move |result| send.send((result, thread::current().id())).unwrap(),
+            work,
+        )
+        .unwrap();
     }
-    pool.call_in_thread_with_callback(|_| std::panic::resume_unwind(Box::new("boom")), || Ok(())).unwrap();
-    let results: Vec<_> = (0..3).map(|_| receive.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+    pool.call_in_thread_with_callback(|_| std::panic::resume_unwind(Box::new("boom")), || Ok(()))
+        .unwrap();
+    let results: Vec<_> =
+        (0..3).map(|_| receive.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
     assert!(results.iter().all(|(_, id)| *id == results[0].1 && *id != thread::current().id()));
     assert_eq!(results[0].0.as_ref().unwrap(), &1);
     assert!(results[1].0.as_ref().unwrap_err().check::<Bang>());
@@ -284,10 +338,15 @@ fn a_full_queue_refuses_work_and_cancelled_work_is_not_begun() {
     let reports = Reports::new();
     let pool = ThreadPool::new(0, 1).unwrap();
     pool.set_queue_limit(1);
-    let waits = defer_to_thread_pool(&reactor, &pool, || -> Result<(), Failure> { panic!("it was cancelled") });
+    let waits = defer_to_thread_pool(&reactor, &pool, || -> Result<(), Failure> {
+        panic!("it was cancelled")
+    });
     let refused = value(&reactor, defer_to_thread_pool(&reactor, &pool, || Ok(1))).unwrap_err();
     assert!(refused.check::<QueueFullError>());
-    assert_eq!(refused.to_string(), "The queue is full: 1 pieces of work wait for the pool `twistor`.");
+    assert_eq!(
+        refused.to_string(),
+        "The queue is full: 1 pieces of work wait for the pool `twistor`."
+    );
     waits.cancel();
     assert!(value(&reactor, waits).unwrap_err().check::<CancelledError>());
     pool.start();
@@ -338,7 +397,8 @@ fn the_end_of_a_run_answers_blocking_calls_that_wait_for_timers() {
     let reached = barrier.clone();
     let work = move || {
         reached.wait();
-        let later = || defer_later(&Reactor::current().unwrap(), Duration::from_millis(20), || Ok(5));
+        let later =
+            || defer_later(&Reactor::current().unwrap(), Duration::from_millis(20), || Ok(5));
         send.send(blocking_call_from_thread(&remote, later)).unwrap();
     };
     reactor.thread_pool().call_in_thread(work).unwrap();
@@ -358,13 +418,16 @@ fn work_for_a_closed_reactor_fails_at_once() {
     reactor.close();
     assert!(watch(defer_to_thread(&reactor, || Ok(1))).failure().check::<ReactorClosed>());
     let pool = ThreadPool::new(1, 1).unwrap();
-    assert!(watch(defer_to_thread_pool(&reactor, &pool, || Ok(1))).failure().check::<ReactorClosed>());
+    assert!(
+        watch(defer_to_thread_pool(&reactor, &pool, || Ok(1))).failure().check::<ReactorClosed>()
+    );
 }
 
 #[test]
 fn a_reactor_inside_another_s_turn_is_in_both_their_threads() {
     let (outer, inner) = (Reactor::new().unwrap(), Reactor::new().unwrap());
-    let (stop_outer, run_inner, remote, log) = (outer.clone(), inner.clone(), outer.remote(), Log::new());
+    let (stop_outer, run_inner, remote, log) =
+        (outer.clone(), inner.clone(), outer.remote(), Log::new());
     let noted = log.clone();
     outer.call_when_running(move || {
         let stop_inner = run_inner.clone();

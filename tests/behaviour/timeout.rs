@@ -15,7 +15,9 @@ const FIFTEEN: Duration = Duration::from_secs(15);
 fn d_082_the_chain_goes_on_after_it() {
     let clock = Clock::new();
     let (deferred, resolver) = Deferred::new();
-    let result = watch(deferred.add_timeout(Duration::from_secs(5), &clock).add_callback(|n: u32| Ok(n + 1)));
+    let result = watch(
+        deferred.add_timeout(Duration::from_secs(5), &clock).add_callback(|n: u32| Ok(n + 1)),
+    );
     resolver.callback(1);
     assert_eq!(result.value(), 2);
     assert!(clock.delayed_calls().is_empty(), "the timer ends with the result");
@@ -51,8 +53,11 @@ fn d_085_d_086_an_early_failure_stays_and_ends_the_timer() {
         let (deferred, resolver) = Deferred::<u32>::new();
         let (inner, _inner_resolver) = Deferred::<u32>::new();
         let noted = log.clone();
-        let limited =
-            if custom { deferred.add_timeout_with(TEN, &clock, move |result, _| result) } else { deferred.add_timeout(TEN, &clock) };
+        let limited = if custom {
+            deferred.add_timeout_with(TEN, &clock, move |result, _| result)
+        } else {
+            deferred.add_timeout(TEN, &clock)
+        };
         let result = watch(limited.add_errback(move |failure| {
             noted.add(failure);
             inner
@@ -73,9 +78,15 @@ fn d_087_at_the_limit_it_is_cancelled_and_fails_with_timeout_error() {
     clock.advance(FIFTEEN);
     let failure = result.failure();
     assert!(failure.check::<TimeoutError>());
-    assert_eq!(failure.to_string(), "User timeout caused connection failure: no result within 10s.");
+    assert_eq!(
+        failure.to_string(),
+        "User timeout caused connection failure: no result within 10s."
+    );
     let cause = failure.value().source().unwrap().to_string();
-    assert!(cause.contains(&format!("{}:{line}:", file!())), "the cause names the line that set the limit: {cause}");
+    assert!(
+        cause.contains(&format!("{}:{line}:", file!())),
+        "the cause names the line that set the limit: {cause}"
+    );
 }
 
 #[test]
@@ -95,7 +106,8 @@ fn d_088_a_custom_handler_makes_the_result() {
 #[test]
 fn d_089_d_098_a_canceller_that_gives_a_value_wins() {
     let clock = Clock::new();
-    let (deferred, _resolver) = Deferred::<u32>::with_canceller(|cancelling| cancelling.callback(1));
+    let (deferred, _resolver) =
+        Deferred::<u32>::with_canceller(|cancelling| cancelling.callback(1));
     let result = watch(deferred.add_callback(|n| Ok(n + 1)).add_timeout(TEN, &clock));
     clock.advance(FIFTEEN);
     assert_eq!(result.value(), 2);
@@ -104,7 +116,8 @@ fn d_089_d_098_a_canceller_that_gives_a_value_wins() {
 #[test]
 fn d_090_a_canceller_that_fails_it_otherwise_wins() {
     let clock = Clock::new();
-    let (deferred, _resolver) = Deferred::<u32>::with_canceller(|cancelling| cancelling.errback(Bang("own")));
+    let (deferred, _resolver) =
+        Deferred::<u32>::with_canceller(|cancelling| cancelling.errback(Bang("own")));
     let result = watch(deferred.add_timeout(TEN, &clock));
     clock.advance(FIFTEEN);
     assert!(result.failure().check::<Bang>());
@@ -115,7 +128,11 @@ fn d_091_d_092_a_cancel_before_the_limit_stays_a_cancel() {
     for custom in [false, true] {
         let clock = Clock::new();
         let (deferred, _resolver) = Deferred::<u32>::new();
-        let limited = if custom { deferred.add_timeout_with(TEN, &clock, |_, _| Ok(0)) } else { deferred.add_timeout(TEN, &clock) };
+        let limited = if custom {
+            deferred.add_timeout_with(TEN, &clock, |_, _| Ok(0))
+        } else {
+            deferred.add_timeout(TEN, &clock)
+        };
         limited.cancel();
         assert!(clock.delayed_calls().is_empty());
         assert!(watch(limited).failure().check::<CancelledError>());
@@ -126,8 +143,9 @@ fn d_091_d_092_a_cancel_before_the_limit_stays_a_cancel() {
 fn d_093_d_099_a_custom_handler_wins_over_what_the_canceller_gave() {
     for fails in [true, false] {
         let clock = Clock::new();
-        let (deferred, _resolver) =
-            Deferred::<u32>::with_canceller(move |cancelling| if fails { cancelling.errback(Bang("own")) } else { cancelling.callback(1) });
+        let (deferred, _resolver) = Deferred::<u32>::with_canceller(move |cancelling| {
+            if fails { cancelling.errback(Bang("own")) } else { cancelling.callback(1) }
+        });
         let result = watch(deferred.add_timeout_with(TEN, &clock, |_, _| Ok(9)));
         clock.advance(FIFTEEN);
         assert_eq!(result.value(), 9);
@@ -161,7 +179,10 @@ fn d_095_d_097_an_errback_before_it_may_recover_and_a_custom_handler_runs_all_th
     let (two, _r2) = Deferred::<u32>::new();
     drop(recovering());
     let recovered = watch(one.add_errback(|_| Ok(5)).add_timeout(TEN, &clock));
-    let handled = watch(two.add_errback(|_| Ok(5)).add_timeout_with(TEN, &clock, |result, _| result.map(|n| n * 10)));
+    let handled = watch(
+        two.add_errback(|_| Ok(5))
+            .add_timeout_with(TEN, &clock, |result, _| result.map(|n| n * 10)),
+    );
     clock.advance(FIFTEEN);
     assert_eq!((recovered.value(), handled.value()), (5, 50));
 }

@@ -45,12 +45,18 @@ fn run_real(program: &[Op]) -> Vec<String> {
                 calls.push(clock.call_later(seconds(at), move || {
                     note();
                     let time = inside.clone();
-                    inside.call_later(seconds(more), move || into.add(format!("{number} again at {}", time.seconds().as_secs())));
+                    inside.call_later(seconds(more), move || {
+                        into.add(format!("{number} again at {}", time.seconds().as_secs()));
+                    });
                 }));
             }
             Op::Cancel(at) if number > 0 => log.add(calls[at % number].cancel().is_ok()),
-            Op::Reset(call, at) if number > 0 => log.add(calls[call % number].reset(seconds(at)).is_ok()),
-            Op::Delay(call, more) if number > 0 => log.add(calls[call % number].delay(seconds(more)).is_ok()),
+            Op::Reset(call, at) if number > 0 => {
+                log.add(calls[call % number].reset(seconds(at)).is_ok());
+            }
+            Op::Delay(call, more) if number > 0 => {
+                log.add(calls[call % number].delay(seconds(more)).is_ok());
+            }
             Op::Advance(by) => clock.advance(seconds(by)),
             _ => {}
         }
@@ -71,17 +77,26 @@ struct Call {
 }
 
 fn run_model(program: &[Op]) -> Vec<String> {
-    let (mut list, mut log, mut now, mut order, mut made) = (Vec::<Call>::new(), Vec::new(), 0, 0u64, 0usize);
+    let (mut list, mut log, mut now, mut order, mut made) =
+        (Vec::<Call>::new(), Vec::new(), 0, 0u64, 0usize);
     for op in program {
         order += 1;
-        let find = |list: &[Call], call: usize| list.iter().position(|other| other.number == call % made.max(1) && !other.again);
+        let find = |list: &[Call], call: usize| {
+            list.iter().position(|other| other.number == call % made.max(1) && !other.again)
+        };
         match *op {
             Op::Add(at) => {
                 list.push(Call { due: now + at, order, number: made, nested: None, again: false });
                 made += 1;
             }
             Op::AddNested(at, more) => {
-                list.push(Call { due: now + at, order, number: made, nested: Some(more), again: false });
+                list.push(Call {
+                    due: now + at,
+                    order,
+                    number: made,
+                    nested: Some(more),
+                    again: false,
+                });
                 made += 1;
             }
             Op::Cancel(call) if made > 0 => {
@@ -108,13 +123,21 @@ fn run_model(program: &[Op]) -> Vec<String> {
                 now += by;
                 loop {
                     list.sort();
-                    let Some(next) = list.first().copied().filter(|next| next.due <= now) else { break };
+                    let Some(next) = list.first().copied().filter(|next| next.due <= now) else {
+                        break;
+                    };
                     list.remove(0);
                     let again = if next.again { "again " } else { "" };
                     log.push(format!("{} {again}at {now}", next.number));
                     if let Some(more) = next.nested {
                         order += 1;
-                        list.push(Call { due: now + more, order, nested: None, again: true, ..next });
+                        list.push(Call {
+                            due: now + more,
+                            order,
+                            nested: None,
+                            again: true,
+                            ..next
+                        });
                     }
                 }
             }
@@ -127,10 +150,15 @@ fn run_model(program: &[Op]) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(1000)
+    })]
 
     #[test]
-    fn any_program_of_timers_does_what_a_sorted_list_does(program in prop::collection::vec(op(), 1..60)) {
+    fn any_program_of_timers_does_what_a_sorted_list_does(
+        program in prop::collection::vec(op(), 1..60),
+    ) {
         prop_assert_eq!(run_real(&program), run_model(&program));
     }
 }

@@ -1,5 +1,5 @@
-//! The text of whole tracebacks, held to `traceback.txt` line by line. After a change here: `TWISTOR_SNAPSHOTS=overwrite cargo test
-//! -p twistor-tests traceback`, and read the difference.
+//! The text of whole tracebacks, held to `traceback.txt` line by line. After a change here:
+//! `TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-tests traceback`, and read the difference.
 use crate::support::now;
 use std::{env, fs, path::Path};
 use twistor::{
@@ -49,7 +49,9 @@ fn look_up(index: u32) -> u32 {
 fn translates(wait: Deferred<u32>) -> Deferred<u32> {
     match yield_!(fifth(wait)) {
         Ok(value) => return_value!(value),
-        Err(failure) => Err(ConnectionLost::with_text("the peer sent a bad index").caused_by(failure.shared_value()).into()),
+        Err(failure) => Err(ConnectionLost::with_text("the peer sent a bad index")
+            .caused_by(failure.shared_value())
+            .into()),
     }
 }
 
@@ -63,7 +65,8 @@ fn failure_of(coroutine: fn(Deferred<u32>) -> Deferred<u32>) -> Failure {
 
 /// The text without the one thing that depends on what ran before: the serial number.
 fn without_number(text: &str) -> String {
-    let number: String = text.chars().skip_while(|c| *c != '#').skip(1).take_while(char::is_ascii_digit).collect();
+    let number: String =
+        text.chars().skip_while(|c| *c != '#').skip(1).take_while(char::is_ascii_digit).collect();
     text.replace(&format!("#{number} "), "#N ")
 }
 

@@ -19,8 +19,8 @@ use twistor::{
     reactor::{AddressFamily, NameQuery},
     testing::MemoryReactor,
     transport::{
-        ClientFactory, ConnectOptions, Connector, ConnectorState, DEFAULT_BACKLOG, DatagramPort, DatagramProtocol, DatagramTransport,
-        UdpOptions, UnixOptions,
+        ClientFactory, ConnectOptions, Connector, ConnectorState, DEFAULT_BACKLOG, DatagramPort,
+        DatagramProtocol, DatagramTransport, UdpOptions, UnixOptions,
     },
 };
 
@@ -71,7 +71,16 @@ fn piped() -> P {
     for log in [&al, &ar, &between] {
         log.take();
     }
-    P { memory, a: one.transport().clone(), b: other.transport().clone(), left, right, al, ar, between }
+    P {
+        memory,
+        a: one.transport().clone(),
+        b: other.transport().clone(),
+        left,
+        right,
+        al,
+        ar,
+        between,
+    }
 }
 
 #[test]
@@ -204,7 +213,11 @@ fn half_closed_peer_gets_all_of_the_producer() {
     let log = Log::new();
     let l = log.clone();
     let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Half { log: l.clone(), keep: Rc::default() }, DEFAULT_BACKLOG)
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Half { log: l.clone(), keep: Rc::default() },
+            DEFAULT_BACKLOG,
+        )
         .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
     c.write_all(b"request").unwrap();
@@ -255,7 +268,13 @@ fn producer_registered_after_shutdown() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     keep_made();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            Noting::factory(&log, Noting::nothing),
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
     let at = port.host().socket_addr().unwrap();
     let _c = TcpStream::connect(at).unwrap();
     run_until(&reactor, || !log.take().is_empty());
@@ -319,7 +338,11 @@ fn half_close_does_not_cancel() {
     let gate = Rc::new(RefCell::new(None));
     let (l, g) = (log.clone(), gate.clone());
     let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| HalfCo { log: l.clone(), gate: g.clone() }, DEFAULT_BACKLOG)
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| HalfCo { log: l.clone(), gate: g.clone() },
+            DEFAULT_BACKLOG,
+        )
         .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
     c.write_all(b"request").unwrap();
@@ -365,8 +388,18 @@ fn second_held_line_is_not_cancelled() {
     let (l, g) = (log.clone(), gate.clone());
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
-    let _p = reactor.listen_tcp(place, move |_: &Address| TwoLines { log: l.clone(), gate: g.clone() }, DEFAULT_BACKLOG).unwrap();
-    let client = watch(reactor.connect_tcp(place, Noting::factory(&Log::new(), Noting::nothing), &ConnectOptions::default()));
+    let _p = reactor
+        .listen_tcp(
+            place,
+            move |_: &Address| TwoLines { log: l.clone(), gate: g.clone() },
+            DEFAULT_BACKLOG,
+        )
+        .unwrap();
+    let client = watch(reactor.connect_tcp(
+        place,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ConnectOptions::default(),
+    ));
     memory.settle();
     client.value().write("one\ntwo\n");
     memory.settle();
@@ -404,8 +437,12 @@ fn data_after_abort_in_descriptor_handler() {
     let (x, y) = UnixStream::pair().unwrap();
     let log = Log::new();
     let l = log.clone();
-    let _a = reactor.adopt_stream_connection(OwnedFd::from(x), move |_: &Address| Fds { log: l.clone() }).unwrap();
-    let b = reactor.adopt_stream_connection(OwnedFd::from(y), Noting::factory(&Log::new(), Noting::nothing)).unwrap();
+    let _a = reactor
+        .adopt_stream_connection(OwnedFd::from(x), move |_: &Address| Fds { log: l.clone() })
+        .unwrap();
+    let b = reactor
+        .adopt_stream_connection(OwnedFd::from(y), Noting::factory(&Log::new(), Noting::nothing))
+        .unwrap();
     for _ in 0..2 {
         b.send_file_descriptor(std::fs::File::open("/dev/null").unwrap());
     }
@@ -443,7 +480,9 @@ fn cancel_in_build_protocol_leaks() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
-    let _p = reactor.listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let _p = reactor
+        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
     let dropped = Rc::new(Cell::new(0));
     let canceller: Rc<RefCell<Option<twistor::defer::CancelHandle>>> = Rc::default();
     let (d, c) = (Flag(dropped.clone()), canceller.clone());
@@ -488,11 +527,17 @@ fn cancel_in_connection_made() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
-    let _p = reactor.listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let _p = reactor
+        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
     let canceller: Rc<RefCell<Option<twistor::defer::CancelHandle>>> = Rc::default();
     let (c, log) = (canceller.clone(), Log::new());
     let l = log.clone();
-    let attempt = reactor.connect_tcp(place, move |_: &Address| Canc { c: c.clone(), log: l.clone() }, &ConnectOptions::default());
+    let attempt = reactor.connect_tcp(
+        place,
+        move |_: &Address| Canc { c: c.clone(), log: l.clone() },
+        &ConnectOptions::default(),
+    );
     *canceller.borrow_mut() = Some(attempt.canceller());
     let o = watch(attempt);
     memory.advance(Duration::from_secs(60));
@@ -636,7 +681,11 @@ fn stop_listening_in_stop_protocol() {
     let reactor = Reactor::new().unwrap();
     let (log, slot, reports) = (Log::new(), Rc::new(RefCell::new(None)), Reports::new());
     let port = reactor
-        .listen_udp((Ipv4Addr::LOCALHOST, 0), Dg { log: log.clone(), port: slot.clone(), in_stop: true }, &UdpOptions::default())
+        .listen_udp(
+            (Ipv4Addr::LOCALHOST, 0),
+            Dg { log: log.clone(), port: slot.clone(), in_stop: true },
+            &UdpOptions::default(),
+        )
         .unwrap();
     *slot.borrow_mut() = Some(port.clone());
     port.transport().stop_listening();
@@ -654,7 +703,12 @@ fn t_271_datagram_behind_an_error_is_read() {
     let bs = UnixDatagram::bind(&b).unwrap();
     let _cs = UnixDatagram::bind(&c).unwrap();
     let port = reactor
-        .connect_unix_datagram(&b, a.clone(), Dg { log: log.clone(), port: Rc::default(), in_stop: false }, &UnixOptions::default())
+        .connect_unix_datagram(
+            &b,
+            a.clone(),
+            Dg { log: log.clone(), port: Rc::default(), in_stop: false },
+            &UnixOptions::default(),
+        )
         .unwrap();
     reactor.iterate(Duration::ZERO).unwrap();
     port.transport().write("unread", None).unwrap();
@@ -676,7 +730,11 @@ fn stale_lock_does_not_delete_a_regular_file() {
     let path = scratch.path("data");
     std::fs::write(&path, "precious").unwrap();
     std::os::unix::fs::symlink("2147483646", scratch.path("data.lock")).unwrap();
-    let taken = reactor.listen_unix(&path, Noting::factory(&Log::new(), Noting::nothing), &UnixOptions::default().want_pid(true));
+    let taken = reactor.listen_unix(
+        &path,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &UnixOptions::default().want_pid(true),
+    );
     assert!(taken.unwrap_err().check::<twistor::error::CannotListenError>());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("precious"));
     reactor.close();
@@ -688,7 +746,11 @@ fn failed_prepare_leaves_no_lock() {
     let path = scratch.path("dir");
     std::fs::create_dir(&path).unwrap();
     std::os::unix::fs::symlink("2147483646", scratch.path("dir.lock")).unwrap();
-    let r = reactor.listen_unix(&path, Noting::factory(&Log::new(), Noting::nothing), &UnixOptions::default().want_pid(true));
+    let r = reactor.listen_unix(
+        &path,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &UnixOptions::default().want_pid(true),
+    );
     assert!(r.is_err());
     assert!(std::fs::read_link(scratch.path("dir.lock")).is_err(), "nobody holds it");
     reactor.close();
@@ -698,7 +760,9 @@ fn failed_prepare_leaves_no_lock() {
 fn removes_only_its_own_file() {
     let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
     let path = scratch.path("s");
-    let port = reactor.listen_unix(&path, Noting::factory(&Log::new(), Noting::nothing), &UnixOptions::default()).unwrap();
+    let port = reactor
+        .listen_unix(&path, Noting::factory(&Log::new(), Noting::nothing), &UnixOptions::default())
+        .unwrap();
     std::fs::remove_file(&path).unwrap();
     let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
     watch(port.stop_listening()).value();
@@ -709,7 +773,9 @@ fn removes_only_its_own_file() {
 #[test]
 fn numeric_host_of_the_wrong_family() {
     let memory = MemoryReactor::new();
-    let got = watch(memory.reactor().resolve_host(&NameQuery::new("127.0.0.1", 80).family(AddressFamily::IPv6)));
+    let got = watch(
+        memory.reactor().resolve_host(&NameQuery::new("127.0.0.1", 80).family(AddressFamily::IPv6)),
+    );
     got.failure();
 }
 
@@ -718,7 +784,8 @@ fn adopt_port_of_a_socket_that_does_not_listen() {
     let reactor = Reactor::new().unwrap();
     let c = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     c.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let r = reactor.adopt_stream_port(OwnedFd::from(c), Noting::factory(&Log::new(), Noting::nothing));
+    let r =
+        reactor.adopt_stream_port(OwnedFd::from(c), Noting::factory(&Log::new(), Noting::nothing));
     assert!(r.is_err(), "{r:?}");
     reactor.close();
 }
@@ -729,7 +796,9 @@ fn events_of_an_adopted_copy_do_not_reach_another() {
     let reactor = Reactor::new().unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let copy = ours.try_clone().unwrap();
-    let adopted = reactor.adopt_stream_connection(OwnedFd::from(ours), Noting::factory(&Log::new(), Noting::nothing)).unwrap();
+    let adopted = reactor
+        .adopt_stream_connection(OwnedFd::from(ours), Noting::factory(&Log::new(), Noting::nothing))
+        .unwrap();
     reactor.iterate(Duration::ZERO).unwrap();
     adopted.abort_connection();
     for _ in 0..3 {
@@ -738,8 +807,11 @@ fn events_of_an_adopted_copy_do_not_reach_another() {
     let log = Log::new();
     let into = log.clone();
     let (_writer, reader) = twistor::reactor::mio::unix::pipe::new().unwrap();
-    let added =
-        reactor.add_source(reader, twistor::reactor::mio::Interest::READABLE, move |_, ready| into.add(format!("{ready:?}"))).unwrap();
+    let added = reactor
+        .add_source(reader, twistor::reactor::mio::Interest::READABLE, move |_, ready| {
+            into.add(format!("{ready:?}"));
+        })
+        .unwrap();
     theirs.write_all(b"to the copy").unwrap();
     for _ in 0..3 {
         reactor.iterate(Duration::from_millis(10)).unwrap();
@@ -755,8 +827,12 @@ fn many_descriptors() {
     let reactor = Reactor::new().unwrap();
     let (x, y) = UnixStream::pair().unwrap();
     let log = Log::new();
-    let _a = reactor.adopt_stream_connection(OwnedFd::from(x), Noting::factory(&Log::new(), Noting::nothing)).unwrap();
-    let b = reactor.adopt_stream_connection(OwnedFd::from(y), Noting::factory(&log, Noting::nothing)).unwrap();
+    let _a = reactor
+        .adopt_stream_connection(OwnedFd::from(x), Noting::factory(&Log::new(), Noting::nothing))
+        .unwrap();
+    let b = reactor
+        .adopt_stream_connection(OwnedFd::from(y), Noting::factory(&log, Noting::nothing))
+        .unwrap();
     log.take();
     for _ in 0..300 {
         b.send_file_descriptor(std::fs::File::open("/dev/null").unwrap());
@@ -821,7 +897,9 @@ fn drop_panic_of_protocol_when_cancelled_in_build() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
-    let _p = reactor.listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let _p = reactor
+        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .unwrap();
     let _c = Connector::tcp(&reactor, place, F(RefCell::default()), &ConnectOptions::default());
     let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| memory.settle()));
     assert!(r.is_ok(), "the panic reached the loop");
@@ -850,8 +928,12 @@ fn data_after_pause_in_descriptor_handler() {
     let (x, y) = UnixStream::pair().unwrap();
     let log = Log::new();
     let l = log.clone();
-    let _a = reactor.adopt_stream_connection(OwnedFd::from(x), move |_: &Address| FdsPause { log: l.clone() }).unwrap();
-    let b = reactor.adopt_stream_connection(OwnedFd::from(y), Noting::factory(&Log::new(), Noting::nothing)).unwrap();
+    let _a = reactor
+        .adopt_stream_connection(OwnedFd::from(x), move |_: &Address| FdsPause { log: l.clone() })
+        .unwrap();
+    let b = reactor
+        .adopt_stream_connection(OwnedFd::from(y), Noting::factory(&Log::new(), Noting::nothing))
+        .unwrap();
     b.send_file_descriptor(std::fs::File::open("/dev/null").unwrap());
     b.write("xy");
     for _ in 0..5 {
@@ -867,8 +949,12 @@ fn write_sequence_overrun() {
     let reactor = Reactor::new().unwrap();
     let (x, y) = UnixStream::pair().unwrap();
     let (la, lb) = (Log::new(), Log::new());
-    let _a = reactor.adopt_stream_connection(OwnedFd::from(x), Noting::factory(&la, Noting::nothing)).unwrap();
-    let b = reactor.adopt_stream_connection(OwnedFd::from(y), Noting::factory(&lb, Noting::nothing)).unwrap();
+    let _a = reactor
+        .adopt_stream_connection(OwnedFd::from(x), Noting::factory(&la, Noting::nothing))
+        .unwrap();
+    let b = reactor
+        .adopt_stream_connection(OwnedFd::from(y), Noting::factory(&lb, Noting::nothing))
+        .unwrap();
     lb.take();
     for _ in 0..3 {
         b.send_file_descriptor(std::fs::File::open("/dev/null").unwrap());
@@ -892,12 +978,16 @@ fn connector_on_a_closed_reactor() {
     let c = Connector::tcp(&reactor, place, cl(&log), &ConnectOptions::default());
     assert!(c.connect().unwrap_err().check::<twistor::error::ReactorClosed>());
     let seen = log.take();
-    assert!(!seen.iter().any(|l| l == "started") || seen.iter().any(|l| l.starts_with("failed")), "{seen:?}");
+    assert!(
+        !seen.iter().any(|l| l == "started") || seen.iter().any(|l| l.starts_with("failed")),
+        "{seen:?}"
+    );
 }
 
 #[test]
 fn reused_factory_address_is_started() {
-    // after rv12's leak the entry of a freed factory stays; the next factory at that address is not started
+    // after rv12's leak the entry of a freed factory stays; the next factory at that address is not
+    // started
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
@@ -950,7 +1040,13 @@ fn port_restarts_in_its_own_handler_and_datagram_port_stops_in_its_own() {
             move |_: &Address| {
                 if let Some(port) = s.take() {
                     port.stop_listening().detach();
-                    let _other = r.listen_tcp((Ipv4Addr::LOCALHOST, 0), Noting::factory(&Log::new(), Noting::nothing), 5).unwrap();
+                    let _other = r
+                        .listen_tcp(
+                            (Ipv4Addr::LOCALHOST, 0),
+                            Noting::factory(&Log::new(), Noting::nothing),
+                            5,
+                        )
+                        .unwrap();
                     port.start_listening().unwrap();
                 }
                 Noting { log: l.clone(), on_data: Noting::echo }
@@ -996,7 +1092,11 @@ fn datagram_stop_inside_try_get_after_the_end() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let port = reactor
-        .listen_udp((Ipv4Addr::LOCALHOST, 0), Dg { log: log.clone(), port: Rc::default(), in_stop: false }, &UdpOptions::default())
+        .listen_udp(
+            (Ipv4Addr::LOCALHOST, 0),
+            Dg { log: log.clone(), port: Rc::default(), in_stop: false },
+            &UdpOptions::default(),
+        )
         .unwrap();
     port.transport().stop_listening();
     run_until(&reactor, || !log.take().is_empty());

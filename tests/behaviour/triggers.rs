@@ -24,7 +24,13 @@ fn reactor() -> (Reactor, Log) {
 }
 
 /// A trigger that notes `what`.
-fn note(reactor: &Reactor, log: &Log, phase: TriggerPhase, event: SystemEvent, what: &'static str) -> SystemEventTrigger {
+fn note(
+    reactor: &Reactor,
+    log: &Log,
+    phase: TriggerPhase,
+    event: SystemEvent,
+    what: &'static str,
+) -> SystemEventTrigger {
     let log = log.clone();
     reactor.add_system_event_trigger(phase, event, move || log.add(what))
 }
@@ -47,7 +53,9 @@ fn r_004_running_is_false_before_the_startup_and_true_during_and_after_it() {
     let (reactor, log) = reactor();
     for phase in [Before, During, After] {
         let (inside, log) = (reactor.clone(), log.clone());
-        reactor.add_system_event_trigger(phase, Startup, move || log.add(format!("{phase:?} {}", inside.is_running())));
+        reactor.add_system_event_trigger(phase, Startup, move || {
+            log.add(format!("{phase:?} {}", inside.is_running()));
+        });
     }
     stop_soon(&reactor);
     reactor.run().unwrap();
@@ -59,7 +67,14 @@ fn r_004_running_is_false_before_the_startup_and_true_during_and_after_it() {
 #[test]
 fn r_005_r_015_r_016_run_returns_after_all_phases_of_the_shutdown_in_their_order() {
     let (reactor, log) = reactor();
-    for (phase, what) in [(After, "a1"), (During, "d1"), (Before, "b1"), (After, "a2"), (Before, "b2"), (During, "d2")] {
+    for (phase, what) in [
+        (After, "a1"),
+        (During, "d1"),
+        (Before, "b1"),
+        (After, "a2"),
+        (Before, "b2"),
+        (During, "d2"),
+    ] {
         note(&reactor, &log, phase, Shutdown, what);
     }
     let (stop, inside) = (reactor.clone(), log.clone());
@@ -117,7 +132,10 @@ fn r_017_r_018_the_shutdown_waits_for_every_deferred_of_its_first_phase() {
     for (resolver, after) in [(one, 10), (two, 20)] {
         let (log, inside) = (log.clone(), reactor.clone());
         reactor.call_later(Duration::from_secs(after), move || {
-            assert!(inside.is_running() && inside.stop().unwrap_err().check::<ReactorNotRunning>(), "it has been asked already");
+            assert!(
+                inside.is_running() && inside.stop().unwrap_err().check::<ReactorNotRunning>(),
+                "it has been asked already"
+            );
             log.add(after);
             resolver.callback(());
         });
@@ -166,7 +184,8 @@ fn r_024_a_trigger_may_remove_one_that_has_not_run() {
         let (reactor, log) = reactor();
         let victim: Rc<RefCell<Option<SystemEventTrigger>>> = Rc::default();
         let (inside, name) = (reactor.clone(), victim.clone());
-        let remove = move || inside.remove_system_event_trigger(name.borrow().as_ref().unwrap()).unwrap();
+        let remove =
+            move || inside.remove_system_event_trigger(name.borrow().as_ref().unwrap()).unwrap();
         if waits {
             let resolver = wait_before_shutdown(&reactor);
             reactor.call_later(Duration::from_secs(1), move || {
@@ -216,7 +235,9 @@ fn r_028_a_startup_that_waits_does_not_disturb_the_shutdown() {
 fn a_trigger_that_panics_or_fails_is_reported_and_the_others_run() {
     let (reactor, log) = reactor();
     let reports = Reports::new();
-    reactor.add_system_event_trigger(Before, Shutdown, || -> () { std::panic::resume_unwind(Box::new("boom")) });
+    reactor.add_system_event_trigger(Before, Shutdown, || -> () {
+        std::panic::resume_unwind(Box::new("boom"))
+    });
     reactor.add_system_event_trigger(Before, Shutdown, || Err::<(), _>(Failure::new(Bang("bad"))));
     note(&reactor, &log, After, Shutdown, "after");
     stop_soon(&reactor);
@@ -397,7 +418,9 @@ fn a_trigger_of_one_reactor_takes_none_of_another_back() {
     let ran = Rc::new(Cell::new(false));
     let runs = ran.clone();
     let of_one = one.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, || ());
-    other.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, move || runs.set(true));
+    other.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, move || {
+        runs.set(true);
+    });
     assert!(other.remove_system_event_trigger(&of_one).unwrap_err().check::<ValueError>());
     let stop = other.clone();
     other.call_when_running(move || stop.stop().unwrap());

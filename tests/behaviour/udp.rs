@@ -8,12 +8,14 @@ use std::{
 use twistor::{
     address::Address,
     error::{
-        CannotListenError, InvalidAddressError, MessageLengthError, MulticastJoinError, NotListeningError, ReactorClosed, RuntimeError,
-        ValueError,
+        CannotListenError, InvalidAddressError, MessageLengthError, MulticastJoinError,
+        NotListeningError, ReactorClosed, RuntimeError, ValueError,
     },
     protocol::NotNow,
     reactor::Reactor,
-    transport::{DatagramPort, DatagramProtocol, DatagramTransport, MulticastInterface, UdpOptions},
+    transport::{
+        DatagramPort, DatagramProtocol, DatagramTransport, MulticastInterface, UdpOptions,
+    },
 };
 
 const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
@@ -42,8 +44,17 @@ impl DatagramProtocol for Notes {
         self.log.add("start");
     }
 
-    fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport) {
-        let text = if datagram.len() > 100 { format!("{} bytes", datagram.len()) } else { String::from_utf8_lossy(datagram).into_owned() };
+    fn datagram_received(
+        &mut self,
+        datagram: &[u8],
+        from: &Address,
+        transport: &DatagramTransport,
+    ) {
+        let text = if datagram.len() > 100 {
+            format!("{} bytes", datagram.len())
+        } else {
+            String::from_utf8_lossy(datagram).into_owned()
+        };
         self.log.add(format!("{text} from {}", from.port()));
         (self.on_datagram)(datagram, from, transport);
     }
@@ -93,27 +104,43 @@ fn t_246_t_257_t_263_a_port_starts_its_protocol_logs_and_stops_it_in_a_later_tur
     assert_eq!(log.take(), ["stop"]);
     // the protocol comes back by value, and can be listened with again
     let protocol = stopped.into_value();
-    let again = reactor.listen_udp(host.socket_addr().unwrap(), protocol, &UdpOptions::default()).unwrap();
+    let again =
+        reactor.listen_udp(host.socket_addr().unwrap(), protocol, &UdpOptions::default()).unwrap();
     assert_eq!((log.take(), again.host()), (vec!["start".to_owned()], host));
     assert!(matches!(port.try_get(|_| ()), Err(NotNow::Lost(_))));
     assert!(watch(port.stop_listening()).into_failure().check::<NotListeningError>());
     reactor.close();
-    assert!(reactor.listen_udp(LOCAL, Notes::new(&log), &UdpOptions::default()).unwrap_err().check::<ReactorClosed>());
+    assert!(
+        reactor
+            .listen_udp(LOCAL, Notes::new(&log), &UdpOptions::default())
+            .unwrap_err()
+            .check::<ReactorClosed>()
+    );
 }
 
 #[test]
 fn t_248_an_address_in_use_is_cannot_listen_error() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let port = open(&reactor, Notes::new(&log));
-    let taken = reactor.listen_udp(port.host().socket_addr().unwrap(), Notes::new(&log), &UdpOptions::default()).unwrap_err();
-    assert!(taken.check::<CannotListenError>() && taken.to_string().contains(&port.host().to_string()), "{taken}");
+    let taken = reactor
+        .listen_udp(port.host().socket_addr().unwrap(), Notes::new(&log), &UdpOptions::default())
+        .unwrap_err();
+    assert!(
+        taken.check::<CannotListenError>() && taken.to_string().contains(&port.host().to_string()),
+        "{taken}"
+    );
     reactor.close();
 }
 
 #[test]
 fn t_249_t_259_datagrams_keep_their_boundaries_and_come_with_their_sender() {
     let (reactor, at_server, at_client) = (Reactor::new().unwrap(), Log::new(), Log::new());
-    let server = open(&reactor, Notes::doing(&at_server, |datagram, from, transport| transport.write(datagram, from).unwrap()));
+    let server = open(
+        &reactor,
+        Notes::doing(&at_server, |datagram, from, transport| {
+            transport.write(datagram, from).unwrap();
+        }),
+    );
     assert!(matches!(server.host(), Address::IPv4(at) if at.port() != 0));
     let client = open(&reactor, Notes::new(&at_client));
     client.transport().write("one", &server.host()).unwrap();
@@ -121,10 +148,19 @@ fn t_249_t_259_datagrams_keep_their_boundaries_and_come_with_their_sender() {
     client.transport().write(vec![b'x'; 65_507], &server.host()).unwrap();
     let (to, from) = (server.host().port(), client.host().port());
     let seen = lines(&reactor, &at_client, 4);
-    assert_eq!(seen[1..], [format!("one from {to}"), format!(" from {to}"), format!("65507 bytes from {to}")]);
-    assert_eq!(at_server.take()[1..], [format!("one from {from}"), format!(" from {from}"), format!("65507 bytes from {from}")]);
+    assert_eq!(
+        seen[1..],
+        [format!("one from {to}"), format!(" from {to}"), format!("65507 bytes from {to}")]
+    );
+    assert_eq!(
+        at_server.take()[1..],
+        [format!("one from {from}"), format!(" from {from}"), format!("65507 bytes from {from}")]
+    );
     let failure = client.transport().write(vec![b'x'; 65_508], &server.host()).unwrap_err();
-    assert!(failure.check::<MessageLengthError>() && failure.to_string().contains("65508"), "{failure}");
+    assert!(
+        failure.check::<MessageLengthError>() && failure.to_string().contains("65508"),
+        "{failure}"
+    );
     let failure = client.transport().write("to whom", None).unwrap_err();
     assert!(failure.check::<RuntimeError>(), "{failure}");
 
@@ -133,8 +169,13 @@ fn t_249_t_259_datagrams_keep_their_boundaries_and_come_with_their_sender() {
     assert_eq!(client.transport().peer(), Some(server.host()));
     client.transport().write("two", None).unwrap();
     client.transport().write("three", &server.host()).unwrap();
-    assert!(client.transport().write("four", &nobody()).unwrap_err().check::<InvalidAddressError>());
-    assert_eq!(lines(&reactor, &at_client, 2), [format!("two from {to}"), format!("three from {to}")]);
+    assert!(
+        client.transport().write("four", &nobody()).unwrap_err().check::<InvalidAddressError>()
+    );
+    assert_eq!(
+        lines(&reactor, &at_client, 2),
+        [format!("two from {to}"), format!("three from {to}")]
+    );
     // and it hears no other
     let stranger = UdpSocket::bind(LOCAL).unwrap();
     stranger.send_to(b"psst", client.host().socket_addr().unwrap()).unwrap();
@@ -165,7 +206,10 @@ fn t_251_a_refused_send_does_not_stop_later_reads_of_an_unconnected_port() {
     let peer = UdpSocket::bind(LOCAL).unwrap();
     peer.send_to(b"here", port.host().socket_addr().unwrap()).unwrap();
     let seen = lines(&reactor, &log, 2);
-    assert_eq!(seen, ["start".to_owned(), format!("here from {}", peer.local_addr().unwrap().port())]);
+    assert_eq!(
+        seen,
+        ["start".to_owned(), format!("here from {}", peer.local_addr().unwrap().port())]
+    );
     reactor.close();
 }
 
@@ -173,12 +217,20 @@ fn t_251_a_refused_send_does_not_stop_later_reads_of_an_unconnected_port() {
 fn t_252_t_265_t_266_wrong_addresses_are_invalid_address_error() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let four = open(&reactor, Notes::new(&log));
-    let six = reactor.listen_udp((Ipv6Addr::LOCALHOST, 0), Notes::new(&log), &UdpOptions::default()).unwrap();
+    let six = reactor
+        .listen_udp((Ipv6Addr::LOCALHOST, 0), Notes::new(&log), &UdpOptions::default())
+        .unwrap();
     let name = Address::Hostname("localhost".into(), 80);
     for (port, other) in [(&four, six.host()), (&six, four.host())] {
         for wrong in [&name, &other, &Address::Unix(None)] {
-            for failure in [port.transport().write("x", wrong).unwrap_err(), port.transport().connect(wrong).unwrap_err()] {
-                assert!(failure.check::<InvalidAddressError>() && failure.check::<ValueError>(), "{failure}");
+            for failure in [
+                port.transport().write("x", wrong).unwrap_err(),
+                port.transport().connect(wrong).unwrap_err(),
+            ] {
+                assert!(
+                    failure.check::<InvalidAddressError>() && failure.check::<ValueError>(),
+                    "{failure}"
+                );
                 assert!(failure.to_string().contains(&wrong.to_string()), "{failure}");
             }
         }
@@ -193,7 +245,10 @@ fn t_252_t_265_t_266_wrong_addresses_are_invalid_address_error() {
 fn t_253_a_panic_in_a_handler_is_reported_and_the_port_stays_open() {
     let reports = Reports::new();
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let port = open(&reactor, Notes::doing(&log, |datagram, _, _| assert!(datagram != b"bad", "a bad one")));
+    let port = open(
+        &reactor,
+        Notes::doing(&log, |datagram, _, _| assert!(datagram != b"bad", "a bad one")),
+    );
     let to = port.host();
     for datagram in ["bad", "good"] {
         port.transport().write(datagram, &to).unwrap();
@@ -201,7 +256,10 @@ fn t_253_a_panic_in_a_handler_is_reported_and_the_port_stays_open() {
     let seen = lines(&reactor, &log, 3);
     assert_eq!(seen[1..], [format!("bad from {}", to.port()), format!("good from {}", to.port())]);
     let seen = reports.take();
-    assert!(seen.len() == 1 && seen[0].contains("a bad one") && seen[0].contains("datagram_received"), "{seen:?}");
+    assert!(
+        seen.len() == 1 && seen[0].contains("a bad one") && seen[0].contains("datagram_received"),
+        "{seen:?}"
+    );
     reactor.close();
 }
 
@@ -227,7 +285,10 @@ fn t_256_stopping_inside_a_handler_ends_the_reading_there() {
         port.transport().write(datagram, &port.host()).unwrap();
     }
     let seen = lines(&reactor, &log, 3);
-    assert_eq!(seen, ["start".to_owned(), format!("one from {}", port.host().port()), "stop".to_owned()]);
+    assert_eq!(
+        seen,
+        ["start".to_owned(), format!("one from {}", port.host().port()), "stop".to_owned()]
+    );
     let failure = port.transport().write("x", &port.host()).unwrap_err();
     assert!(failure.check::<NotListeningError>());
     assert!(port.transport().ttl().unwrap_err().check::<NotListeningError>());
@@ -250,14 +311,21 @@ fn t_262_the_pieces_of_a_sequence_are_one_datagram() {
 #[test]
 fn t_264_ipv6_ports_send_and_receive_unconnected_and_connected() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let six = |log: &Log| reactor.listen_udp((Ipv6Addr::LOCALHOST, 0), Notes::new(log), &UdpOptions::default()).unwrap();
+    let six = |log: &Log| {
+        reactor
+            .listen_udp((Ipv6Addr::LOCALHOST, 0), Notes::new(log), &UdpOptions::default())
+            .unwrap()
+    };
     let (server, client) = (six(&log), six(&Log::new()));
     assert!(matches!(server.host(), Address::IPv6(at) if at.ip() == &Ipv6Addr::LOCALHOST));
     client.transport().write("one", &server.host()).unwrap();
     client.transport().connect(&server.host()).unwrap();
     client.transport().write("two", None).unwrap();
     let from = client.host().port();
-    assert_eq!(lines(&reactor, &log, 3)[1..], [format!("one from {from}"), format!("two from {from}")]);
+    assert_eq!(
+        lines(&reactor, &log, 3)[1..],
+        [format!("one from {from}"), format!("two from {from}")]
+    );
     reactor.close();
 }
 
@@ -280,7 +348,10 @@ fn t_269_many_datagrams_are_read_in_order_and_others_have_their_turn_between() {
     }
     tick(&again, count);
     let seen = lines(&reactor, &log, 151);
-    let numbers: Vec<_> = seen[1..].iter().map(|line| line.split(' ').next().unwrap().parse::<u32>().unwrap()).collect();
+    let numbers: Vec<_> = seen[1..]
+        .iter()
+        .map(|line| line.split(' ').next().unwrap().parse::<u32>().unwrap())
+        .collect();
     assert_eq!(numbers, (0..150).collect::<Vec<_>>());
     assert!(turns.get() >= 3, "{}", turns.get());
     reactor.close();
@@ -308,7 +379,8 @@ fn t_275_t_276_t_277_what_is_sent_to_a_group_reaches_every_port_that_has_joined_
     let several = UdpOptions::default().listen_multiple(true);
     let first = reactor.listen_udp((Ipv4Addr::UNSPECIFIED, 0), Notes::new(&one), &several).unwrap();
     let number = first.host().port();
-    let second = reactor.listen_udp((Ipv4Addr::UNSPECIFIED, number), Notes::new(&other), &several).unwrap();
+    let second =
+        reactor.listen_udp((Ipv4Addr::UNSPECIFIED, number), Notes::new(&other), &several).unwrap();
     for port in [&first, &second] {
         port.transport().join_group(group, Ipv4Addr::LOCALHOST).unwrap();
     }
@@ -321,22 +393,36 @@ fn t_275_t_276_t_277_what_is_sent_to_a_group_reaches_every_port_that_has_joined_
     second.transport().leave_group(group, Ipv4Addr::LOCALHOST).unwrap();
     let twice = second.transport().leave_group(group, Ipv4Addr::LOCALHOST).unwrap_err();
     assert!(twice.check::<MulticastJoinError>());
-    let wrong = second.transport().join_group(Ipv4Addr::LOCALHOST, MulticastInterface::Any).unwrap_err();
-    assert!(wrong.check::<MulticastJoinError>() && wrong.to_string().contains("127.0.0.1"), "{wrong}");
+    let wrong =
+        second.transport().join_group(Ipv4Addr::LOCALHOST, MulticastInterface::Any).unwrap_err();
+    assert!(
+        wrong.check::<MulticastJoinError>() && wrong.to_string().contains("127.0.0.1"),
+        "{wrong}"
+    );
     reactor.close();
 }
 
 #[test]
 fn an_ipv6_group_is_joined_by_the_number_of_an_interface() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let port = reactor.listen_udp((Ipv6Addr::UNSPECIFIED, 0), Notes::new(&log), &UdpOptions::default()).unwrap();
+    let port = reactor
+        .listen_udp((Ipv6Addr::UNSPECIFIED, 0), Notes::new(&log), &UdpOptions::default())
+        .unwrap();
     let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 0x1234);
     // the loopback interface is the first
     port.transport().join_group(group, MulticastInterface::Index(1)).unwrap();
     // not every machine has a way for such a datagram, but each knows what is joined
-    assert!(port.transport().join_group(group, MulticastInterface::Index(1)).unwrap_err().check::<MulticastJoinError>());
+    assert!(
+        port.transport()
+            .join_group(group, MulticastInterface::Index(1))
+            .unwrap_err()
+            .check::<MulticastJoinError>()
+    );
     port.transport().leave_group(group, MulticastInterface::Index(1)).unwrap();
     let wrong = port.transport().join_group(group, Ipv4Addr::LOCALHOST).unwrap_err();
-    assert!(wrong.check::<MulticastJoinError>() && wrong.to_string().contains("IPv6 by its number"), "{wrong}");
+    assert!(
+        wrong.check::<MulticastJoinError>() && wrong.to_string().contains("IPv6 by its number"),
+        "{wrong}"
+    );
     reactor.close();
 }

@@ -17,7 +17,10 @@ use twistor::{
     lockfile::is_locked,
     prelude::*,
     protocol::{Producer, ProducerKind},
-    transport::{ClientFactory, ConnectUnixOptions, Connector, DatagramProtocol, DatagramTransport, Port, UnixOptions},
+    transport::{
+        ClientFactory, ConnectUnixOptions, Connector, DatagramProtocol, DatagramTransport, Port,
+        UnixOptions,
+    },
 };
 
 fn listen(reactor: &Reactor, path: &Path, log: &Log) -> Port {
@@ -30,14 +33,19 @@ fn unix(path: &Path) -> Address {
 
 /// Connects, and gives the client's handle.
 fn connect(reactor: &Reactor, path: &Path, log: &Log) -> Handle<Noting> {
-    let client = watch(reactor.connect_unix(path, Noting::factory(log, Noting::nothing), &ConnectUnixOptions::default()));
+    let client = watch(reactor.connect_unix(
+        path,
+        Noting::factory(log, Noting::nothing),
+        &ConnectUnixOptions::default(),
+    ));
     run_until(reactor, || !client.is_pending());
     client.value()
 }
 
 #[test]
 fn t_224_t_234_a_client_reaches_a_path_and_both_sides_know_where_they_are() {
-    let (reactor, scratch, log, at_client) = (Reactor::new().unwrap(), Scratch::new(), Log::new(), Log::new());
+    let (reactor, scratch, log, at_client) =
+        (Reactor::new().unwrap(), Scratch::new(), Log::new(), Log::new());
     let path = scratch.path("socket");
     let port = listen(&reactor, &path, &log);
     assert_eq!((port.host(), port.host().port()), (unix(&path), 0));
@@ -78,12 +86,16 @@ fn t_226_t_227_want_pid_locks_the_path_until_the_port_is_stopped() {
     let locked = UnixOptions::default().want_pid(true);
     let listen = || reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), &locked);
     let check = ConnectUnixOptions::default().check_pid(true);
-    let client = || watch(reactor.connect_unix(&path, Noting::factory(&log, Noting::nothing), &check));
+    let client =
+        || watch(reactor.connect_unix(&path, Noting::factory(&log, Noting::nothing), &check));
     assert!(client().failure().check::<BadFileError>());
     let port = listen().unwrap();
     assert!(is_locked(&lock).unwrap());
     let failure = listen().unwrap_err();
-    assert!(failure.check::<CannotListenError>() && failure.to_string().contains("socket.lock"), "{failure}");
+    assert!(
+        failure.check::<CannotListenError>() && failure.to_string().contains("socket.lock"),
+        "{failure}"
+    );
     let connected = client();
     run_until(&reactor, || !connected.is_pending());
     connected.value().abort_connection();
@@ -102,9 +114,14 @@ fn t_228_a_socket_of_a_process_that_died_is_taken_over_with_want_pid_and_not_wit
     let mut dead = std::process::Command::new("true").spawn().unwrap();
     dead.wait().unwrap();
     std::os::unix::fs::symlink(dead.id().to_string(), scratch.path("socket.lock")).unwrap();
-    let listen = |options: &UnixOptions| reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), options);
+    let listen = |options: &UnixOptions| {
+        reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), options)
+    };
     let failure = listen(&UnixOptions::default()).unwrap_err();
-    assert!(failure.check::<CannotListenError>() && failure.to_string().contains("socket"), "{failure}");
+    assert!(
+        failure.check::<CannotListenError>() && failure.to_string().contains("socket"),
+        "{failure}"
+    );
     assert!(path.exists(), "it is not ours to remove");
     let port = listen(&UnixOptions::default().want_pid(true)).unwrap();
     connect(&reactor, &path, &log).abort_connection();
@@ -124,9 +141,16 @@ fn t_230_t_233_the_texts_of_a_port_and_a_path_that_cannot_be() {
     assert_eq!(logged.take()[0], format!("INFO (UNIX Port {} Closed)", path.display()));
     assert_eq!(format!("{port:?}"), "<Port, not listening>");
     let missing = scratch.path("no/such/place");
-    let failure = reactor.listen_unix(&missing, Noting::factory(&log, Noting::echo), &UnixOptions::default()).unwrap_err();
+    let failure = reactor
+        .listen_unix(&missing, Noting::factory(&log, Noting::echo), &UnixOptions::default())
+        .unwrap_err();
     assert!(failure.check::<CannotListenError>(), "{failure}");
-    assert!(failure.to_string().starts_with(&format!("Couldn't listen on {}: No such file", missing.display())), "{failure}");
+    assert!(
+        failure
+            .to_string()
+            .starts_with(&format!("Couldn't listen on {}: No such file", missing.display())),
+        "{failure}"
+    );
     let too_long = scratch.path(&"x".repeat(200));
     assert!(
         reactor
@@ -134,20 +158,30 @@ fn t_230_t_233_the_texts_of_a_port_and_a_path_that_cannot_be() {
             .unwrap_err()
             .check::<CannotListenError>()
     );
-    let nobody = watch(reactor.connect_unix(&missing, Noting::factory(&log, Noting::nothing), &ConnectUnixOptions::default()));
+    let nobody = watch(reactor.connect_unix(
+        &missing,
+        Noting::factory(&log, Noting::nothing),
+        &ConnectUnixOptions::default(),
+    ));
     assert!(nobody.is_pending(), "told in a later turn");
     run_until(&reactor, || !nobody.is_pending());
     let failure = nobody.failure();
-    assert!(failure.check::<ConnectError>() && failure.to_string().contains("no/such/place"), "{failure}");
+    assert!(
+        failure.check::<ConnectError>() && failure.to_string().contains("no/such/place"),
+        "{failure}"
+    );
     reactor.close();
 }
 
 #[test]
 fn t_231_the_file_has_the_mode_that_was_asked_for() {
     let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
-    for (name, options, expected) in [("a", UnixOptions::default(), 0o666), ("b", UnixOptions::default().mode(0o600), 0o600)] {
+    for (name, options, expected) in
+        [("a", UnixOptions::default(), 0o666), ("b", UnixOptions::default().mode(0o600), 0o600)]
+    {
         let path = scratch.path(name);
-        let _port = reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), &options).unwrap();
+        let _port =
+            reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), &options).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, expected);
     }
     reactor.close();
@@ -184,7 +218,8 @@ fn a_connector_works_over_unix_sockets() {
     }
     let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
     let path = scratch.path("socket");
-    let connector = Connector::unix(&reactor, &path, Client(log.clone()), &ConnectUnixOptions::default());
+    let connector =
+        Connector::unix(&reactor, &path, Client(log.clone()), &ConnectUnixOptions::default());
     let mut seen = Vec::new();
     run_until(&reactor, || {
         seen.extend(log.take());
@@ -195,7 +230,12 @@ fn a_connector_works_over_unix_sockets() {
     connector.connect().unwrap();
     run_until(&reactor, || log.take() == ["made"]);
     // each attempt looks at the lock file, and says so in a later turn
-    let checked = Connector::unix(&reactor, &path, Client(log.clone()), &ConnectUnixOptions::default().check_pid(true));
+    let checked = Connector::unix(
+        &reactor,
+        &path,
+        Client(log.clone()),
+        &ConnectUnixOptions::default().check_pid(true),
+    );
     for again in [true, false] {
         assert_eq!(log.take(), [""; 0]);
         let mut seen = Vec::new();
@@ -239,14 +279,22 @@ fn taking(reactor: &Reactor, scratch: &Scratch) -> (Log, Log, Handle<Noting>) {
     let (at_server, at_client) = (Log::new(), Log::new());
     let path = scratch.path("socket");
     let log = at_server.clone();
-    let port = reactor.listen_unix(&path, move |_: &Address| Taker { log: log.clone() }, &UnixOptions::default()).unwrap();
+    let port = reactor
+        .listen_unix(&path, move |_: &Address| Taker { log: log.clone() }, &UnixOptions::default())
+        .unwrap();
     let client = connect(reactor, &path, &at_client);
     port.stop_listening().detach();
     (at_server, at_client, client)
 }
 
 fn file(scratch: &Scratch, name: &str) -> fs::File {
-    fs::File::options().create(true).truncate(true).read(true).write(true).open(scratch.path(name)).unwrap()
+    fs::File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(scratch.path(name))
+        .unwrap()
 }
 
 #[test]
@@ -325,7 +373,8 @@ fn t_236_many_descriptors_count_as_a_full_queue() {
 
 #[test]
 fn a_protocol_that_takes_no_descriptors_gets_the_bytes_alone() {
-    let (reactor, scratch, at_server, at_client) = (Reactor::new().unwrap(), Scratch::new(), Log::new(), Log::new());
+    let (reactor, scratch, at_server, at_client) =
+        (Reactor::new().unwrap(), Scratch::new(), Log::new(), Log::new());
     let path = scratch.path("socket");
     let _port = listen(&reactor, &path, &at_server);
     let client = connect(&reactor, &path, &at_client);
@@ -345,7 +394,12 @@ fn a_protocol_that_takes_no_descriptors_gets_the_bytes_alone() {
 struct Notes(Log);
 
 impl DatagramProtocol for Notes {
-    fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport) {
+    fn datagram_received(
+        &mut self,
+        datagram: &[u8],
+        from: &Address,
+        transport: &DatagramTransport,
+    ) {
         self.0.add(format!("{} from {from}", String::from_utf8_lossy(datagram)));
         if datagram == b"ping" {
             transport.write("pong", from).unwrap();
@@ -358,8 +412,11 @@ fn t_241_datagrams_go_both_ways_between_paths() {
     let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
     let (at, from) = (scratch.path("server"), scratch.path("client"));
     let (at_server, at_client, options) = (Log::new(), Log::new(), UnixOptions::default());
-    let _server = reactor.listen_unix_datagram(at.clone(), Notes(at_server.clone()), &options).unwrap();
-    let client = reactor.connect_unix_datagram(&at, from.clone(), Notes(at_client.clone()), &options).unwrap();
+    let _server =
+        reactor.listen_unix_datagram(at.clone(), Notes(at_server.clone()), &options).unwrap();
+    let client = reactor
+        .connect_unix_datagram(&at, from.clone(), Notes(at_client.clone()), &options)
+        .unwrap();
     client.transport().write("ping", None).unwrap();
     let mut seen = Vec::new();
     run_until(&reactor, || {
@@ -373,7 +430,10 @@ fn t_241_datagrams_go_both_ways_between_paths() {
     run_until(&reactor, || at_server.take() == ["hello from (unnamed)"]);
     reactor.close();
     assert!(!at.exists() && !from.exists());
-    let nobody = Reactor::new().unwrap().connect_unix_datagram(&at, from.clone(), Notes(Log::new()), &options).unwrap_err();
+    let nobody = Reactor::new()
+        .unwrap()
+        .connect_unix_datagram(&at, from.clone(), Notes(Log::new()), &options)
+        .unwrap_err();
     assert!(nobody.check::<std::io::Error>(), "{nobody}");
 }
 
@@ -400,9 +460,14 @@ fn t_242_t_243_t_244_a_datagram_port_has_a_mode_a_text_and_its_path_alone() {
 #[test]
 fn t_245_datagram_ports_have_abstract_names_too() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let name = |which: &str| PathBuf::from(OsStr::from_bytes(format!("\0twistor-{which}-{}", std::process::id()).as_bytes()));
+    let name = |which: &str| {
+        PathBuf::from(OsStr::from_bytes(
+            format!("\0twistor-{which}-{}", std::process::id()).as_bytes(),
+        ))
+    };
     let options = UnixOptions::default();
-    let server = reactor.listen_unix_datagram(name("server"), Notes(log.clone()), &options).unwrap();
+    let server =
+        reactor.listen_unix_datagram(name("server"), Notes(log.clone()), &options).unwrap();
     assert_eq!(server.host(), unix(&name("server")));
     let client = reactor.listen_unix_datagram(name("client"), Notes(Log::new()), &options).unwrap();
     client.transport().write("hello", &server.host()).unwrap();
@@ -415,12 +480,21 @@ fn t_245_datagram_ports_have_abstract_names_too() {
 fn r_080_an_error_of_the_closing_fails_stop_listening_with_it() {
     let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
     let path = scratch.path("socket");
-    let port = reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), &UnixOptions::default().want_pid(true)).unwrap();
+    let port = reactor
+        .listen_unix(
+            &path,
+            Noting::factory(&log, Noting::echo),
+            &UnixOptions::default().want_pid(true),
+        )
+        .unwrap();
     // somebody has taken the lock away
     fs::remove_file(scratch.path("socket.lock")).unwrap();
     std::os::unix::fs::symlink("1", scratch.path("socket.lock")).unwrap();
     let failure = watch(port.stop_listening()).failure();
-    assert!(failure.to_string().contains("socket.lock") && failure.to_string().contains("process 1"), "{failure}");
+    assert!(
+        failure.to_string().contains("socket.lock") && failure.to_string().contains("process 1"),
+        "{failure}"
+    );
     assert!(!path.exists(), "the socket is gone all the same");
     reactor.close();
 }

@@ -1,4 +1,5 @@
-//! Bursts of every length against a server that pauses in between: each byte and each end arrives, however turns, reads and pauses fall.
+//! Bursts of every length against a server that pauses in between: each byte and each end arrives,
+//! however turns, reads and pauses fall.
 use std::{
     cell::{Cell, RefCell},
     io::{Read, Write},
@@ -36,7 +37,8 @@ impl Protocol for Pausing {
             0 => {
                 this.pause_producing();
                 let resumed = this.clone();
-                self.reactor.call_later(Duration::from_micros(200), move || resumed.resume_producing());
+                self.reactor
+                    .call_later(Duration::from_micros(200), move || resumed.resume_producing());
             }
             1 => {
                 this.pause_producing();
@@ -52,14 +54,16 @@ impl Protocol for Pausing {
     }
 }
 
-/// Sends bursts, one connection after the other, and waits for the end of each. How many bytes that were.
+/// Sends bursts, one connection after the other, and waits for the end of each. How many bytes that
+/// were.
 fn send(at: SocketAddr, client: usize) -> usize {
     let chunk = vec![b'x'; 2_000_000];
     let mut sent = 0;
     for round in 0..EACH {
         let mut peer = TcpStream::connect(at).expect("it listens");
         for piece in 0..round % 6 {
-            let length = (client * 1_000_003 + round * 7_919 + piece * 104_729) % if piece % 3 == 0 { chunk.len() } else { 100_000 };
+            let length = (client * 1_000_003 + round * 7_919 + piece * 104_729)
+                % if piece % 3 == 0 { chunk.len() } else { 100_000 };
             peer.write_all(&chunk[..length]).expect("it reads");
             sent += length;
         }
@@ -79,17 +83,20 @@ fn bursts_and_ends_all_arrive_whatever_pauses_between() {
         made.set(made.get() + 1);
         Pausing { step: made.get(), bytes: 0, ends: told.clone(), reactor: inside.clone() }
     };
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), build, DEFAULT_BACKLOG).expect("a port");
+    let port =
+        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), build, DEFAULT_BACKLOG).expect("a port");
     let at = port.host().socket_addr().expect("an address");
     let stop = reactor.remote();
     let clients = thread::spawn(move || {
-        let clients: Vec<_> = (0..CLIENTS).map(|client| thread::spawn(move || send(at, client))).collect();
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|client| thread::spawn(move || send(at, client))).collect();
         let sent: Vec<_> = clients.into_iter().map(thread::JoinHandle::join).collect();
         stop.call_from_thread(|| Reactor::current().expect("it runs").stop().expect("it runs"));
         sent
     });
     reactor.run().expect("it can wait");
-    let sent: usize = clients.join().expect("the clients").into_iter().map(|sent| sent.expect("a client")).sum();
+    let sent: usize =
+        clients.join().expect("the clients").into_iter().map(|sent| sent.expect("a client")).sum();
     let ends = ends.borrow();
     assert_eq!(ends.len(), CLIENTS * EACH);
     assert_eq!(ends.iter().map(|(bytes, _)| bytes).sum::<usize>(), sent);

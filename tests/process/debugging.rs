@@ -30,11 +30,14 @@ fn here() -> &'static Location<'static> {
 
 /// The tree, with `file:` for the path of this file, and without columns.
 fn tree() -> Vec<String> {
-    let text = debug::waiting().to_string().replace(file!(), "file").replace("process::debugging::", "");
+    let text =
+        debug::waiting().to_string().replace(file!(), "file").replace("process::debugging::", "");
     text.lines()
         .map(|line| {
             line.split(' ')
-                .map(|word| if word.starts_with("file:") { word.rsplit_once(':').unwrap().0 } else { word })
+                .map(|word| {
+                    if word.starts_with("file:") { word.rsplit_once(':').unwrap().0 } else { word }
+                })
                 .collect::<Vec<_>>()
                 .join(" ")
         })
@@ -134,7 +137,9 @@ fn a_coroutine_that_keeps_the_resolver_of_what_it_waits_for_is_shown() {
         let waiting = debug::waiting();
         let [coroutine, answer] = waiting.all() else { panic!("{waiting}") };
         assert_eq!((answer.what(), coroutine.what()), ("Deferred", "coroutine"));
-        assert!(answer.function().ends_with("forgetful") && coroutine.function().ends_with("forgetful"));
+        assert!(
+            answer.function().ends_with("forgetful") && coroutine.function().ends_with("forgetful")
+        );
         assert_eq!(coroutine.waits_for().collect::<Vec<_>>(), [answer.number()]);
         assert!(coroutine.waits_at().unwrap().line() == answer.made().line() + 1);
         assert_eq!(coroutine.made().file(), file!());
@@ -156,7 +161,10 @@ fn a_foreign_await_and_a_long_chain_are_shown_without_recursion() {
 fn an_endless_loop_of_returned_deferreds_needs_constant_memory_also_when_it_is_watched() {
     fn again(times: u32) -> Deferred<u32> {
         let (next, resolver) = Deferred::new();
-        let chain = next.add_callback(move |()| if times == 0 { Deferred::succeed(0) } else { again(times - 1) });
+        let chain =
+            next.add_callback(
+                move |()| if times == 0 { Deferred::succeed(0) } else { again(times - 1) },
+            );
         // fired from outside the callback, later
         PENDING.with_borrow_mut(|pending| pending.push(resolver));
         chain
@@ -181,8 +189,10 @@ fn d_023_a_second_fire_names_the_line_that_made_it_and_the_first_that_fired_it()
         let made = here().line() - 1;
         deferred.add_errback(|_| Ok(0)).detach();
         let resolver = resolver.shared();
-        let fire = |good: bool| if good { resolver.callback(1) } else { resolver.errback(Failure::message("no")) };
-        let fired = here().line() - 1;
+        let fire = |good: bool| {
+            if good { resolver.callback(1) } else { resolver.errback(Failure::message("no")) }
+        };
+        let fired = here().line() - 2;
         fire(first).unwrap();
         let text = fire(second).unwrap_err().to_string();
         let count = |line: u32| text.matches(&format!("{}:{line}:", file!())).count();
@@ -220,7 +230,11 @@ fn d_104_the_report_of_a_watched_failure_begins_with_where_it_was_made_and_fired
         let seen = seen.take();
         let lines: Vec<_> = seen[0].lines().collect();
         assert_eq!(lines[0], "Unhandled Error");
-        assert!(lines[1].starts_with(&format!("(debug:  I: fired at {}:{fired}:", file!())), "{}", lines[1]);
+        assert!(
+            lines[1].starts_with(&format!("(debug:  I: fired at {}:{fired}:", file!())),
+            "{}",
+            lines[1]
+        );
         assert!(lines[1].contains(&format!(", C: made at {}:{made}:", file!())), "{}", lines[1]);
     });
 }

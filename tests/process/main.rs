@@ -1,4 +1,5 @@
-//! What is process-wide: exit codes, signals, limits. Each test runs a program and looks at it from outside.
+//! What is process-wide: exit codes, signals, limits. Each test runs a program and looks at it from
+//! outside.
 mod bursts;
 mod debugging;
 mod standard_io;
@@ -15,11 +16,15 @@ use std::{
 /// An example, built by the same `cargo test` that built this test, or now.
 fn example(name: &str) -> PathBuf {
     let here = std::env::current_exe().expect("a test binary");
-    let folder = here.parent().and_then(|deps| deps.parent()).expect("the target folder").to_owned();
+    let folder =
+        here.parent().and_then(|deps| deps.parent()).expect("the target folder").to_owned();
     let program = folder.join("examples").join(name);
     if !program.exists() {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let status = Command::new(cargo).args(["build", "-p", "twistor-examples", "--example", name]).status().expect("cargo");
+        let status = Command::new(cargo)
+            .args(["build", "-p", "twistor-examples", "--example", name])
+            .status()
+            .expect("cargo");
         assert!(status.success());
     }
     program
@@ -43,7 +48,8 @@ impl Running {
     }
 
     fn command(command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Self(child.expect("the example starts"))
     }
 
@@ -68,7 +74,8 @@ impl Running {
     }
 
     fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.0.id().to_string()]).status().expect("kill");
+        let status =
+            Command::new("kill").args([signal, &self.0.id().to_string()]).status().expect("kill");
         assert!(status.success());
     }
 
@@ -104,7 +111,10 @@ fn quickstart_prints_each_step_and_exits_0() {
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].starts_with("listening on 127.0.0.1:"));
     assert_eq!(lines[1], r#"answers: [["derrefed", "rotcaer"], ["locotorp", "yrotcaf"]]"#);
-    assert_eq!(lines[2], "no answer to `sleep`: User timeout caused connection failure: no result within 50ms.");
+    assert_eq!(
+        lines[2],
+        "no answer to `sleep`: User timeout caused connection failure: no result within 50ms."
+    );
 }
 
 #[test]
@@ -131,7 +141,8 @@ fn port_forward_carries_bytes_and_the_end_of_each_direction() {
     let target = format!("tcp:{}", line.strip_prefix("listening on ").expect(&line));
     let mut forward = Running::start("port_forward", &["tcp:0:interface=127.0.0.1", &target]);
     let line = forward.line();
-    let mut peer = TcpStream::connect(line.strip_prefix("forwarding from ").expect(&line)).expect("it listens");
+    let mut peer = TcpStream::connect(line.strip_prefix("forwarding from ").expect(&line))
+        .expect("it listens");
     peer.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
     let sent: Vec<u8> = (0..1_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
     let mut writer = peer.try_clone().expect("a socket");
@@ -152,14 +163,20 @@ fn port_forward_carries_bytes_and_the_end_of_each_direction() {
 
 #[test]
 fn with_debugging_sigusr1_shows_what_waits_and_the_program_goes_on() {
-    let mut echo = Running::start_with("echo", &["tcp:0:interface=127.0.0.1"], &[("TWISTOR_DEBUG", "1")]);
+    let mut echo =
+        Running::start_with("echo", &["tcp:0:interface=127.0.0.1"], &[("TWISTOR_DEBUG", "1")]);
     assert!(echo.line().starts_with("listening on "));
     for _ in 0..2 {
         echo.signal("-USR1");
         let line = echo.error_line();
         let count: usize = line.strip_suffix(" wait:").expect(&line).parse().expect(&line);
         let lines: Vec<_> = (0..count).map(|_| echo.error_line()).collect();
-        assert!(lines.iter().any(|line| line.contains(" coroutine echo::main, made at examples/echo.rs:")), "{lines:#?}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains(" coroutine echo::main, made at examples/echo.rs:")),
+            "{lines:#?}"
+        );
     }
     echo.signal("-TERM");
     assert_eq!(echo.end(), (Some(0), String::new()));
@@ -171,7 +188,11 @@ fn a_malformed_description_is_exit_code_1_with_the_position_on_standard_error() 
     let (code, error) = echo.end();
     assert_eq!(code, Some(1));
     assert!(error.starts_with("Traceback (most recent call last):\n"), "{error}");
-    assert!(error.contains("at position 4: expected a port number") && error.contains("\n    tcp:80a\n        ^"), "{error}");
+    assert!(
+        error.contains("at position 4: expected a port number")
+            && error.contains("\n    tcp:80a\n        ^"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -184,7 +205,8 @@ fn a_port_in_use_is_exit_code_1_with_the_address() {
     assert!(error.contains(&format!("Couldn't listen on {address}")), "{error}");
 }
 
-/// What a program of `programs.rs` ends with: its exit code, and how many tracebacks it has printed.
+/// What a program of `programs.rs` ends with: its exit code, and how many tracebacks it has
+/// printed.
 fn program(name: &str) -> (Option<i32>, usize) {
     let output = Command::new(env!("CARGO_BIN_EXE_programs")).arg(name).output().expect("it runs");
     let text = String::from_utf8(output.stderr).expect("text");
@@ -281,12 +303,17 @@ fn r_014_signal_handlers_are_installed_between_the_first_triggers_and_the_last()
     assert_eq!(program.end().0, Some(0));
 }
 
-/// A server that has run out of descriptors backs off, does not spin, and serves again when there are some.
+/// A server that has run out of descriptors backs off, does not spin, and serves again when there
+/// are some.
 #[test]
 fn running_out_of_descriptors_neither_stops_nor_spins_the_listener() {
     let program = example("echo");
     let script = format!("ulimit -n 24; exec {} tcp:0:interface=127.0.0.1", program.display());
-    let child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = Command::new("sh")
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut echo = Running(child.expect("a shell"));
     let line = echo.line();
     let address = line.strip_prefix("listening on ").expect(&line).to_owned();

@@ -59,14 +59,23 @@ fn hangs_up(reactor: &Reactor) {
 /// Whether this process catches SIGTERM.
 fn catches_sigterm() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("the state of this process");
-    let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("the signals that are caught");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .expect("the signals that are caught");
     u64::from_str_radix(line.trim(), 16).expect("a mask") & (1 << 14) != 0
 }
 
 /// Says before which of its triggers the signal handlers are there.
 fn handlers(reactor: &Reactor) {
-    for (phase, name) in [(TriggerPhase::Before, "before"), (TriggerPhase::During, "during"), (TriggerPhase::After, "after")] {
-        reactor.add_system_event_trigger(phase, SystemEvent::Startup, move || println!("{name} {}", catches_sigterm()));
+    for (phase, name) in [
+        (TriggerPhase::Before, "before"),
+        (TriggerPhase::During, "during"),
+        (TriggerPhase::After, "after"),
+    ] {
+        reactor.add_system_event_trigger(phase, SystemEvent::Startup, move || {
+            println!("{name} {}", catches_sigterm());
+        });
     }
     stops(reactor);
 }

@@ -53,5 +53,9 @@ fn plain_files_will_do_on_both_sides() {
     let shouted = std::fs::read_to_string(&to).expect("a file");
     std::fs::remove_dir_all(&folder).expect("a folder");
     assert!(status.success());
-    assert!(shouted.starts_with(&(lines.join("\n") + "\n").to_ascii_uppercase()), "{} bytes", shouted.len());
+    assert!(
+        shouted.starts_with(&(lines.join("\n") + "\n").to_ascii_uppercase()),
+        "{} bytes",
+        shouted.len()
+    );
 }

@@ -1,4 +1,5 @@
-//! A server under stress: many connections, peers of every kind of unkindness. The server is in this process, the crowd in another.
+//! A server under stress: many connections, peers of every kind of unkindness. The server is in
+//! this process, the crowd in another.
 use super::Running;
 use std::{
     io::{ErrorKind, Read, Write},
@@ -39,7 +40,8 @@ impl Protocol for Echo {
 
 fn served() -> (Reactor, SocketAddr) {
     let reactor = Reactor::new().expect("a reactor");
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), |_: &Address| Echo, 4096).expect("a port");
+    let port =
+        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), |_: &Address| Echo, 4096).expect("a port");
     let at = port.host().socket_addr().expect("an address");
     (reactor, at)
 }
@@ -48,7 +50,10 @@ fn served() -> (Reactor, SocketAddr) {
 fn run_until(reactor: &Reactor, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(30), "it did not happen within half a minute");
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "it did not happen within half a minute"
+        );
         reactor.iterate(Duration::from_millis(5)).expect("it can wait");
     }
 }
@@ -66,7 +71,11 @@ fn ten_thousand_connections_are_all_answered_and_all_come_to_their_end() {
     // a machine that allows fewer descriptors gets as many as it allows
     let wanted = usize::try_from(raise_limit().saturating_sub(500).min(10_000)).expect("a number");
     let (reactor, at) = served();
-    let mut crowd = Running::command(Command::new(env!("CARGO_BIN_EXE_programs")).args(["stress", &at.to_string(), &wanted.to_string()]));
+    let mut crowd = Running::command(Command::new(env!("CARGO_BIN_EXE_programs")).args([
+        "stress",
+        &at.to_string(),
+        &wanted.to_string(),
+    ]));
     let out = crowd.0.stdout.take().expect("a pipe");
     let said = std::thread::spawn(move || {
         let mut out = out;
@@ -79,7 +88,11 @@ fn ten_thousand_connections_are_all_answered_and_all_come_to_their_end() {
     drop(crowd.0.stdin.take());
     run_until(&reactor, || LIVE.get() == 0);
     assert_eq!(crowd.end().0, Some(0));
-    assert_eq!(format!("{reactor:?}"), "<Reactor Idle, 1 sources, 0 delayed calls>", "the port is left");
+    assert_eq!(
+        format!("{reactor:?}"),
+        "<Reactor Idle, 1 sources, 0 delayed calls>",
+        "the port is left"
+    );
     reactor.close();
 }
 
@@ -133,7 +146,8 @@ fn nobody_starves_beside_a_bulk_sender_and_nothing_leaks() {
             }
             all
         });
-        let mut dribblers: Vec<_> = (0..DRIBBLERS).map(|_| TcpStream::connect(at).expect("it listens")).collect();
+        let mut dribblers: Vec<_> =
+            (0..DRIBBLERS).map(|_| TcpStream::connect(at).expect("it listens")).collect();
         let mut kept = Vec::new();
         let mut times = Vec::with_capacity(DRIBBLERS * ROUNDS);
         for round in 0..ROUNDS {
@@ -171,9 +185,14 @@ fn nobody_starves_beside_a_bulk_sender_and_nothing_leaks() {
     times.sort();
     let p99 = times[times.len() * 99 / 100];
     assert!(bulk > 10 * 64 * 1024, "the bulk sender was served too: {bulk}");
-    // one turn reads at most 8 x 96 KiB of the bulk sender: a dribbler waits for some such turns, and for the machine
+    // one turn reads at most 8 x 96 KiB of the bulk sender: a dribbler waits for some such turns,
+    // and for the machine
     assert!(p99 < Duration::from_millis(500), "{p99:?}");
     run_until(&reactor, || LIVE.get() == 0 && reactor.delayed_calls().is_empty());
-    assert_eq!(format!("{reactor:?}"), "<Reactor Idle, 2 sources, 0 delayed calls>", "the port and the pipe of the signals are left");
+    assert_eq!(
+        format!("{reactor:?}"),
+        "<Reactor Idle, 2 sources, 0 delayed calls>",
+        "the port and the pipe of the signals are left"
+    );
     reactor.close();
 }

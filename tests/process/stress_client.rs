@@ -60,11 +60,16 @@ fn begin(crowd: &Rc<Crowd>) {
     }
     crowd.begun.set(number + 1);
     let shared = crowd.clone();
-    let factory = move |_: &Address| One { crowd: shared.clone(), sent: format!("I am number {number}"), got: String::new() };
+    let factory = move |_: &Address| One {
+        crowd: shared.clone(),
+        sent: format!("I am number {number}"),
+        got: String::new(),
+    };
     crowd.reactor.connect_tcp(crowd.to, factory, &ConnectOptions::default()).detach();
 }
 
-/// `stress ADDRESS COUNT`: connects so often, has everything echoed, says so, and waits for the end of its input.
+/// `stress ADDRESS COUNT`: connects so often, has everything echoed, says so, and waits for the end
+/// of its input.
 pub(crate) fn main() -> ExitCode {
     let mut args = std::env::args().skip(2);
     let to: SocketAddr = args.next().expect("an address").parse().expect("an address");

@@ -1,8 +1,10 @@
-//! Deferreds, coroutines and coordination beside tokio and futures, in one run: `cargo bench -p twistor-suite`, then `ratios.py`.
+//! Deferreds, coroutines and coordination beside tokio and futures, in one run:
+//! `cargo bench -p twistor-suite`, then `ratios.py`.
 //!
-//! Each side does the same work in its own way. A rival's task is spawned on its own executor and woken through it; a Deferred's callbacks and
-//! coroutines run inside the fire. What is counted: one chain, one coroutine with three waits, one gathering of a thousand, one hand-over of a lock, of a
-//! semaphore, of a queue's item.
+//! Each side does the same work in its own way. A rival's task is spawned on its own executor and
+//! woken through it; a Deferred's callbacks and coroutines run inside the fire. What is counted:
+//! one chain, one coroutine with three waits, one gathering of a thousand, one hand-over of a lock,
+//! of a semaphore, of a queue's item.
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::{executor::LocalPool, task::LocalSpawnExt};
 use std::{
@@ -56,7 +58,12 @@ fn chain(c: &mut Criterion) {
         b.iter(|| {
             let (send, receive) = futures::channel::oneshot::channel::<u64>();
             let task = async move {
-                black_box(async { async { receive.await.map(|n| n + 1) }.await.map(|n| n + 1) }.await.map(|n| n + 1)).map_or((), drop)
+                black_box(
+                    async { async { receive.await.map(|n| n + 1) }.await.map(|n| n + 1) }
+                        .await
+                        .map(|n| n + 1),
+                )
+                .map_or((), drop)
             };
             pool.spawner().spawn_local(task).expect("a pool that runs");
             pool.run_until_stalled();
@@ -68,7 +75,9 @@ fn chain(c: &mut Criterion) {
         b.iter_custom(|rounds| {
             in_tokio(rounds, || async {
                 let (send, receive) = tokio::sync::oneshot::channel::<u64>();
-                let task = spawn_local(async { async { async { receive.await.unwrap_or(0) + 1 }.await + 1 }.await + 1 });
+                let task = spawn_local(async {
+                    async { async { receive.await.unwrap_or(0) + 1 }.await + 1 }.await + 1
+                });
                 yield_now().await;
                 let _ = send.send(black_box(1));
                 black_box(join(task).await);
@@ -86,7 +95,8 @@ fn yields(c: &mut Criterion) {
     let mut group = c.benchmark_group("pending_yields");
     group.bench_function("twistor", |b| {
         b.iter(|| {
-            let ((a, fire_a), (b, fire_b), (c, fire_c)) = (Deferred::new(), Deferred::new(), Deferred::new());
+            let ((a, fire_a), (b, fire_b), (c, fire_c)) =
+                (Deferred::new(), Deferred::new(), Deferred::new());
             let result = three(a, b, c);
             fire_a.callback(black_box(1));
             fire_b.callback(2);
@@ -98,7 +108,8 @@ fn yields(c: &mut Criterion) {
         use futures::channel::oneshot::channel;
         let mut pool = LocalPool::new();
         b.iter(|| {
-            let ((send_a, a), (send_b, b), (send_c, c)) = (channel::<u64>(), channel::<u64>(), channel::<u64>());
+            let ((send_a, a), (send_b, b), (send_c, c)) =
+                (channel::<u64>(), channel::<u64>(), channel::<u64>());
             in_pool(&mut pool, async move {
                 black_box(a.await.unwrap_or(0) + b.await.unwrap_or(0) + c.await.unwrap_or(0));
             });
@@ -112,8 +123,11 @@ fn yields(c: &mut Criterion) {
         use tokio::sync::oneshot::channel;
         b.iter_custom(|rounds| {
             in_tokio(rounds, || async {
-                let ((send_a, a), (send_b, b), (send_c, c)) = (channel::<u64>(), channel::<u64>(), channel::<u64>());
-                let task = spawn_local(async { a.await.unwrap_or(0) + b.await.unwrap_or(0) + c.await.unwrap_or(0) });
+                let ((send_a, a), (send_b, b), (send_c, c)) =
+                    (channel::<u64>(), channel::<u64>(), channel::<u64>());
+                let task = spawn_local(async {
+                    a.await.unwrap_or(0) + b.await.unwrap_or(0) + c.await.unwrap_or(0)
+                });
                 for send in [send_a, send_b, send_c] {
                     yield_now().await;
                     let _ = send.send(black_box(1));
@@ -139,7 +153,8 @@ fn gather(c: &mut Criterion) {
     group.bench_function("futures", |b| {
         let mut pool = LocalPool::new();
         b.iter(|| {
-            let (send, receive): (Vec<_>, Vec<_>) = (0..MANY).map(|_| futures::channel::oneshot::channel()).unzip();
+            let (send, receive): (Vec<_>, Vec<_>) =
+                (0..MANY).map(|_| futures::channel::oneshot::channel()).unzip();
             in_pool(&mut pool, async move {
                 black_box(futures::future::join_all(receive).await);
             });
@@ -152,8 +167,10 @@ fn gather(c: &mut Criterion) {
     group.bench_function("tokio", |b| {
         b.iter_custom(|rounds| {
             in_tokio(rounds, || async {
-                let (send, receive): (Vec<_>, Vec<_>) = (0..MANY).map(|_| tokio::sync::oneshot::channel()).unzip();
-                let task = spawn_local(async { futures::future::join_all(receive).await.len() as u64 });
+                let (send, receive): (Vec<_>, Vec<_>) =
+                    (0..MANY).map(|_| tokio::sync::oneshot::channel()).unzip();
+                let task =
+                    spawn_local(async { futures::future::join_all(receive).await.len() as u64 });
                 yield_now().await;
                 for send in send {
                     let _ = send.send(black_box(1u64));
@@ -184,7 +201,9 @@ fn lock(c: &mut Criterion) {
             let held = lock.try_lock();
             for _ in 0..MANY {
                 let lock = lock.clone();
-                pool.spawner().spawn_local(async move { drop(black_box(lock.lock().await)) }).expect("a pool that runs");
+                pool.spawner()
+                    .spawn_local(async move { drop(black_box(lock.lock().await)) })
+                    .expect("a pool that runs");
             }
             pool.run_until_stalled();
             drop(held);
@@ -230,7 +249,9 @@ fn semaphore(c: &mut Criterion) {
                 let mut last = None;
                 for _ in 0..MANY {
                     let semaphore = semaphore.clone();
-                    last = Some(spawn_local(async move { drop(black_box(semaphore.acquire().await)) }));
+                    last = Some(spawn_local(
+                        async move { drop(black_box(semaphore.acquire().await)) },
+                    ));
                 }
                 yield_now().await;
                 drop(held);
@@ -306,7 +327,10 @@ fn queue(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(30);
     targets = chain, yields, gather, lock, semaphore, queue
 }
 criterion_main!(benches);

@@ -17,7 +17,10 @@ fn has_a_body(input: &Coroutine, diag: &Diag) {
     if let (Some(body), false) = (&input.function.body, matches!(input.output, Output::Missing))
         && body.stream().is_empty()
     {
-        diag.span(body.span(), "a coroutine ends with a value: write `return_value!(())`, or `Ok(())`");
+        diag.span(
+            body.span(),
+            "a coroutine ends with a value: write `return_value!(())`, or `Ok(())`",
+        );
     }
 }
 
@@ -27,7 +30,8 @@ fn has_a_body(input: &Coroutine, diag: &Diag) {
 fn returns_something(input: &Coroutine, diag: &Diag) {
     if matches!(input.output, Output::Missing) {
         let sig = &input.function.sig;
-        let write = if sig.asyncness.is_some() { "-> Result<(), Failure>" } else { "-> Deferred<()>" };
+        let write =
+            if sig.asyncness.is_some() { "-> Result<(), Failure>" } else { "-> Deferred<()>" };
         diag.at(&sig.ident, format!("a coroutine's result comes later: write `{write}`"));
     }
 }
@@ -36,7 +40,9 @@ fn returns_something(input: &Coroutine, diag: &Diag) {
 /// #[inline_callbacks] fn f() -> impl IntoDeferred { .. }
 /// ```
 fn returns_no_impl(input: &Coroutine, diag: &Diag) {
-    if let Output::Deferred(ty @ Type::ImplTrait(_)) | Output::Result(ty @ Type::ImplTrait(_)) = &input.output {
+    if let Output::Deferred(ty @ Type::ImplTrait(_)) | Output::Result(ty @ Type::ImplTrait(_)) =
+        &input.output
+    {
         diag.at(ty, "a coroutine names its result: write `Deferred<T>`");
     }
 }

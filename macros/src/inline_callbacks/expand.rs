@@ -10,9 +10,12 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Type, spanned::Spanned};
 
 /// ```text
-/// Input:   pub fn ask(name: String) -> Deferred<u32> { let n = yield_!(find(name))?; return_value!(n) }
+/// Input:   pub fn ask(name: String) -> Deferred<u32> {
+///              let n = yield_!(find(name))?; return_value!(n)
+///          }
 /// Output:  pub fn ask(name: String) -> Deferred<u32> {
-///              ::twistor::__private::run::<Deferred<u32>, _>(concat!(module_path!(), "::ask"), async move {
+///              let function = concat!(module_path!(), "::ask");
+///              ::twistor::__private::run::<Deferred<u32>, _>(function, async move {
 ///                  if false { return ::twistor::__private::never::<Deferred<u32>>(); }
 ///                  let name = name;
 ///                  { let n = (find(name)).await?; return Ok(n) }
@@ -51,7 +54,9 @@ fn coroutine(input: &Coroutine) -> (TokenStream, TokenStream) {
     };
     let text = format!("::{name}");
     let frame = frame(input, &arguments.inner);
-    let call = quote_spanned!(ours(at)=> #run(::core::concat!(::core::module_path!(), #text), async move #frame));
+    let call = quote_spanned! {ours(at)=>
+        #run(::core::concat!(::core::module_path!(), #text), async move #frame)
+    };
     (head, braced(&call, function.body.as_ref()))
 }
 
@@ -75,7 +80,8 @@ fn frame(input: &Coroutine, arguments: &TokenStream) -> TokenStream {
     group.into_token_stream()
 }
 
-/// The user's braces around what we wrote: with fresh ones `dead_code` is not reported for the function.
+/// The user's braces around what we wrote: with fresh ones `dead_code` is not reported for the
+/// function.
 fn braced(tokens: &TokenStream, body: Option<&Group>) -> TokenStream {
     let mut group = Group::new(Delimiter::Brace, tokens.clone());
     if let Some(body) = body {

@@ -12,7 +12,11 @@ use syn::{FnArg, ReceiverKind, punctuated::Punctuated};
 pub(super) fn fallback(input: &Coroutine) -> TokenStream {
     let function = &input.function;
     let mut sig = function.sig.clone();
-    sig.inputs = sig.inputs.into_iter().filter(|argument| !is_odd_receiver(argument)).collect::<Punctuated<_, _>>();
+    sig.inputs = sig
+        .inputs
+        .into_iter()
+        .filter(|argument| !is_odd_receiver(argument))
+        .collect::<Punctuated<_, _>>();
     sig.constness = None;
     sig.variadic = None;
     let (attrs, vis) = (&function.attrs, &function.vis);
@@ -20,7 +24,8 @@ pub(super) fn fallback(input: &Coroutine) -> TokenStream {
     let body = function.body.as_ref().map_or_else(|| quote!(;), |_| quote!({ loop {} }));
     quote! {
         #(#attrs)*
-        #[allow(unused, clippy::all, clippy::pedantic, clippy::nursery, reason = "the errors beside it say what is wrong")]
+        #[allow(unused, clippy::all, clippy::pedantic, clippy::nursery, reason = "the errors \
+            beside it say what is wrong")]
         #vis #sig #body
     }
 }
@@ -28,7 +33,9 @@ pub(super) fn fallback(input: &Coroutine) -> TokenStream {
 fn is_odd_receiver(argument: &FnArg) -> bool {
     let FnArg::Receiver(receiver) = argument else { return false };
     match &receiver.kind {
-        ReceiverKind::Typed(_, ty) => crate::signature::type_name(ty).is_some_and(|name| name == "Handle"),
+        ReceiverKind::Typed(_, ty) => {
+            crate::signature::type_name(ty).is_some_and(|name| name == "Handle")
+        }
         _ => false,
     }
 }

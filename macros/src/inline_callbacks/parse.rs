@@ -17,7 +17,9 @@ pub(super) fn parse(options: TokenStream, item: TokenStream, diag: &Diag) -> Opt
     let function = diag.parsed(syn::parse2::<Function>(item))?;
     let output = match &function.sig.output {
         ReturnType::Default => Output::Missing,
-        ReturnType::Type(_, ty) if function.sig.asyncness.is_some() => Output::Result((**ty).clone()),
+        ReturnType::Type(_, ty) if function.sig.asyncness.is_some() => {
+            Output::Result((**ty).clone())
+        }
         ReturnType::Type(_, ty) => Output::Deferred((**ty).clone()),
     };
     Some(Coroutine { root, function, output })

@@ -17,9 +17,10 @@ pub(super) fn declaration(input: &Declaration, diag: &Diag) {
 /// struct A { #[transport] one: Transport, #[transport] two: Transport }
 /// ```
 fn one_each(input: &Declaration, diag: &Diag) {
-    for (name, is) in
-        [("transport", (|role| matches!(role, Role::Transport)) as fn(&Role) -> bool), ("factory", |role| matches!(role, Role::Factory))]
-    {
+    for (name, is) in [
+        ("transport", (|role| matches!(role, Role::Transport)) as fn(&Role) -> bool),
+        ("factory", |role| matches!(role, Role::Factory)),
+    ] {
         for second in input.fields.iter().filter(|field| is(&field.role)).skip(1) {
             diag.at(&second.member, format!("a protocol has one `#[{name}]` field"));
         }
@@ -31,7 +32,11 @@ fn one_each(input: &Declaration, diag: &Diag) {
 /// ```
 fn no_lifetimes(input: &Declaration, diag: &Diag) {
     for lifetime in input.item.generics.lifetimes() {
-        diag.at(lifetime, "a protocol lives as long as its connection, so it cannot borrow: own the value, or share it with `Rc`");
+        diag.at(
+            lifetime,
+            "a protocol lives as long as its connection, so it cannot borrow: own \
+            the value, or share it with `Rc`",
+        );
     }
 }
 
@@ -45,10 +50,13 @@ fn transports_are_filled(input: &Declaration, diag: &Diag) {
             Role::Default if is_transport => {
                 diag.at(
                     &field.ty,
-                    "nothing would ever fill this field: write `#[transport]`, or `#[init(Transport::default())]` if you fill it yourself",
+                    "nothing would ever fill this field: write `#[transport]`, or \
+                     `#[init(Transport::default())]` if you fill it yourself",
                 );
             }
-            Role::Transport if !is_transport => diag.at(&field.ty, "`#[transport]` goes on a field of type `Transport`"),
+            Role::Transport if !is_transport => {
+                diag.at(&field.ty, "`#[transport]` goes on a field of type `Transport`");
+            }
             _ => {}
         }
     }
@@ -71,8 +79,8 @@ pub(super) fn handlers(input: &mut Handlers, diag: &Diag) {
 /// ```text
 /// fn line_recieved(&mut self, line: &[u8]) {}
 /// ```
-/// Only where it can be nothing else: a private name at most two edits away that the impl does not use itself; a handler's camelCase always.
-/// It is then taken for the handler that was meant.
+/// Only where it can be nothing else: a private name at most two edits away that the impl does not
+/// use itself; a handler's camelCase always. It is then taken for the handler that was meant.
 fn find_misspelt(input: &mut Handlers, diag: &Diag) {
     let known: Vec<&str> = HANDLERS.iter().map(|handler| handler.name).collect();
     let used = used_names(input);
@@ -89,7 +97,8 @@ fn find_misspelt(input: &mut Handlers, diag: &Diag) {
         });
         if let Some(meant) = meant {
             let text = format!(
-                "no handler is called `{name}`; did you mean `{meant}`? (a helper method: put it in a plain `impl`, or mark it `#[helper]`)"
+                "no handler is called `{name}`; did you mean `{meant}`? (a helper method: put it \
+                 in a plain `impl`, or mark it `#[helper]`)"
             );
             diag.at(&method.function.sig.ident, text);
             method.handler = named(meant);
@@ -140,30 +149,42 @@ fn receiver(method: &Method, handler: &Handler, diag: &Diag) {
     let sig = &method.function.sig;
     match sig.receiver() {
         Some(receiver) if !matches!(receiver.kind, ReceiverKind::Reference(..)) => {
-            diag.at(receiver, format!("`{}` is called on a live protocol: write `&mut self`", handler.name));
+            diag.at(
+                receiver,
+                format!("`{}` is called on a live protocol: write `&mut self`", handler.name),
+            );
         }
         None if !sig.inputs.iter().any(is_owned_handle) => {
-            diag.at(&sig.ident, format!("`{}` takes `&mut self`, or `this: Handle<Self>` if it is a coroutine", handler.name));
+            diag.at(
+                &sig.ident,
+                format!(
+                    "`{}` takes `&mut self`, or `this: Handle<Self>` if it is a coroutine",
+                    handler.name
+                ),
+            );
         }
         _ => {}
     }
 }
 
 fn is_owned_handle(argument: &FnArg) -> bool {
-    matches!(argument, FnArg::Typed(typed) if type_name(&typed.ty).is_some_and(|name| name == "Handle"))
+    let FnArg::Typed(typed) = argument else { return false };
+    type_name(&typed.ty).is_some_and(|name| name == "Handle")
 }
 
 /// ```text
 /// async fn line_received(&mut self, line: &[u8]) {}
 /// ```
 fn no_async(method: &Method, handler: &Handler, diag: &Diag) {
-    let is_coroutine =
-        method.function.attrs.iter().any(|attr| attr.path().segments.last().is_some_and(|last| last.ident == "inline_callbacks"));
+    let is_coroutine = method.function.attrs.iter().any(|attr| {
+        attr.path().segments.last().is_some_and(|last| last.ident == "inline_callbacks")
+    });
     if let Some(word) = &method.function.sig.asyncness
         && !is_coroutine
     {
         let text = format!(
-            "a handler that waits is a coroutine: put `#[inline_callbacks]` on it and write `fn {}(this: Handle<Self>, ..) -> Deferred<()>`",
+            "a handler that waits is a coroutine: put `#[inline_callbacks]` on it and write `fn \
+             {}(this: Handle<Self>, ..) -> Deferred<()>`",
             handler.name
         );
         diag.at(word, text);
@@ -177,14 +198,18 @@ fn marks_fit(method: &Method, diag: &Diag) {
     if !method.is_coroutine() && (method.marks.concurrent || method.marks.cancel_on_loss) {
         diag.at(
             &method.function.sig.ident,
-            "`#[concurrent]` and `#[cancel_on_loss]` are for a coroutine handler, one that takes `this: Handle<Self>`",
+            "`#[concurrent]` and `#[cancel_on_loss]` are for a coroutine handler, one that takes \
+             `this: Handle<Self>`",
         );
     }
 }
 
 fn no_handler_marks(method: &Method, diag: &Diag) {
     if method.marks.concurrent || method.marks.cancel_on_loss {
-        diag.at(&method.function.sig.ident, "`#[concurrent]` and `#[cancel_on_loss]` are for handlers, and this is none");
+        diag.at(
+            &method.function.sig.ident,
+            "`#[concurrent]` and `#[cancel_on_loss]` are for handlers, and this is none",
+        );
     }
 }
 
@@ -212,12 +237,19 @@ fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
         let Some(what) = what else {
             diag.at(
                 &typed.ty,
-                format!("`{}` is given nothing of this type: it may take `transport: &Transport` and `this: &Handle<Self>`", handler.name),
+                format!(
+                    "`{}` is given nothing of this type: it may take `transport: &Transport` \
+                    and `this: &Handle<Self>`",
+                    handler.name
+                ),
             );
             continue;
         };
         if given.contains(&what) {
-            let text = format!("`{}` is given one `{}`, and `transport: &Transport` and `this: &Handle<Self>`", handler.name, handler.lent);
+            let text = format!(
+                "`{}` is given one `{}`, and `transport: &Transport` and `this: &Handle<Self>`",
+                handler.name, handler.lent
+            );
             diag.at(&typed.ty, text);
             continue;
         }
@@ -251,7 +283,9 @@ fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: b
     }
     if !owned && !lent {
         diag.at(ty, format!("`{name}` is lent what it is given: write `{write}`"));
-    } else if !owned && what == Given::Reason && type_name(inner(ty)).is_none_or(|name| name != "Failure")
+    } else if !owned
+        && what == Given::Reason
+        && type_name(inner(ty)).is_none_or(|name| name != "Failure")
         || !owned && what == Given::Message && !matches!(inner(ty), Type::Slice(_))
     {
         diag.at(ty, format!("`{name}` is lent another type: write `{write}`"));
@@ -277,7 +311,13 @@ fn one_family(input: &Handlers, diag: &Diag) {
             _ if handler.family == Family::Connection => {}
             None => first = Some(handler),
             Some(other) if other.family != handler.family => {
-                diag.at(name, format!("`{}` and `{}` are for different framings; a protocol has one", other.name, handler.name));
+                diag.at(
+                    name,
+                    format!(
+                        "`{}` and `{}` are for different framings; a protocol has one",
+                        other.name, handler.name
+                    ),
+                );
             }
             Some(_) => {}
         }
@@ -288,11 +328,19 @@ fn one_family(input: &Handlers, diag: &Diag) {
 /// fn raw_data_received(&mut self, data: &[u8]) {}     and no line_received
 /// ```
 fn lines_need_line_received(input: &Handlers, diag: &Diag) {
-    let lines = || handling(input).filter(|method| method.handler.is_some_and(|handler| handler.family == Family::Lines));
+    let lines = || {
+        handling(input)
+            .filter(|method| method.handler.is_some_and(|handler| handler.family == Family::Lines))
+    };
     if let Some(method) = lines().next()
-        && !lines().any(|method| method.handler.is_some_and(|handler| handler.name == "line_received"))
+        && !lines()
+            .any(|method| method.handler.is_some_and(|handler| handler.name == "line_received"))
     {
-        diag.at(&method.function.sig.ident, "a line protocol handles its lines: write `fn line_received(&mut self, line: &[u8])` too");
+        diag.at(
+            &method.function.sig.ident,
+            "a line protocol handles its lines: write `fn \
+            line_received(&mut self, line: &[u8])` too",
+        );
     }
 }
 

@@ -9,10 +9,18 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
 /// ```text
-/// Input:   struct Person { #[factory] room: Rc<Room>, #[transport] transport: Transport, name: Option<String> }
+/// Input:   struct Person {
+///              #[factory] room: Rc<Room>, #[transport] transport: Transport, name: Option<String>,
+///          }
 /// Output:  struct Person { room: Rc<Room>, transport: Transport, name: Option<String> }
-///          impl Declared for Person { type Framing = Lines; fn framing(&self) -> Lines { .. } fn attach(..) { self.transport = .. } }
-///          impl BuildFrom<Rc<Room>> for Person where for<'a> Option<String>: Default { fn build_from(room: Rc<Room>) -> Self { .. } }
+///          impl Declared for Person {
+///              type Framing = Lines;
+///              fn framing(&self) -> Lines { .. }
+///              fn attach(..) { self.transport = .. }
+///          }
+///          impl BuildFrom<Rc<Room>> for Person where for<'a> Option<String>: Default {
+///              fn build_from(room: Rc<Room>) -> Self { .. }
+///          }
 /// ```
 pub(super) fn expand(input: &Declaration) -> TokenStream {
     let item = &input.item;
@@ -29,11 +37,15 @@ fn declared(input: &Declaration) -> TokenStream {
     let (generics, arguments, clause) = input.item.generics.split_for_impl();
     let (framing, value) = framing(input, at);
     let transport = local("__transport", at);
-    let is_transport =
-        |field: &&Field| matches!(field.role, Role::Transport) && type_name(&field.ty).is_some_and(|name| name == "Transport");
+    let is_transport = |field: &&Field| {
+        matches!(field.role, Role::Transport)
+            && type_name(&field.ty).is_some_and(|name| name == "Transport")
+    };
     let keep = input.fields.iter().filter(is_transport).map(|field| {
         let member = &field.member;
-        quote_spanned!(ours(field.ty.span())=> self.#member = ::core::clone::Clone::clone(#transport);)
+        quote_spanned! {ours(field.ty.span())=>
+            self.#member = ::core::clone::Clone::clone(#transport);
+        }
     });
     let keep: TokenStream = keep.collect();
     let unused = keep.is_empty().then(|| quote_spanned!(span=> let _ = #transport;));
@@ -52,18 +64,33 @@ fn framing(input: &Declaration, at: Span) -> (TokenStream, TokenStream) {
     let span = ours(at);
     let private = input.root.private(at);
     match &input.framing {
-        Framing::Raw => (quote_spanned!(span=> #private::Raw), quote_spanned!(span=> #private::Raw)),
-        Framing::Lines { delimiter, max_length } => {
-            let delimiter = delimiter.as_ref().map(|value| quote_spanned!(ours(value.span())=> .delimiter(#value)));
-            let max_length = max_length.as_ref().map(|value| quote_spanned!(ours(value.span())=> .max_length(#value)));
-            let lines = quote_spanned!(span=> #private::Lines);
-            (lines.clone(), quote_spanned!(span=> <#lines as ::core::default::Default>::default() #delimiter #max_length))
+        Framing::Raw => {
+            (quote_spanned!(span=> #private::Raw), quote_spanned!(span=> #private::Raw))
         }
-        Framing::Own(path) => (quote!(#path), quote_spanned!(ours(path.span())=> <#path as ::core::default::Default>::default())),
+        Framing::Lines { delimiter, max_length } => {
+            let delimiter = delimiter
+                .as_ref()
+                .map(|value| quote_spanned!(ours(value.span())=> .delimiter(#value)));
+            let max_length = max_length
+                .as_ref()
+                .map(|value| quote_spanned!(ours(value.span())=> .max_length(#value)));
+            let lines = quote_spanned!(span=> #private::Lines);
+            (
+                lines.clone(),
+                quote_spanned! {span=>
+                    <#lines as ::core::default::Default>::default() #delimiter #max_length
+                },
+            )
+        }
+        Framing::Own(path) => (
+            quote!(#path),
+            quote_spanned!(ours(path.span())=> <#path as ::core::default::Default>::default()),
+        ),
     }
 }
 
-/// How it is made from its factory. The bounds say `for<'a>`, so that a false one is no error until somebody builds the protocol so.
+/// How it is made from its factory. The bounds say `for<'a>`, so that a false one is no error until
+/// somebody builds the protocol so.
 fn build_from(input: &Declaration) -> TokenStream {
     let name = &input.item.ident;
     let at = name.span();
@@ -72,7 +99,9 @@ fn build_from(input: &Declaration) -> TokenStream {
     let factory = local("__factory", at);
     let (_, arguments, _) = input.item.generics.split_for_impl();
     let mut generics = input.item.generics.clone();
-    let from = if let Some(field) = input.fields.iter().find(|field| matches!(field.role, Role::Factory)) {
+    let from = if let Some(field) =
+        input.fields.iter().find(|field| matches!(field.role, Role::Factory))
+    {
         let ty = &field.ty;
         quote!(#ty)
     } else {
@@ -80,7 +109,12 @@ fn build_from(input: &Declaration) -> TokenStream {
         generics.params.push(syn::parse_quote!(#any));
         quote!(#any)
     };
-    let defaults: Vec<_> = input.fields.iter().filter(|field| matches!(field.role, Role::Default)).map(|field| &field.ty).collect();
+    let defaults: Vec<_> = input
+        .fields
+        .iter()
+        .filter(|field| matches!(field.role, Role::Default))
+        .map(|field| &field.ty)
+        .collect();
     let clause = generics.make_where_clause();
     for ty in defaults {
         let span = ours(ty.span());
@@ -94,7 +128,8 @@ fn build_from(input: &Declaration) -> TokenStream {
         let (member, value) = (&field.member, first_value(field, &factory));
         quote_spanned!(ours(field.ty.span())=> #member: #value,)
     });
-    let unused = (!input.fields.iter().any(|field| matches!(field.role, Role::Factory))).then(|| quote_spanned!(span=> let _ = #factory;));
+    let unused = (!input.fields.iter().any(|field| matches!(field.role, Role::Factory)))
+        .then(|| quote_spanned!(span=> let _ = #factory;));
     quote_spanned! {span=>
         #[automatically_derived]
         impl #generics #private::BuildFrom<#from> for #name #arguments #clause {
@@ -117,7 +152,8 @@ fn first_value(field: &Field, factory: &syn::Ident) -> TokenStream {
     }
 }
 
-/// Says at the struct's name that the impl half is missing. (For a generic struct there is no one type to ask.)
+/// Says at the struct's name that the impl half is missing. (For a generic struct there is no one
+/// type to ask.)
 fn probe(input: &Declaration) -> TokenStream {
     if !input.item.generics.params.is_empty() {
         return TokenStream::new();

@@ -14,7 +14,9 @@ use syn::spanned::Spanned;
 /// Output:  impl Chat { fn line_received(&mut self, line: &[u8]) { .. }  fn greet(&self) { .. } }
 ///          impl Protocol for Chat {
 ///              type Framing = <Self as Declared>::Framing;
-///              fn message_received(&mut self, this: &Handle<Self>, message: Message<'_, Self>) { match line::<..>(message) { .. } }
+///              fn message_received(&mut self, this: &Handle<Self>, message: Message<'_, Self>) {
+///                  match line::<..>(message) { .. }
+///              }
 ///          }
 /// ```
 /// After an error (`healthy` is false) nothing is said about messages that nobody handles.
@@ -29,8 +31,12 @@ pub(super) fn expand(input: &Handlers, healthy: bool) -> TokenStream {
         #[automatically_derived]
         impl #params #private::Protocol for #self_ty #clause {
             type Framing = <Self as #private::Declared>::Framing;
-            fn framing(&self) -> <Self as #private::Declared>::Framing { #private::Declared::framing(self) }
-            fn attach(&mut self, transport: &#private::Transport) { #private::Declared::attach(self, transport); }
+            fn framing(&self) -> <Self as #private::Declared>::Framing {
+                #private::Declared::framing(self)
+            }
+            fn attach(&mut self, transport: &#private::Transport) {
+                #private::Declared::attach(self, transport);
+            }
             #methods
         }
     };
@@ -41,7 +47,8 @@ pub(super) fn expand(input: &Handlers, healthy: bool) -> TokenStream {
     }
 }
 
-/// An item of the user's block; a handler's signature is not of the user's choice, so lints about it are allowed.
+/// An item of the user's block; a handler's signature is not of the user's choice, so lints about
+/// it are allowed.
 fn item(item: &Item) -> TokenStream {
     let method = match item {
         Item::Other(tokens) => return tokens.clone(),
@@ -63,7 +70,10 @@ fn item(item: &Item) -> TokenStream {
         )
     });
     let end = body.is_none().then(|| quote!(;));
-    let unused = method.broken.then(|| quote_spanned!(span=> #[allow(unused, reason = "the errors beside it say what is wrong")]));
+    let unused = method.broken.then(|| {
+        quote_spanned!(span=> #[allow(unused, reason = "the errors \
+        beside it say what is wrong")])
+    });
     quote!(#(#attrs)* #unused #allows #vis #sig #body #end)
 }
 
@@ -76,7 +86,11 @@ struct Names {
 
 impl Names {
     fn at(at: Span) -> Self {
-        Self { this: local("__this", at), message: local("__message", at), reason: local("__reason", at) }
+        Self {
+            this: local("__this", at),
+            message: local("__message", at),
+            reason: local("__reason", at),
+        }
     }
 }
 
@@ -93,7 +107,8 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
             }
             Some(name @ "file_descriptor_received") => {
                 out.extend(told(input, method, name, true));
-                out.extend(quote_spanned!(ours(input.self_ty.span())=> const TAKES_DESCRIPTORS: bool = true;));
+                let span = ours(input.self_ty.span());
+                out.extend(quote_spanned!(span=> const TAKES_DESCRIPTORS: bool = true;));
             }
             _ => {}
         }
@@ -106,7 +121,8 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     out
 }
 
-/// A handler that is told something: `connection_made`, the ends of one direction, and, with a value, a descriptor that has come.
+/// A handler that is told something: `connection_made`, the ends of one direction, and, with a
+/// value, a descriptor that has come.
 fn told(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> TokenStream {
     let at = method.function.sig.ident.span();
     let names = Names::at(at);
@@ -118,11 +134,14 @@ fn told(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> Toke
         quote_spanned!(ours(at)=> fn #free(#this: &#private::Handle<Self> #given) { #call })
     } else {
         let name = Ident::new(name, ours(at));
-        quote_spanned!(ours(at)=> fn #name(&mut self, #this: &#private::Handle<Self> #given) { #call })
+        quote_spanned! {ours(at)=>
+            fn #name(&mut self, #this: &#private::Handle<Self> #given) { #call }
+        }
     }
 }
 
-/// The reason is made for a handler that asks for it: mostly that is the trait's own method, and one that does not ask starts as a coroutine does.
+/// The reason is made for a handler that asks for it: mostly that is the trait's own method, and
+/// one that does not ask starts as a coroutine does.
 fn connection_lost(input: &Handlers, method: Option<&Method>) -> TokenStream {
     let at = method.map_or_else(|| input.self_ty.span(), |method| method.function.sig.ident.span());
     let names = Names::at(at);
@@ -134,7 +153,13 @@ fn connection_lost(input: &Handlers, method: Option<&Method>) -> TokenStream {
     if asks && !method.is_coroutine() {
         let call = call(input, method, &names, &names.message);
         return quote_spanned! {ours(at)=>
-            fn connection_lost(&mut self, #this: &#private::Handle<Self>, #reason: &#private::Failure) { #call }
+            fn connection_lost(
+                &mut self,
+                #this: &#private::Handle<Self>,
+                #reason: &#private::Failure,
+            ) {
+                #call
+            }
         };
     }
     let made = asks.then(|| quote_spanned!(ours(at)=> let #reason = &#private::loss(#this);));
@@ -142,11 +167,15 @@ fn connection_lost(input: &Handlers, method: Option<&Method>) -> TokenStream {
     quote_spanned!(ours(at)=> fn __connection_lost(#this: &#private::Handle<Self>) { #made #call })
 }
 
-/// The one message method: a bounded conversion for the framing that the handlers are for, and a call of each.
+/// The one message method: a bounded conversion for the framing that the handlers are for, and a
+/// call of each.
 ///
-/// If one of them is a coroutine, it is the method that starts with the protocol free, and the plain ones borrow it there.
+/// If one of them is a coroutine, it is the method that starts with the protocol free, and the
+/// plain ones borrow it there.
 fn message_received(input: &Handlers, healthy: bool) -> TokenStream {
-    let handlers: Vec<&Method> = handling(input).filter(|method| family(method) != Family::Connection && !method.broken).collect();
+    let handlers: Vec<&Method> = handling(input)
+        .filter(|method| family(method) != Family::Connection && !method.broken)
+        .collect();
     let Some(first) = handlers.first() else {
         return if healthy { ignored(input) } else { TokenStream::new() };
     };
@@ -159,7 +188,9 @@ fn message_received(input: &Handlers, healthy: bool) -> TokenStream {
         family => {
             let value = local("__value", at);
             let convert = if family == Family::Data {
-                quote_spanned!(ours(at)=> #private::data::<<Self as #private::Protocol>::Framing>(#message))
+                quote_spanned! {ours(at)=>
+                    #private::data::<<Self as #private::Protocol>::Framing>(#message)
+                }
             } else {
                 quote!(#message)
             };
@@ -169,9 +200,15 @@ fn message_received(input: &Handlers, healthy: bool) -> TokenStream {
     };
     let ty = quote_spanned!(ours(at)=> #private::Message<'_, Self>);
     if free {
-        quote_spanned!(ours(at)=> fn __message_received(#this: &#private::Handle<Self>, #message: #ty) { #body })
+        quote_spanned! {ours(at)=>
+            fn __message_received(#this: &#private::Handle<Self>, #message: #ty) { #body }
+        }
     } else {
-        quote_spanned!(ours(at)=> fn message_received(&mut self, #this: &#private::Handle<Self>, #message: #ty) { #body })
+        quote_spanned! {ours(at)=>
+            fn message_received(&mut self, #this: &#private::Handle<Self>, #message: #ty) {
+                #body
+            }
+        }
     }
 }
 
@@ -192,23 +229,38 @@ fn ignored(input: &Handlers) -> TokenStream {
 
 /// ```text
 /// match line::<Self::Framing>(message) {
-///     Line::Line(line) => .., Line::TooLong { data, max_length } => .., Line::Raw(data) => .., _ => {}
+///     Line::Line(line) => .., Line::TooLong { data, max_length } => ..,
+///     Line::Raw(data) => .., _ => {}
 /// }
 /// ```
 fn lines(input: &Handlers, handlers: &[&Method], names: &Names, free: bool) -> TokenStream {
-    let first = handlers.first().map_or_else(Span::call_site, |method| method.function.sig.ident.span());
+    let first =
+        handlers.first().map_or_else(Span::call_site, |method| method.function.sig.ident.span());
     let (private, this, message) = (input.root.private(first), &names.this, &names.message);
     let data = local("__data", first);
     let limit = local("__max_length", first);
-    let find = |name: &str| handlers.iter().find(|method| method.handler.is_some_and(|handler| handler.name == name));
-    let of = |name: &str, otherwise: TokenStream| find(name).map_or(otherwise, |method| arm(input, method, names, &data, free));
+    let find = |name: &str| {
+        handlers.iter().find(|method| method.handler.is_some_and(|handler| handler.name == name))
+    };
+    let of = |name: &str, otherwise: TokenStream| {
+        find(name).map_or(otherwise, |method| arm(input, method, names, &data, free))
+    };
     let line = of("line_received", TokenStream::new());
-    let too_long = of("line_length_exceeded", quote_spanned!(ours(first)=> #private::line_too_long(#this, #data, #limit);));
-    let raw = of("raw_data_received", quote_spanned!(ours(first)=> #private::no_raw_handler(#this, #data);));
+    let too_long = of(
+        "line_length_exceeded",
+        quote_spanned!(ours(first)=> #private::line_too_long(#this, #data, #limit);),
+    );
+    let raw = of(
+        "raw_data_received",
+        quote_spanned!(ours(first)=> #private::no_raw_handler(#this, #data);),
+    );
     quote_spanned! {ours(first)=>
         match #private::line::<<Self as #private::Protocol>::Framing>(#message) {
             #private::Line::Line(#data) => { #line }
-            #private::Line::TooLong { data: #data, max_length: #limit } => { let _ = #limit; #too_long }
+            #private::Line::TooLong { data: #data, max_length: #limit } => {
+                let _ = #limit;
+                #too_long
+            }
             #private::Line::Raw(#data) => { #raw }
             _ => {}
         }
@@ -234,9 +286,16 @@ fn call(input: &Handlers, method: &Method, names: &Names, value: &Ident) -> Toke
 
 /// ```text
 /// handled(Self::line_received(self, line, this.transport()), this, "path::line_received of Chat");
-/// begun::<Self, true, false>(Self::line_received(Clone::clone(this), Into::into(line)), this, "..");
+/// let deferred = Self::line_received(Clone::clone(this), Into::into(line));
+/// begun::<Self, true, false>(deferred, this, "..");
 /// ```
-fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, receiver: &TokenStream) -> TokenStream {
+fn call_on(
+    input: &Handlers,
+    method: &Method,
+    names: &Names,
+    value: &Ident,
+    receiver: &TokenStream,
+) -> TokenStream {
     let name = &method.function.sig.ident;
     let at = name.span();
     let span = ours(at);
@@ -246,15 +305,17 @@ fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, rece
         (Given::This, false) => quote!(#this),
         (Given::This, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#this)),
         (Given::Transport, false) => quote_spanned!(span=> #private::Handle::transport(#this)),
-        (Given::Transport, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#private::Handle::transport(#this))),
+        (Given::Transport, true) => {
+            quote_spanned!(span=> ::core::clone::Clone::clone(#private::Handle::transport(#this)))
+        }
         (Given::Message, false) | (Given::Descriptor, _) => quote!(#value),
         (Given::Message, true) => quote_spanned!(span=> ::core::convert::Into::into(#value)),
         (Given::Reason, false) => quote!(#reason),
         (Given::Reason, true) => quote_spanned!(span=> ::core::clone::Clone::clone(#reason)),
     });
     let self_ty = &input.self_ty;
-    let unused =
-        (!method.given.contains(&Given::Message) && family(method) != Family::Connection).then(|| quote_spanned!(span=> let _ = #value;));
+    let unused = (!method.given.contains(&Given::Message) && family(method) != Family::Connection)
+        .then(|| quote_spanned!(span=> let _ = #value;));
     let what = format!("{} of {}", name, quote!(#self_ty));
     let unused_this = quote_spanned!(span=> let _ = #this;);
     let run = if owned {
@@ -266,7 +327,13 @@ fn call_on(input: &Handlers, method: &Method, names: &Names, value: &Ident, rece
             quote_spanned!(span=> #private::begun::<Self, #hold, #cancel>(#begin, #this, #what);)
         }
     } else {
-        quote_spanned!(span=> #private::handled(Self::#name(#receiver, #(#arguments),*), #private::Handle::transport(#this), #what);)
+        quote_spanned! {span=>
+            #private::handled(
+                Self::#name(#receiver, #(#arguments),*),
+                #private::Handle::transport(#this),
+                #what,
+            );
+        }
     };
     quote!(#unused #unused_this #run)
 }

@@ -22,7 +22,12 @@ pub(crate) enum Family {
     Message,
 }
 
-const fn handler(name: &'static str, family: Family, lent: &'static str, owned: &'static str) -> Handler {
+const fn handler(
+    name: &'static str,
+    family: Family,
+    lent: &'static str,
+    owned: &'static str,
+) -> Handler {
     Handler { name, family, lent, owned }
 }
 
@@ -31,12 +36,22 @@ pub(crate) static HANDLERS: [Handler; 10] = [
     handler("connection_lost", Family::Connection, "reason: &Failure", "reason: Failure"),
     handler("read_connection_lost", Family::Connection, "", ""),
     handler("write_connection_lost", Family::Connection, "", ""),
-    handler("file_descriptor_received", Family::Connection, "descriptor: OwnedFd", "descriptor: OwnedFd"),
+    handler(
+        "file_descriptor_received",
+        Family::Connection,
+        "descriptor: OwnedFd",
+        "descriptor: OwnedFd",
+    ),
     handler("data_received", Family::Data, "data: &[u8]", "data: Vec<u8>"),
     handler("line_received", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
     handler("line_length_exceeded", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
     handler("raw_data_received", Family::Lines, "data: &[u8]", "data: Vec<u8>"),
-    handler("message_received", Family::Message, "message: <YourFraming as Framing>::Message<'_>", "message: an owned type"),
+    handler(
+        "message_received",
+        Family::Message,
+        "message: <YourFraming as Framing>::Message<'_>",
+        "message: an owned type",
+    ),
 ];
 
 /// The handler of that name.

@@ -9,7 +9,8 @@ mod parse;
 use crate::diag::Diag;
 use proc_macro2::TokenStream;
 
-/// Parse, check, expand. After an error the healthy parts are emitted all the same, so that one mistake gives one message.
+/// Parse, check, expand. After an error the healthy parts are emitted all the same, so that one
+/// mistake gives one message.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let diag = Diag::new();
     let mut tokens = match parse::parse(options, item.clone(), &diag) {

@@ -26,10 +26,14 @@ pub(crate) enum Half {
 pub(crate) fn parse(options: TokenStream, item: TokenStream, diag: &Diag) -> Option<Half> {
     let options = attr::options(options, diag);
     match keyword(&item).as_deref() {
-        Some("struct") => declaration(&options, item, diag).map(|half| Half::Struct(Box::new(half))),
+        Some("struct") => {
+            declaration(&options, item, diag).map(|half| Half::Struct(Box::new(half)))
+        }
         Some("impl") => handlers(&options, item, diag).map(|half| Half::Impl(Box::new(half))),
         Some(word @ ("enum" | "union")) => {
-            let text = format!("a protocol is a struct, and not an `{word}`: put the `{word}` into a field of one");
+            let text = format!(
+                "a protocol is a struct, and not an `{word}`: put the `{word}` into a field of one"
+            );
             diag.at(first_of(&item, word), text);
             None
         }
@@ -45,14 +49,19 @@ fn keyword(item: &TokenStream) -> Option<String> {
     item.clone().into_iter().find_map(|token| match token {
         TokenTree::Ident(word) => {
             let word = word.to_string();
-            ["struct", "impl", "enum", "union", "fn", "trait", "mod"].contains(&word.as_str()).then_some(word)
+            ["struct", "impl", "enum", "union", "fn", "trait", "mod"]
+                .contains(&word.as_str())
+                .then_some(word)
         }
         _ => None,
     })
 }
 
 fn first_of(item: &TokenStream, word: &str) -> TokenStream {
-    let found = item.clone().into_iter().find(|token| matches!(token, TokenTree::Ident(ident) if ident == word));
+    let found = item
+        .clone()
+        .into_iter()
+        .find(|token| matches!(token, TokenTree::Ident(ident) if ident == word));
     found.map(Into::into).unwrap_or_default()
 }
 
@@ -71,7 +80,8 @@ fn declaration(options: &[Written], item: TokenStream, diag: &Diag) -> Option<De
             name => {
                 let hint = match names::meant(name, &FRAMINGS) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "there is `lines`, and `framing = YourFraming` for one of your own".to_owned(),
+                    None => "there is `lines`, and `framing = YourFraming` for one of your own"
+                        .to_owned(),
                 };
                 diag.at(&option.name, format!("no framing is called `{name}`; {hint}"));
                 None
@@ -85,7 +95,12 @@ fn declaration(options: &[Written], item: TokenStream, diag: &Diag) -> Option<De
         }
     }
     let mut item = diag.parsed(syn::parse2::<ItemStruct>(item))?;
-    let fields = item.fields.iter_mut().enumerate().map(|(index, field)| field_of(index, field, diag)).collect();
+    let fields = item
+        .fields
+        .iter_mut()
+        .enumerate()
+        .map(|(index, field)| field_of(index, field, diag))
+        .collect();
     Some(Declaration { root, framing: framing.unwrap_or(Framing::Raw), item, fields })
 }
 
@@ -96,13 +111,19 @@ fn lines(option: &Written, diag: &Diag) -> Option<Framing> {
         Value::List(tokens) => {
             for option in attr::options(tokens.clone(), diag) {
                 match option.name.to_string().as_str() {
-                    "delimiter" => delimiter = option.expression("delimiter = b\"\\n\"", diag).map(Box::new),
-                    "max_length" => max_length = option.expression("max_length = 1024", diag).map(Box::new),
+                    "delimiter" => {
+                        delimiter = option.expression("delimiter = b\"\\n\"", diag).map(Box::new);
+                    }
+                    "max_length" => {
+                        max_length = option.expression("max_length = 1024", diag).map(Box::new);
+                    }
                     _ => option.unknown("`lines`", &["delimiter", "max_length"], diag),
                 }
             }
         }
-        Value::Is(_) => return option.wrong("lines(delimiter = b\"\\n\", max_length = 1024)", diag),
+        Value::Is(_) => {
+            return option.wrong("lines(delimiter = b\"\\n\", max_length = 1024)", diag);
+        }
     }
     Some(Framing::Lines { delimiter, max_length })
 }
@@ -145,7 +166,10 @@ fn handlers(options: &[Written], item: TokenStream, diag: &Diag) -> Option<Handl
         if option.name == "crate" {
             root.0 = option.path("crate = ::path::to::twistor", diag);
         } else {
-            let text = format!("`{}` goes on the struct's `#[protocol(..)]`; the `impl` block takes `crate` alone", option.name);
+            let text = format!(
+                "`{}` goes on the struct's `#[protocol(..)]`; the `impl` block takes `crate` alone",
+                option.name
+            );
             diag.at(option, text);
         }
     }
@@ -159,7 +183,10 @@ fn block(input: ParseStream<'_>, root: Root, diag: &Diag) -> syn::Result<Handler
     let mut generics: Generics = input.parse()?;
     let self_ty: Type = input.parse()?;
     if input.peek(Token![for]) {
-        return Err(input.error("`#[protocol]` goes on the plain `impl` block of the struct, and not on the impl of a trait"));
+        return Err(input.error(
+            "`#[protocol]` goes on the plain `impl` block of the struct, and \
+            not on the impl of a trait",
+        ));
     }
     generics.where_clause = input.parse()?;
     let content;
@@ -177,7 +204,13 @@ fn item(input: ParseStream<'_>, diag: &Diag) -> syn::Result<Item> {
         let mut function = Function::parse(input)?;
         let marks = marks(&mut function.attrs, diag);
         let handler = if marks.helper { None } else { named(&function.sig.ident.to_string()) };
-        return Ok(Item::Function(Box::new(Method { function, handler, marks, broken: false, given: Vec::new() })));
+        return Ok(Item::Function(Box::new(Method {
+            function,
+            handler,
+            marks,
+            broken: false,
+            given: Vec::new(),
+        })));
     }
     Ok(Item::Other(ImplItem::parse(input)?.to_token_stream()))
 }
@@ -185,9 +218,13 @@ fn item(input: ParseStream<'_>, diag: &Diag) -> syn::Result<Item> {
 fn marks(attrs: &mut Vec<Attribute>, diag: &Diag) -> Marks {
     let mut marks = Marks::default();
     attrs.retain(|attr| {
-        let mark = [("helper", &mut marks.helper), ("concurrent", &mut marks.concurrent), ("cancel_on_loss", &mut marks.cancel_on_loss)]
-            .into_iter()
-            .find(|(name, _)| attr.path().is_ident(name));
+        let mark = [
+            ("helper", &mut marks.helper),
+            ("concurrent", &mut marks.concurrent),
+            ("cancel_on_loss", &mut marks.cancel_on_loss),
+        ]
+        .into_iter()
+        .find(|(name, _)| attr.path().is_ident(name));
         let Some((name, mark)) = mark else { return true };
         if attr.meta.require_path_only().is_err() {
             diag.at(attr, format!("`#[{name}]` takes nothing"));

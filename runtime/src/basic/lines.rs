@@ -18,8 +18,10 @@ use std::borrow::Cow;
 /// assert!(lines.decode(Input::new(b"wor", false)).unwrap().is_none());
 /// ```
 ///
-/// A line that is too long is given as [`Line::TooLong`] in one piece, together with everything that has arrived behind it. Raw mode
-/// ([`Transport::set_raw_mode`](crate::protocol::Transport::set_raw_mode)) gives what arrives as it is.
+/// A line that is too long is given as [`Line::TooLong`] in one piece, together with everything
+/// that has arrived behind it. Raw mode
+/// ([`Transport::set_raw_mode`](crate::protocol::Transport::set_raw_mode)) gives what arrives as it
+/// is.
 #[doc(alias = "LineReceiver")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines {
@@ -76,7 +78,9 @@ impl Lines {
             let at = from + memchr(first, data.get(from..)?)?;
             let rest = data.get(at..)?;
             // a delimiter is short: comparing it here is cheaper than a call
-            if rest.len() >= self.delimiter.len() && self.delimiter.iter().zip(rest).all(|(wanted, found)| wanted == found) {
+            if rest.len() >= self.delimiter.len()
+                && self.delimiter.iter().zip(rest).all(|(wanted, found)| wanted == found)
+            {
                 return Some(at);
             }
             from = at + 1;
@@ -98,8 +102,11 @@ impl Framing for Lines {
         Ok(match self.find(data) {
             Some(end) if end > self.max_length => Some((too_long, all)),
             Some(end) => data.get(..end).map(|line| (Line::Line(line), end + self.delimiter.len())),
-            // so much cannot become a line of allowed length, whatever part of the delimiter it ends with
-            None if all >= self.max_length.saturating_add(self.delimiter.len()) => Some((too_long, all)),
+            // so much cannot become a line of allowed length, whatever part of the delimiter it
+            // ends with
+            None if all >= self.max_length.saturating_add(self.delimiter.len()) => {
+                Some((too_long, all))
+            }
             None => None,
         })
     }

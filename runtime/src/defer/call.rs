@@ -6,7 +6,8 @@ use crate::{
 };
 use std::panic::Location;
 
-/// Calls `f` and makes a Deferred of whatever comes: a value, a failure, a panic, or the Deferred it returns.
+/// Calls `f` and makes a Deferred of whatever comes: a value, a failure, a panic, or the Deferred
+/// it returns.
 ///
 /// ```
 /// use twistor::{defer::{Deferred, maybe_deferred}, failure::Failure};
@@ -31,7 +32,8 @@ pub fn maybe_deferred<R: IntoDeferred>(f: impl FnOnce() -> R) -> Deferred<R::Val
     }
 }
 
-/// Calls `f` now and gives a Deferred that has fired with its result. A Deferred inside the result stays what it is.
+/// Calls `f` now and gives a Deferred that has fired with its result. A Deferred inside the result
+/// stays what it is.
 ///
 /// ```
 /// use twistor::defer::execute;
@@ -41,7 +43,8 @@ pub fn maybe_deferred<R: IntoDeferred>(f: impl FnOnce() -> R) -> Deferred<R::Val
 pub fn execute<T: 'static, E: Into<Failure>>(f: impl FnOnce() -> Result<T, E>) -> Deferred<T> {
     let place = Location::caller();
     // user code
-    let result = guarded(|| Frame::new("execute", place), f).and_then(|result| result.map_err(Into::into));
+    let result =
+        guarded(|| Frame::new("execute", place), f).and_then(|result| result.map_err(Into::into));
     Deferred::ready(result, place)
 }
 
@@ -50,7 +53,8 @@ pub fn execute<T: 'static, E: Into<Failure>>(f: impl FnOnce() -> Result<T, E>) -
 /// ```
 /// use twistor::{defer::{Deferred, log_error}, failure::Failure};
 /// # let _sink = twistor::report::push_sink(|_| ());
-/// let deferred = Deferred::<u32>::fail(Failure::message("seen")).add_errback(|failure| Err(log_error(failure)));
+/// let failed = Deferred::<u32>::fail(Failure::message("seen"));
+/// let deferred = failed.add_errback(|failure| Err(log_error(failure)));
 /// # deferred.add_errback(|_| Ok(0)).detach();
 /// ```
 #[doc(alias = "logError")]
@@ -65,7 +69,8 @@ impl<T: 'static> Deferred<T> {
     ///
     /// ```
     /// # use twistor::defer::Deferred;
-    /// assert_eq!(Deferred::succeed(5).tap(|result| println!("{result:?}")).take_result().unwrap().unwrap(), 5);
+    /// let five = Deferred::succeed(5).tap(|result| println!("{result:?}"));
+    /// assert_eq!(five.take_result().unwrap().unwrap(), 5);
     /// ```
     #[track_caller]
     pub fn tap(self, f: impl FnOnce(Result<&T, &Failure>) + 'static) -> Self {

@@ -1,8 +1,10 @@
 //! The shared cell of a Deferred, and the one loop that runs callbacks.
 //!
-//! A pending Deferred is a chain of *sources*. Each has a [`Slot`], where its outcome will lie; whoever waits for a source is a [`Step`]
-//! in that slot. Firing wakes the step, which *pulls* the outcome out of the slot, runs its piece of user code, fills its own slot and
-//! hands back the next step. So a chain of any length runs in one loop, and a value never needs a place of its own on the way.
+//! A pending Deferred is a chain of *sources*. Each has a [`Slot`], where its outcome will lie;
+//! whoever waits for a source is a [`Step`] in that slot. Firing wakes the step, which *pulls* the
+//! outcome out of the slot, runs its piece of user code, fills its own slot and hands back the next
+//! step. So a chain of any length runs in one loop, and a value never needs a place of its own on
+//! the way.
 //!
 //! ```text
 //!              wait(step)                 fill(outcome)                take()
@@ -12,9 +14,10 @@
 //!     └──── let_go() ────▶ Alone ── fill(outcome) ──▶ Taken                     (the outcome ends here: a failure is reported)
 //! ```
 //!
-//! While a link is pending its two ends hold each other: the slot owns the step, so that callbacks run although nobody kept the Deferred,
-//! and the step owns the source, so that it can pull. Every fire takes both ends apart, and a [`Resolver`](super::Resolver) always fires,
-//! at the latest when it is dropped.
+//! While a link is pending its two ends hold each other: the slot owns the step, so that callbacks
+//! run although nobody kept the Deferred, and the step owns the source, so that it can pull. Every
+//! fire takes both ends apart, and a [`Resolver`](super::Resolver) always fires, at the latest when
+//! it is dropped.
 use super::{debug, upstream::Upstream};
 use crate::{
     error::{AbandonedError, CancelledError},
@@ -33,7 +36,8 @@ use std::{
 /// An eventual outcome.
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
-/// How deep fires nest on the stack; deeper ones are queued, and done before the fire at this depth returns.
+/// How deep fires nest on the stack; deeper ones are queued, and done before the fire at this depth
+/// returns.
 const MAX_DEPTH: u32 = 64;
 
 /// Something that waits: it is stepped when the source it waits for has its outcome.
@@ -41,8 +45,9 @@ pub(crate) trait Step {
     /// Does one piece of work and returns whoever is to be stepped next.
     fn step(self: Rc<Self>) -> Option<Rc<dyn Step>>;
 
-    /// From now on the source is the one in `source`, an `Option<Rc<dyn Source<T>>>` for the `T` that this step waits for; the caller
-    /// puts the step into its slot. `false`: this step cannot be moved. A coroutine cannot, since its wait lies in the user's frame.
+    /// From now on the source is the one in `source`, an `Option<Rc<dyn Source<T>>>` for the `T`
+    /// that this step waits for; the caller puts the step into its slot. `false`: this step cannot
+    /// be moved. A coroutine cannot, since its wait lies in the user's frame.
     fn adopt(&self, source: &mut dyn Any) -> bool {
         let _ = source;
         false
@@ -154,11 +159,16 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Whoever was to take the outcome is gone; the source goes on. What lies here ends now, whoever else keeps the source: a Resolver may.
+    /// Whoever was to take the outcome is gone; the source goes on. What lies here ends now,
+    /// whoever else keeps the source: a Resolver may.
     pub(crate) fn let_go(&self) {
         let before = {
             let mut state = self.state.borrow_mut();
-            let after = if matches!(*state, SlotState::Done(_) | SlotState::Taken) { SlotState::Taken } else { SlotState::Alone };
+            let after = if matches!(*state, SlotState::Done(_) | SlotState::Taken) {
+                SlotState::Taken
+            } else {
+                SlotState::Alone
+            };
             std::mem::replace(&mut *state, after)
         };
         match before {
@@ -179,7 +189,8 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Puts the outcome in and returns whoever is to be stepped. If there is an outcome already, this one is dropped in silence.
+    /// Puts the outcome in and returns whoever is to be stepped. If there is an outcome already,
+    /// this one is dropped in silence.
     pub(crate) fn fill(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
         if debug::debugging() {
             debug::filled(self.address());
@@ -205,8 +216,15 @@ impl<T> Slot<T> {
             SlotState::Step(step) => Some(step),
             SlotState::Waker(waker) => {
                 // user code: a foreign waker
-                if let Err(failure) = guarded(|| Frame::new("a waker", self.made), || waker.wake()) {
-                    report(failure, format!("the waker of a task that awaits the Deferred made at {}", self.made));
+                if let Err(failure) = guarded(|| Frame::new("a waker", self.made), || waker.wake())
+                {
+                    report(
+                        failure,
+                        format!(
+                            "the waker of a task that awaits the Deferred made at {}",
+                            self.made
+                        ),
+                    );
                 }
                 None
             }
@@ -230,8 +248,8 @@ impl<T> Drop for Slot<T> {
 
 /// Drops an outcome that nobody takes; a failure is reported.
 ///
-/// Not reported: a [`CancelledError`], because somebody asked for it, and an [`AbandonedError`] that has passed no callback and no
-/// coroutine, because then nobody was waiting.
+/// Not reported: a [`CancelledError`], because somebody asked for it, and an [`AbandonedError`]
+/// that has passed no callback and no coroutine, because then nobody was waiting.
 pub(crate) fn ends_here<T>(outcome: Outcome<T>, made: &'static Location<'static>) {
     ends_at(outcome, made, 0);
 }
@@ -243,7 +261,11 @@ fn ends_at<T>(outcome: Outcome<T>, made: &'static Location<'static>, address: us
         Err(failure) => {
             let untouched = failure.check::<AbandonedError>() && failure.frames().len() == 1;
             if !untouched && !failure.check::<CancelledError>() {
-                report_with(failure, format!("Deferred made at {made}"), debug::history(made, address));
+                report_with(
+                    failure,
+                    format!("Deferred made at {made}"),
+                    debug::history(made, address),
+                );
             }
         }
     }
@@ -256,11 +278,14 @@ thread_local! {
 
 /// Steps `first` and everybody that this wakes in turn.
 ///
-/// One loop, because a chain of a million links must not need a million stack frames. User code inside a step may fire again: such a
-/// call nests on the stack up to [`MAX_DEPTH`] and is queued beyond.
+/// One loop, because a chain of a million links must not need a million stack frames. User code
+/// inside a step may fire again: such a call nests on the stack up to [`MAX_DEPTH`] and is queued
+/// beyond.
 pub(crate) fn run(first: Rc<dyn Step>) {
     if DEPTH.get() >= MAX_DEPTH {
-        let first = QUEUE.try_with(|queue| queue.borrow_mut().push_back(first.clone())).map_or(Some(first), |()| None);
+        let first = QUEUE
+            .try_with(|queue| queue.borrow_mut().push_back(first.clone()))
+            .map_or(Some(first), |()| None);
         // while the thread's storage is torn down there is no queue
         return first.map_or((), run_now);
     }

@@ -1,8 +1,9 @@
 //! What waits, and for what: the question when a program stands still.
 //!
-//! Debugging is off until [`set_debugging`] or `TWISTOR_DEBUG=1` in the environment switches it on. From then on each pending Deferred, callback and
-//! coroutine that is made is remembered, and [`waiting`] shows those of this thread as a tree: where each was made, where it waits, and for what. With
-//! `TWISTOR_DEBUG=1` a running reactor prints it to standard error on SIGUSR1.
+//! Debugging is off until [`set_debugging`] or `TWISTOR_DEBUG=1` in the environment switches it on.
+//! From then on each pending Deferred, callback and coroutine that is made is remembered, and
+//! [`waiting`] shows those of this thread as a tree: where each was made, where it waits, and for
+//! what. With `TWISTOR_DEBUG=1` a running reactor prints it to standard error on SIGUSR1.
 //!
 //! ```
 //! use twistor::{defer::debug, prelude::*};
@@ -27,9 +28,10 @@
 //!   waits at src/main.rs:5:19 for #1 Deferred, made at src/main.rs:9:29
 //! ```
 //!
-//! A Deferred that stands there for long is one whose Resolver somebody keeps and does not use. A chain that ends in itself is marked as a circle.
-//! Reports of failures begin with where their Deferred was made and fired. Switched off, it costs a look at one flag; switched on, some memory and a look-up
-//! for each Deferred.
+//! A Deferred that stands there for long is one whose Resolver somebody keeps and does not use. A
+//! chain that ends in itself is marked as a circle. Reports of failures begin with where their
+//! Deferred was made and fired. Switched off, it costs a look at one flag; switched on, some memory
+//! and a look-up for each Deferred.
 use super::upstream::{Up, Upstream};
 use std::{
     cell::{Cell, RefCell},
@@ -164,7 +166,10 @@ thread_local! {
 }
 
 fn with<R>(work: impl FnOnce(&mut Table) -> R) -> Option<R> {
-    TABLE.try_with(|table| table.try_borrow_mut().ok().map(|mut table| work(&mut table))).ok().flatten()
+    TABLE
+        .try_with(|table| table.try_borrow_mut().ok().map(|mut table| work(&mut table)))
+        .ok()
+        .flatten()
 }
 
 /// Remembers a source that has just been made.
@@ -182,7 +187,13 @@ pub(crate) fn note<N: Upstream + 'static>(
 }
 
 #[cold]
-fn remember(node: Weak<dyn Upstream>, slot: usize, what: &'static str, function: &'static str, made: Place) {
+fn remember(
+    node: Weak<dyn Upstream>,
+    slot: usize,
+    what: &'static str,
+    function: &'static str,
+    made: Place,
+) {
     with(|table| {
         if table.entries.len() >= table.sweep_at {
             table.entries.retain(|_, entry| entry.node.strong_count() > 0);
@@ -192,7 +203,9 @@ fn remember(node: Weak<dyn Upstream>, slot: usize, what: &'static str, function:
         // the library's own callbacks have names that say nothing to its user
         let function = if function.starts_with("twistor::") { "" } else { function };
         let number = table.next;
-        table.entries.insert(slot, Entry { node, number, what, function, made, awaited: None, fired: None });
+        table
+            .entries
+            .insert(slot, Entry { node, number, what, function, made, awaited: None, fired: None });
     });
 }
 
@@ -233,7 +246,8 @@ impl Drop for Firing {
     }
 }
 
-/// For a report: where the Deferred was fired and made. The slot is 0 for one that was made with its outcome.
+/// For a report: where the Deferred was fired and made. The slot is 0 for one that was made with
+/// its outcome.
 pub(super) fn history(made: Place, slot: usize) -> Option<String> {
     if !debugging() {
         return None;
@@ -267,7 +281,8 @@ impl Waiter {
         self.what
     }
 
-    /// The path of its function; for a Deferred, the coroutine or callback that made it. Empty where there is none.
+    /// The path of its function; for a Deferred, the coroutine or callback that made it. Empty
+    /// where there is none.
     pub fn function(&self) -> &'static str {
         self.function
     }
@@ -277,7 +292,8 @@ impl Waiter {
         self.made
     }
 
-    /// The `yield_!` or `.await` that it stands at, for a coroutine that waits for one Deferred or more (the first of them).
+    /// The `yield_!` or `.await` that it stands at, for a coroutine that waits for one Deferred or
+    /// more (the first of them).
     pub fn waits_at(&self) -> Option<&'static Location<'static>> {
         self.waits_for.first().and_then(|(_, place)| *place)
     }
@@ -313,12 +329,17 @@ impl Waiting {
 /// What waits in this thread right now, of what was made while debugging was on.
 pub fn waiting() -> Waiting {
     let known: Vec<_> = with(|table| {
-        let live = table.entries.values().filter_map(|entry| Some((entry.node.upgrade()?, entry.awaited, entry.waiter())));
+        let live = table
+            .entries
+            .values()
+            .filter_map(|entry| Some((entry.node.upgrade()?, entry.awaited, entry.waiter())));
         live.collect()
     })
     .unwrap_or_default();
-    let by_node: HashMap<*const (), (u64, Option<Place>)> =
-        known.iter().map(|(node, awaited, waiter)| (Rc::as_ptr(node).cast(), (waiter.number, *awaited))).collect();
+    let by_node: HashMap<*const (), (u64, Option<Place>)> = known
+        .iter()
+        .map(|(node, awaited, waiter)| (Rc::as_ptr(node).cast(), (waiter.number, *awaited)))
+        .collect();
     let mut all = Vec::new();
     for (node, _, waiter) in &known {
         let mut waiter = waiter.clone();
@@ -337,7 +358,8 @@ pub fn waiting() -> Waiting {
             Up::Many(ups) => ups,
         };
         let ups = ups.iter().filter_map(|up| by_node.get(&Rc::as_ptr(up).cast()));
-        waiter.waits_for = ups.map(|(number, awaited)| (*number, awaited.filter(|_| is_coroutine))).collect();
+        waiter.waits_for =
+            ups.map(|(number, awaited)| (*number, awaited.filter(|_| is_coroutine))).collect();
         all.push(waiter);
     }
     all.sort_unstable_by_key(|waiter| waiter.number);
@@ -360,11 +382,13 @@ impl fmt::Display for Waiting {
             1 => f.write_str("1 waits:")?,
             count => write!(f, "{count} wait:")?,
         }
-        let by_number: HashMap<u64, &Waiter> = self.0.iter().map(|waiter| (waiter.number, waiter)).collect();
+        let by_number: HashMap<u64, &Waiter> =
+            self.0.iter().map(|waiter| (waiter.number, waiter)).collect();
         let awaited: HashSet<u64> = self.0.iter().flat_map(Waiter::waits_for).collect();
         let mut tree = Tree { by_number, shown: HashSet::new(), path: Vec::new() };
         // first those that nobody waits for; what is left then stands in circles
-        for root in self.0.iter().filter(|waiter| !awaited.contains(&waiter.number)).chain(&self.0) {
+        for root in self.0.iter().filter(|waiter| !awaited.contains(&waiter.number)).chain(&self.0)
+        {
             if !tree.shown.contains(&root.number) {
                 write!(f, "\n{root}")?;
                 tree.below(f, root)?;

@@ -14,11 +14,11 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// An eventual `Result<T, Failure>` with one consumer: a value that is there already, or one that a [`Resolver`](super::Resolver) or a
-/// coroutine will bring.
+/// An eventual `Result<T, Failure>` with one consumer: a value that is there already, or one that a
+/// [`Resolver`](super::Resolver) or a coroutine will bring.
 ///
-/// Adding a callback consumes the Deferred and gives the one of the callback's own result, so a chain's type follows its values. A callback
-/// added to a fired Deferred runs at once.
+/// Adding a callback consumes the Deferred and gives the one of the callback's own result, so a
+/// chain's type follows its values. A callback added to a fired Deferred runs at once.
 ///
 /// ```
 /// use twistor::{defer::Deferred, failure::Failure};
@@ -33,12 +33,14 @@ use std::{
 /// assert_eq!(length.take_result().unwrap().unwrap(), 42);
 /// ```
 ///
-/// Dropping a Deferred stops nothing: callbacks already added run. A failure that reaches the end of a chain is reported where it is
-/// dropped, once, with the place the Deferred was made (see [`report`](mod@crate::report)).
+/// Dropping a Deferred stops nothing: callbacks already added run. A failure that reaches the end
+/// of a chain is reported where it is dropped, once, with the place the Deferred was made (see
+/// [`report`](mod@crate::report)).
 ///
 /// # Cancellation
 /// [`cancel`](Self::cancel) reaches the innermost Deferred that is being waited for.
-#[must_use = "a failure in it is reported when it is dropped; wait for it with `yield_!`, add an errback, or say `.detach()`"]
+#[must_use = "a failure in it is reported when it is dropped; wait for it with `yield_!`, add an \
+    errback, or say `.detach()`"]
 pub struct Deferred<T: 'static> {
     /// `None` once the content has been moved out.
     state: Option<State<T>>,
@@ -65,33 +67,44 @@ impl<T: 'static> Deferred<T> {
 
     /// Puts `f` behind the value; a failure passes it.
     ///
-    /// `f` returns `Result<U, Failure>`, a `Deferred<U>` (whose result takes the place of this one), or `()`. For a plain value use
-    /// [`map`](Self::map), for another error type [`and_then`](Self::and_then). A panic in it becomes a [`Panicked`](crate::error::Panicked)
+    /// `f` returns `Result<U, Failure>`, a `Deferred<U>` (whose result takes the place of this
+    /// one), or `()`. For a plain value use [`map`](Self::map), for another error type
+    /// [`and_then`](Self::and_then). A panic in it becomes a [`Panicked`](crate::error::Panicked)
     /// failure.
     #[doc(alias = "addCallback")]
     #[track_caller]
-    pub fn add_callback<R: IntoDeferred>(self, f: impl FnOnce(T) -> R + 'static) -> Deferred<R::Value> {
+    pub fn add_callback<R: IntoDeferred>(
+        self,
+        f: impl FnOnce(T) -> R + 'static,
+    ) -> Deferred<R::Value> {
         self.link(OnValue(f), Location::caller())
     }
 
     /// Puts `f` behind the failure; a value passes it.
     ///
-    /// `f` returns the same as for [`add_callback`](Self::add_callback), with this Deferred's own type of value.
+    /// `f` returns the same as for [`add_callback`](Self::add_callback), with this Deferred's own
+    /// type of value.
     #[doc(alias = "addErrback")]
     #[track_caller]
-    pub fn add_errback<R: IntoDeferred<Value = T>>(self, f: impl FnOnce(Failure) -> R + 'static) -> Self {
+    pub fn add_errback<R: IntoDeferred<Value = T>>(
+        self,
+        f: impl FnOnce(Failure) -> R + 'static,
+    ) -> Self {
         self.link(Seen(OnFailure(f)), Location::caller())
     }
 
     /// Puts `f` behind whatever comes.
     #[doc(alias = "addBoth")]
     #[track_caller]
-    pub fn add_both<R: IntoDeferred>(self, f: impl FnOnce(Result<T, Failure>) -> R + 'static) -> Deferred<R::Value> {
+    pub fn add_both<R: IntoDeferred>(
+        self,
+        f: impl FnOnce(Result<T, Failure>) -> R + 'static,
+    ) -> Deferred<R::Value> {
         self.link(Seen(OnBoth(f)), Location::caller())
     }
 
-    /// Puts `callback` behind the value and `errback` behind the failure: one of the two runs. A failure of `callback` does not reach
-    /// `errback`.
+    /// Puts `callback` behind the value and `errback` behind the failure: one of the two runs. A
+    /// failure of `callback` does not reach `errback`.
     #[doc(alias = "addCallbacks")]
     #[track_caller]
     pub fn add_callbacks<R, S>(
@@ -119,14 +132,18 @@ impl<T: 'static> Deferred<T> {
 
     /// Puts a function behind the value that gives a `Result` with any error.
     #[track_caller]
-    pub fn and_then<U: 'static, E: Into<Failure>>(self, f: impl FnOnce(T) -> Result<U, E> + 'static) -> Deferred<U> {
+    pub fn and_then<U: 'static, E: Into<Failure>>(
+        self,
+        f: impl FnOnce(T) -> Result<U, E> + 'static,
+    ) -> Deferred<U> {
         self.link(Fallible(f), Location::caller())
     }
 
-    /// Cancels what this waits for: the innermost Deferred that has not fired calls its canceller, or fails with
-    /// [`CancelledError`]. On a fired Deferred it does nothing.
+    /// Cancels what this waits for: the innermost Deferred that has not fired calls its canceller,
+    /// or fails with [`CancelledError`]. On a fired Deferred it does nothing.
     ///
-    /// It is a request. What comes up the chain is what the callbacks make of it: a coroutine may catch the error and go on.
+    /// It is a request. What comes up the chain is what the callbacks make of it: a coroutine may
+    /// catch the error and go on.
     #[track_caller]
     pub fn cancel(&self) {
         if let Some(State::Pending(source)) = &self.state {
@@ -134,12 +151,16 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// A handle that cancels what this Deferred waits for, for when the Deferred itself has been given away.
+    /// A handle that cancels what this Deferred waits for, for when the Deferred itself has been
+    /// given away.
     ///
-    /// It covers the chain up to here, Deferreds returned before this place included, and nothing that is added later. Take it last.
+    /// It covers the chain up to here, Deferreds returned before this place included, and nothing
+    /// that is added later. Take it last.
     pub fn canceller(&self) -> CancelHandle {
         match &self.state {
-            Some(State::Pending(source)) => CancelHandle(Some(Rc::downgrade(source) as Weak<dyn Upstream>)),
+            Some(State::Pending(source)) => {
+                CancelHandle(Some(Rc::downgrade(source) as Weak<dyn Upstream>))
+            }
             _ => CancelHandle(None),
         }
     }
@@ -162,7 +183,8 @@ impl<T: 'static> Deferred<T> {
     /// The outcome if there is one by now, else the source.
     #[expect(
         clippy::inline_always,
-        reason = "called as a function it stores and reloads the whole Deferred: half the cost of a pending callback, measured"
+        reason = "called as a function it stores and reloads the whole Deferred: half the cost of \
+            a pending callback, measured"
     )]
     #[inline(always)]
     pub(crate) fn settle(mut self) -> State<T> {
@@ -181,7 +203,11 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Puts a callback behind it.
-    pub(crate) fn link<U: 'static>(self, f: impl Callback<T, U>, made: &'static Location<'static>) -> Deferred<U> {
+    pub(crate) fn link<U: 'static>(
+        self,
+        f: impl Callback<T, U>,
+        made: &'static Location<'static>,
+    ) -> Deferred<U> {
         match self.settle() {
             State::Ready(outcome) => match call(f, outcome, made).settle() {
                 // the result of a returned Deferred that has fired is handed over now
@@ -223,7 +249,9 @@ impl<T: fmt::Debug + 'static> fmt::Debug for Deferred<T> {
                 if let Some(other) = source.following() {
                     write!(f, " waiting on Deferred at {other:p}")?;
                 }
-                source.slot().show(|outcome| outcome.map_or(Ok(()), |outcome| result(f, outcome)))?;
+                source
+                    .slot()
+                    .show(|outcome| outcome.map_or(Ok(()), |outcome| result(f, outcome)))?;
             }
             Some(State::Ready(outcome)) => {
                 write!(f, "<Deferred at {self:p}")?;
@@ -240,7 +268,8 @@ impl<T: fmt::Debug + 'static> fmt::Debug for Deferred<T> {
 pub struct CancelHandle(Option<Weak<dyn Upstream>>);
 
 impl CancelHandle {
-    /// Cancels as [`Deferred::cancel`] would have done at the place where the handle was taken. After the chain has fired it does nothing.
+    /// Cancels as [`Deferred::cancel`] would have done at the place where the handle was taken.
+    /// After the chain has fired it does nothing.
     #[track_caller]
     pub fn cancel(&self) {
         self.cancel_for(&cancelled_at(Location::caller()));
@@ -260,7 +289,11 @@ impl CancelHandle {
 
 impl fmt::Debug for CancelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "<CancelHandle>" } else { "<CancelHandle of a fired Deferred>" })
+        f.write_str(if self.0.is_some() {
+            "<CancelHandle>"
+        } else {
+            "<CancelHandle of a fired Deferred>"
+        })
     }
 }
 
@@ -279,9 +312,13 @@ impl<T, U: 'static, F: FnOnce(T) -> U + 'static> Callback<T, U> for Plain<F> {
     }
 }
 
-impl<T, U: 'static, E: Into<Failure>, F: FnOnce(T) -> Result<U, E> + 'static> Callback<T, U> for Fallible<F> {
+impl<T, U: 'static, E: Into<Failure>, F: FnOnce(T) -> Result<U, E> + 'static> Callback<T, U>
+    for Fallible<F>
+{
     fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-        for_value(self.0, outcome, made, |f, value| Deferred::ready(f(value).map_err(Into::into), made))
+        for_value(self.0, outcome, made, |f, value| {
+            Deferred::ready(f(value).map_err(Into::into), made)
+        })
     }
 
     fn frame(made: &'static Location<'static>) -> Frame {
@@ -289,14 +326,16 @@ impl<T, U: 'static, E: Into<Failure>, F: FnOnce(T) -> Result<U, E> + 'static> Ca
     }
 }
 
-/// What a callback may return: `Result<T, Failure>`, `Deferred<T>`, `()`, and `!` (a closure that only panics).
+/// What a callback may return: `Result<T, Failure>`, `Deferred<T>`, `()`, and `!` (a closure that
+/// only panics).
 ///
-/// It is not implemented for `Result` with other errors, because `|v| Ok(v + 1)` would then have no type; use
-/// [`and_then`](Deferred::and_then), or `?`, which makes a [`Failure`] of any error.
+/// It is not implemented for `Result` with other errors, because `|v| Ok(v + 1)` would then have no
+/// type; use [`and_then`](Deferred::and_then), or `?`, which makes a [`Failure`] of any error.
 #[diagnostic::on_unimplemented(
     message = "a callback cannot return `{Self}`",
     label = "the function given here returns `{Self}`",
-    note = "for a plain value use `.map(..)` or return `Ok(..)`, and on a `Handle` use `.with(..)`; for a `Result` with another error use `.and_then(..)`"
+    note = "for a plain value use `.map(..)` or return `Ok(..)`, and on a `Handle` use \
+        `.with(..)`; for a `Result` with another error use `.and_then(..)`"
 )]
 pub trait IntoDeferred {
     /// The value that comes when it has fired.

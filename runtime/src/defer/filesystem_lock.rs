@@ -15,13 +15,16 @@ use std::{
     time::Duration,
 };
 
-/// A [`FilesystemLock`] that is waited for with a Deferred: it is tried at once, and then every second until it is free.
+/// A [`FilesystemLock`] that is waited for with a Deferred: it is tried at once, and then every
+/// second until it is free.
 ///
 /// ```
 /// use twistor::{defer::DeferredFilesystemLock, task::Clock};
 ///
-/// let path = std::env::temp_dir().join(format!("twistor-doc-deferred-{}.lock", std::process::id()));
-/// let lock = DeferredFilesystemLock::new(&path, Clock::new());      // in a program: reactor.clone()
+/// let name = format!("twistor-doc-deferred-{}.lock", std::process::id());
+/// let path = std::env::temp_dir().join(name);
+/// // in a program: reactor.clone() in place of the clock
+/// let lock = DeferredFilesystemLock::new(&path, Clock::new());
 /// let held = lock.defer_until_locked().take_result().unwrap()?;
 /// assert!(lock.is_held());
 /// held.release()?;
@@ -40,7 +43,8 @@ struct Inner {
     wait: RefCell<Weak<Wait>>,
 }
 
-/// One who waits. It belongs to the timer of the next try: if that is dropped, as when the reactor is closed, the Deferred fails.
+/// One who waits. It belongs to the timer of the next try: if that is dropped, as when the reactor
+/// is closed, the Deferred fails.
 struct Wait {
     resolver: Cell<Option<Resolver<HeldFilesystemLock>>>,
     next: Cell<Option<WeakCall>>,
@@ -69,10 +73,12 @@ impl DeferredFilesystemLock {
         self.0.interval.set(interval);
     }
 
-    /// The lock, when nobody else holds it. For a time limit add [`add_timeout`](Deferred::add_timeout).
+    /// The lock, when nobody else holds it. For a time limit add
+    /// [`add_timeout`](Deferred::add_timeout).
     ///
     /// # Errors
-    /// [`AlreadyTryingToLockError`] while this object is being waited for, and those of [`FilesystemLock::lock`].
+    /// [`AlreadyTryingToLockError`] while this object is being waited for, and those of
+    /// [`FilesystemLock::lock`].
     ///
     /// # Cancellation
     /// Ends the tries.
@@ -111,7 +117,8 @@ impl DeferredFilesystemLock {
         self.0.held.get()
     }
 
-    /// Whether the one before has released it in order; `false` if it was taken over from a process that had died.
+    /// Whether the one before has released it in order; `false` if it was taken over from a process
+    /// that had died.
     #[doc(alias = "clean")]
     pub fn is_clean(&self) -> bool {
         self.0.clean.get()
@@ -126,8 +133,12 @@ impl Inner {
         }
     }
 
-    /// Lets `work` have the lock. It calls the user's [`LockSystem`](crate::lockfile::LockSystem), which finds the lock in use if it comes back here.
-    fn with_lock<R>(&self, work: impl FnOnce(&mut FilesystemLock) -> Result<R, Failure>) -> Result<R, Failure> {
+    /// Lets `work` have the lock. It calls the user's [`LockSystem`](crate::lockfile::LockSystem),
+    /// which finds the lock in use if it comes back here.
+    fn with_lock<R>(
+        &self,
+        work: impl FnOnce(&mut FilesystemLock) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
         let mut lock = self.lock.try_borrow_mut().map_err(|_| self.in_use())?;
         // user code
         let result = work(&mut lock);
@@ -144,7 +155,8 @@ impl Inner {
 
     fn try_later(self: &Rc<Self>, wait: Rc<Wait>) {
         let (inner, weak) = (self.clone(), Rc::downgrade(&wait));
-        let next = self.clock.schedule(self.interval.get(), Box::new(move || inner.try_again(wait)));
+        let next =
+            self.clock.schedule(self.interval.get(), Box::new(move || inner.try_again(wait)));
         // a closed reactor has dropped it already
         if let Some(wait) = weak.upgrade() {
             wait.next.set(Some(next.into()));
@@ -181,7 +193,8 @@ impl fmt::Debug for DeferredFilesystemLock {
     }
 }
 
-/// A [`DeferredFilesystemLock`] that is held. Dropping it releases it; an error of that is reported.
+/// A [`DeferredFilesystemLock`] that is held. Dropping it releases it; an error of that is
+/// reported.
 #[must_use = "dropping it releases the lock"]
 pub struct HeldFilesystemLock(Option<Rc<Inner>>);
 

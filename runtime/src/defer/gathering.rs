@@ -23,7 +23,8 @@ pub(super) enum Decision<Out> {
 
 /// A list: what has come so far in `Store`, and the result it will have.
 ///
-/// It owns its members. A cancel goes to each member that has not fired, and never to the list itself.
+/// It owns its members. A cancel goes to each member that has not fired, and never to the list
+/// itself.
 pub(super) struct Gathering<Store, Out> {
     store: RefCell<Store>,
     missing: Cell<usize>,
@@ -35,12 +36,18 @@ pub(super) struct Gathering<Store, Out> {
     /// A cancel that came while the members were being put in.
     kept: Cell<Option<Box<CancelledError>>>,
     filling: Cell<bool>,
-    /// What comes after the list has fired is dropped in silence, instead of going on down the member's own chain.
+    /// What comes after the list has fired is dropped in silence, instead of going on down the
+    /// member's own chain.
     silent: Cell<bool>,
 }
 
 impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
-    pub(super) fn new(store: Store, members: usize, finish: fn(Store) -> Outcome<Out>, made: &'static Location<'static>) -> Rc<Self> {
+    pub(super) fn new(
+        store: Store,
+        members: usize,
+        finish: fn(Store) -> Outcome<Out>,
+        made: &'static Location<'static>,
+    ) -> Rc<Self> {
         let list = Rc::new(Self {
             store: RefCell::new(store),
             missing: Cell::new(members),
@@ -69,7 +76,8 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
     ) {
         let list = self.clone();
         let made = self.slot.made();
-        let waiting = member.link(OnBoth(move |outcome: Outcome<T>| list.came(index, outcome, decide)), made);
+        let waiting =
+            member.link(OnBoth(move |outcome: Outcome<T>| list.came(index, outcome, decide)), made);
         if let Some(source) = waiting.source() {
             let mut members = self.members.borrow_mut();
             let len = members.len().max(index + 1);
@@ -79,7 +87,12 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
         waiting.detach();
     }
 
-    fn came<T>(&self, index: usize, outcome: Outcome<T>, decide: impl FnOnce(&mut Store, Outcome<T>) -> Decision<Out>) -> Outcome<()> {
+    fn came<T>(
+        &self,
+        index: usize,
+        outcome: Outcome<T>,
+        decide: impl FnOnce(&mut Store, Outcome<T>) -> Decision<Out>,
+    ) -> Outcome<()> {
         let gone = self.members.borrow_mut().get_mut(index).and_then(Option::take);
         drop(gone);
         if self.slot.is_fired() {

@@ -55,7 +55,11 @@ impl Error for FirstError {
 }
 
 /// Stores a value; the first failure fires the list.
-pub(super) fn all_or_first<T, Out>(index: usize, outcome: Outcome<T>, keep: impl FnOnce(T)) -> Decision<Out> {
+pub(super) fn all_or_first<T, Out>(
+    index: usize,
+    outcome: Outcome<T>,
+    keep: impl FnOnce(T),
+) -> Decision<Out> {
     match outcome {
         Ok(value) => {
             keep(value);
@@ -70,7 +74,8 @@ fn incomplete() -> Failure {
     Failure::message("a member of the list is missing")
 }
 
-/// What [`gather_results`] takes: an array, a vector, or a tuple of up to eight Deferreds of different types.
+/// What [`gather_results`] takes: an array, a vector, or a tuple of up to eight Deferreds of
+/// different types.
 #[diagnostic::on_unimplemented(
     message = "`gather_results` cannot wait for `{Self}`",
     label = "an array, a `Vec` or a tuple of Deferreds is wanted here",
@@ -84,7 +89,8 @@ pub trait Gather {
     fn gather(self, made: &'static Location<'static>) -> Deferred<Self::Values>;
 }
 
-/// Waits for all and gives their values, in the order and the shape in which the Deferreds were given.
+/// Waits for all and gives their values, in the order and the shape in which the Deferreds were
+/// given.
 ///
 /// ```
 /// use twistor::defer::{Deferred, gather_results};
@@ -94,7 +100,8 @@ pub trait Gather {
 /// ```
 ///
 /// # Errors
-/// The first failure fails the list at once with [`FirstError`]. The other members run on; a failure that one of them has later is reported.
+/// The first failure fails the list at once with [`FirstError`]. The other members run on; a
+/// failure that one of them has later is reported.
 ///
 /// # Cancellation
 /// Goes to every member that has not fired.
@@ -109,9 +116,16 @@ impl<T: 'static> Gather for Vec<Deferred<T>> {
 
     fn gather(self, made: &'static Location<'static>) -> Deferred<Vec<T>> {
         let empty: Vec<Option<T>> = self.iter().map(|_| None).collect();
-        let list = Gathering::new(empty, self.len(), |all| all.into_iter().collect::<Option<Vec<T>>>().ok_or_else(incomplete), made);
+        let list = Gathering::new(
+            empty,
+            self.len(),
+            |all| all.into_iter().collect::<Option<Vec<T>>>().ok_or_else(incomplete),
+            made,
+        );
         for (index, member) in self.into_iter().enumerate() {
-            list.member(index, member, move |store, outcome| all_or_first(index, outcome, |value| store[index] = Some(value)));
+            list.member(index, member, move |store, outcome| {
+                all_or_first(index, outcome, |value| store[index] = Some(value))
+            });
         }
         list.done()
     }
@@ -125,11 +139,18 @@ impl<T: 'static, const N: usize> Gather for [Deferred<T>; N] {
         let list = Gathering::new(
             empty,
             N,
-            |all| all.into_iter().collect::<Option<Vec<T>>>().and_then(|all| all.try_into().ok()).ok_or_else(incomplete),
+            |all| {
+                all.into_iter()
+                    .collect::<Option<Vec<T>>>()
+                    .and_then(|all| all.try_into().ok())
+                    .ok_or_else(incomplete)
+            },
             made,
         );
         for (index, member) in self.into_iter().enumerate() {
-            list.member(index, member, move |store, outcome| all_or_first(index, outcome, |value| store[index] = Some(value)));
+            list.member(index, member, move |store, outcome| {
+                all_or_first(index, outcome, |value| store[index] = Some(value))
+            });
         }
         list.done()
     }
@@ -147,7 +168,9 @@ macro_rules! gather_tuple {
                     |all| (move || Some(($(all.$index?,)+)))().ok_or_else(incomplete),
                     made,
                 );
-                $(list.member($index, self.$index, |store, outcome| all_or_first($index, outcome, |value| store.$index = Some(value)));)+
+                $(list.member($index, self.$index, |store, outcome| {
+                    all_or_first($index, outcome, |value| store.$index = Some(value))
+                });)+
                 list.done()
             }
         }

@@ -1,7 +1,8 @@
 //! Deferreds: results that come later, and the functions that wait for them.
 //!
-//! A [`Deferred<T>`] is an eventual `Result<T, Failure>` with one consumer. The value comes from its [`Resolver`], the other half.
-//! Everything happens at once: when [`Resolver::callback`] returns, each callback that could run has run.
+//! A [`Deferred<T>`] is an eventual `Result<T, Failure>` with one consumer. The value comes from
+//! its [`Resolver`], the other half. Everything happens at once: when [`Resolver::callback`]
+//! returns, each callback that could run has run.
 //!
 //! ```
 //! use twistor::defer::Deferred;

@@ -36,7 +36,8 @@ impl Pause {
         }
     }
 
-    /// Takes one [`pause`](Self::pause) back. With the last one, what waits is delivered before this returns. Without any it does nothing.
+    /// Takes one [`pause`](Self::pause) back. With the last one, what waits is delivered before
+    /// this returns. Without any it does nothing.
     pub fn unpause(&self) {
         if let Some(gate) = self.0.0.upgrade() {
             gate.unpause(false);
@@ -171,8 +172,12 @@ impl<T: 'static> Deferred<T> {
     #[doc(alias = "pause")]
     #[track_caller]
     pub fn pausable(self) -> (Self, Pause) {
-        let gate =
-            Rc::new(Gate { upstream: Cell::new(None), held: Cell::new(None), pauses: Cell::new(0), slot: Slot::new(Location::caller()) });
+        let gate = Rc::new(Gate {
+            upstream: Cell::new(None),
+            held: Cell::new(None),
+            pauses: Cell::new(0),
+            slot: Slot::new(Location::caller()),
+        });
         debug::note(&gate, gate.slot.address(), "gate", || "", gate.slot.made());
         match self.settle() {
             State::Ready(outcome) => {

@@ -57,7 +57,8 @@ impl<T: 'static> DeferredQueue<T> {
         Self::with_limits(None, None)
     }
 
-    /// A queue that stores at most `size` items, and lets at most `backlog` wait for one. `None` is no limit.
+    /// A queue that stores at most `size` items, and lets at most `backlog` wait for one. `None` is
+    /// no limit.
     pub fn with_limits(size: Option<usize>, backlog: Option<usize>) -> Self {
         Self(Rc::new(Items { stored: RefCell::default(), waiting: Waiting::new(), size, backlog }))
     }

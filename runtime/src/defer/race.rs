@@ -54,13 +54,14 @@ impl Error for FailureGroup {
 ///     .detach();
 /// ```
 ///
-/// The list owns its members. A failure that a member has after the list has fired is reported, unless
-/// [`consume_errors`](Self::consume_errors) says otherwise.
+/// The list owns its members. A failure that a member has after the list has fired is reported,
+/// unless [`consume_errors`](Self::consume_errors) says otherwise.
 ///
 /// # Cancellation
-/// Goes to each member that has not fired, and never to the list itself: what comes of it is the members' answer. A list that has fired leaves
-/// them alone.
-#[must_use = "say what to wait for: `wait_for_all`, `fire_on_one_callback` or `fire_on_one_errback`"]
+/// Goes to each member that has not fired, and never to the list itself: what comes of it is the
+/// members' answer. A list that has fired leaves them alone.
+#[must_use = "say what to wait for: `wait_for_all`, `fire_on_one_callback` or \
+    `fire_on_one_errback`"]
 pub struct DeferredList<T: 'static> {
     members: Vec<Deferred<T>>,
     consume_errors: bool,
@@ -107,12 +108,19 @@ impl<T: 'static> DeferredList<T> {
     #[doc(alias = "fireOnOneErrback")]
     #[track_caller]
     pub fn fire_on_one_errback(self) -> Deferred<Vec<Result<T, Failure>>> {
-        self.gather(all_results, |store, index, outcome| all_or_first(index, outcome, |value| store[index] = Some(Ok(value))))
+        self.gather(all_results, |store, index, outcome| {
+            all_or_first(index, outcome, |value| store[index] = Some(Ok(value)))
+        })
     }
 
     #[track_caller]
-    fn gather<Out: 'static>(self, finish: fn(Store<T>) -> Outcome<Out>, decide: Decide<T, Out>) -> Deferred<Out> {
-        let list = Gathering::new(empty(&self.members), self.members.len(), finish, Location::caller());
+    fn gather<Out: 'static>(
+        self,
+        finish: fn(Store<T>) -> Outcome<Out>,
+        decide: Decide<T, Out>,
+    ) -> Deferred<Out> {
+        let list =
+            Gathering::new(empty(&self.members), self.members.len(), finish, Location::caller());
         if self.consume_errors {
             list.silence();
         }
@@ -157,13 +165,15 @@ fn all_failed<T, Out>(store: Store<T>) -> Outcome<Out> {
     Err(FailureGroup { failures }.into())
 }
 
-/// Takes the first value that comes and cancels the others. What the losers still bring is dropped in silence.
+/// Takes the first value that comes and cancels the others. What the losers still bring is dropped
+/// in silence.
 ///
 /// ```
 /// use twistor::defer::{Deferred, race};
 ///
 /// let (slow, _resolver) = Deferred::new();
-/// assert_eq!(race([slow, Deferred::succeed("fast")]).take_result().unwrap().unwrap(), (1, "fast"));
+/// let first = race([slow, Deferred::succeed("fast")]);
+/// assert_eq!(first.take_result().unwrap().unwrap(), (1, "fast"));
 /// ```
 ///
 /// # Errors

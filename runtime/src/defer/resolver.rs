@@ -53,8 +53,9 @@ enum Phase {
 trait Fire<T>: Source<T> {
     fn phase(&self) -> Phase;
     fn set_phase(&self, phase: Phase);
-    /// Fires, unless that has been done or a cancel has come; `now`: whatever the depth of nested fires. The canceller is dropped afterwards:
-    /// firing ends its task, and with it any cycle through it.
+    /// Fires, unless that has been done or a cancel has come; `now`: whatever the depth of nested
+    /// fires. The canceller is dropped afterwards: firing ends its task, and with it any cycle
+    /// through it.
     fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool);
     fn chain_to(&self, source: Option<Weak<dyn Upstream>>);
 }
@@ -109,7 +110,11 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
     }
 
     fn following(&self) -> Option<*const ()> {
-        if self.slot.is_fired() { None } else { self.chained().map(|source| Rc::as_ptr(&source).cast()) }
+        if self.slot.is_fired() {
+            None
+        } else {
+            self.chained().map(|source| Rc::as_ptr(&source).cast())
+        }
     }
 
     fn force(self: Rc<Self>, why: &CancelledError) {
@@ -118,11 +123,17 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
             return;
         }
         let canceller = self.canceller.take();
-        self.phase.set(if canceller.is_some() { Phase::CancelledByCanceller } else { Phase::Cancelled });
+        self.phase.set(if canceller.is_some() {
+            Phase::CancelledByCanceller
+        } else {
+            Phase::Cancelled
+        });
         if let Some(canceller) = canceller {
             let right = Cancelling(self.clone());
             // user code
-            if let Err(failure) = guarded(|| Frame::of_closure::<C>(self.slot.made()), || canceller(right)) {
+            if let Err(failure) =
+                guarded(|| Frame::of_closure::<C>(self.slot.made()), || canceller(right))
+            {
                 report(failure, format!("canceller of the Deferred made at {}", self.slot.made()));
             }
         }
@@ -139,11 +150,13 @@ fn fill<T>(leaf: &dyn Fire<T>, outcome: Outcome<T>) {
 
 /// The firing half of a [`Deferred`]: fires it once, with a value or a failure.
 ///
-/// Firing is synchronous: when [`callback`](Self::callback) returns, all that could run has run. (Fires that user code makes from inside
-/// nest 64 deep on the stack; deeper ones are queued and done before the fire at that depth returns.) So end your own borrows first: what
-/// runs may call you back.
+/// Firing is synchronous: when [`callback`](Self::callback) returns, all that could run has run.
+/// (Fires that user code makes from inside nest 64 deep on the stack; deeper ones are queued and
+/// done before the fire at that depth returns.) So end your own borrows first: what runs may call
+/// you back.
 ///
-/// A Resolver that is dropped unfired fails its Deferred with [`AbandonedError`]: nothing waits for ever in silence.
+/// A Resolver that is dropped unfired fails its Deferred with [`AbandonedError`]: nothing waits for
+/// ever in silence.
 ///
 /// ```
 /// use twistor::defer::Deferred;
@@ -160,20 +173,34 @@ pub struct Resolver<T: 'static> {
     leaf: Option<Rc<dyn Fire<T>>>,
 }
 
-/// The right to fire that a canceller is given. If it fires nothing, the Deferred fails with [`CancelledError`].
+/// The right to fire that a canceller is given. If it fires nothing, the Deferred fails with
+/// [`CancelledError`].
 pub struct Cancelling<T: 'static>(Rc<dyn Fire<T>>);
 
 /// The canceller of a leaf that has none.
 pub(super) type NoCanceller<T> = fn(Cancelling<T>);
 
 /// Makes a leaf and its resolver.
-pub(super) fn leaf<T: 'static, C>(canceller: Option<C>, made: &'static Location<'static>) -> (Rc<dyn Source<T>>, Resolver<T>)
+pub(super) fn leaf<T: 'static, C>(
+    canceller: Option<C>,
+    made: &'static Location<'static>,
+) -> (Rc<dyn Source<T>>, Resolver<T>)
 where
     C: FnOnce(Cancelling<T>) + 'static,
 {
-    let leaf =
-        Rc::new(Leaf { slot: Slot::new(made), canceller: Cell::new(canceller), phase: Cell::new(Phase::Open), chained: Cell::new(None) });
-    debug::note(&leaf, leaf.slot.address(), "Deferred", || Frame::new(current_function(), made).function(), made);
+    let leaf = Rc::new(Leaf {
+        slot: Slot::new(made),
+        canceller: Cell::new(canceller),
+        phase: Cell::new(Phase::Open),
+        chained: Cell::new(None),
+    });
+    debug::note(
+        &leaf,
+        leaf.slot.address(),
+        "Deferred",
+        || Frame::new(current_function(), made).function(),
+        made,
+    );
     (leaf.clone(), Resolver { leaf: Some(leaf) })
 }
 
@@ -203,20 +230,22 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// [`callback`](Self::callback) whatever the depth of nested fires: what this lets in has run when it returns.
+    /// [`callback`](Self::callback) whatever the depth of nested fires: what this lets in has run
+    /// when it returns.
     pub(crate) fn callback_now(mut self, value: T) {
         if let Some(leaf) = self.leaf.take() {
             leaf.fire(Ok(value), Location::caller(), true);
         }
     }
 
-    /// Whether anybody still wants the result: `false` once the Deferred has been cancelled. A producer that keeps Resolvers in a queue
-    /// drops those that are not wanted.
+    /// Whether anybody still wants the result: `false` once the Deferred has been cancelled. A
+    /// producer that keeps Resolvers in a queue drops those that are not wanted.
     pub fn is_wanted(&self) -> bool {
         self.leaf.as_ref().is_some_and(|leaf| !leaf.slot().is_fired())
     }
 
-    /// A resolver for several places: it can be cloned, and firing it a second time is an error instead of a compile error.
+    /// A resolver for several places: it can be cloned, and firing it a second time is an error
+    /// instead of a compile error.
     pub fn shared(mut self) -> SharedResolver<T> {
         SharedResolver(Rc::new(Self { leaf: self.leaf.take() }))
     }
@@ -225,7 +254,8 @@ impl<T: 'static> Resolver<T> {
 /// How deep drops of cancellers nest; deeper ones are queued and done by the outermost.
 const MAX_DROPS: u32 = 64;
 
-/// Drops a canceller. It may hold the Resolver of another Deferred with a canceller, and so on: that must not recurse without end.
+/// Drops a canceller. It may hold the Resolver of another Deferred with a canceller, and so on:
+/// that must not recurse without end.
 fn drop_canceller<C: 'static>(canceller: Option<C>) {
     if canceller.is_none() || !std::mem::needs_drop::<C>() {
         return;
@@ -265,7 +295,8 @@ pub(crate) trait Ends {
     fn reason(&self) -> Option<Failure>;
 }
 
-/// Runs `work`, in which the loss of `what` makes Resolvers impossible to answer: what they are dropped with has its reason as their source.
+/// Runs `work`, in which the loss of `what` makes Resolvers impossible to answer: what they are
+/// dropped with has its reason as their source.
 pub(crate) fn with_loss<R>(what: Option<Rc<dyn Ends>>, work: impl FnOnce() -> R) -> R {
     struct Back(Option<Rc<dyn Ends>>);
     impl Drop for Back {
@@ -291,7 +322,11 @@ impl<T: 'static> Drop for Resolver<T> {
             };
             // a drop has no caller to name
             let made = leaf.slot().made();
-            leaf.fire(Err(Failure::at(error, Frame::new("the drop of the Resolver made here", made))), made, false);
+            leaf.fire(
+                Err(Failure::at(error, Frame::new("the drop of the Resolver made here", made))),
+                made,
+                false,
+            );
         }
     }
 }
@@ -342,8 +377,9 @@ impl<T: 'static> SharedResolver<T> {
     /// Fires the Deferred with `value`.
     ///
     /// # Errors
-    /// [`AlreadyCalledError`] if it has been fired. After a cancel one late fire is `Ok` and dropped, unless the Deferred has a canceller:
-    /// that one was told, and a fire after it is an error.
+    /// [`AlreadyCalledError`] if it has been fired. After a cancel one late fire is `Ok` and
+    /// dropped, unless the Deferred has a canceller: that one was told, and a fire after it is an
+    /// error.
     #[track_caller]
     pub fn callback(&self, value: T) -> Result<(), AlreadyCalledError> {
         self.resolve(Ok(value))
@@ -360,7 +396,9 @@ impl<T: 'static> SharedResolver<T> {
 
     #[track_caller]
     fn resolve(&self, outcome: Outcome<T>) -> Result<(), AlreadyCalledError> {
-        let Some(leaf) = &self.0.leaf else { return Err(AlreadyCalledError { made: None, first: None }) };
+        let Some(leaf) = &self.0.leaf else {
+            return Err(AlreadyCalledError { made: None, first: None });
+        };
         let made = Some(leaf.slot().made());
         match leaf.phase() {
             Phase::Open => leaf.fire(outcome, Location::caller(), false),
@@ -396,7 +434,8 @@ impl<T: 'static> fmt::Debug for SharedResolver<T> {
 impl<T: 'static> Deferred<T> {
     /// Fires `to` with the result of this Deferred.
     ///
-    /// The Deferred of `to` waits for this one from now on: its debug text says so, and cancelling it reaches this one.
+    /// The Deferred of `to` waits for this one from now on: its debug text says so, and cancelling
+    /// it reaches this one.
     ///
     /// ```
     /// use twistor::defer::Deferred;
@@ -430,15 +469,18 @@ impl<T: 'static> Deferred<T> {
         (Self::pending(source), resolver)
     }
 
-    /// A Deferred that knows how to give up what it waits for: `canceller` runs once if it is cancelled before it has fired.
+    /// A Deferred that knows how to give up what it waits for: `canceller` runs once if it is
+    /// cancelled before it has fired.
     ///
-    /// The canceller may fire through the [`Cancelling`] it is given; if it does not, the Deferred fails with [`CancelledError`]. Still one
-    /// allocation. A panic in it is reported, and the Deferred fails all the same.
+    /// The canceller may fire through the [`Cancelling`] it is given; if it does not, the Deferred
+    /// fails with [`CancelledError`]. Still one allocation. A panic in it is reported, and the
+    /// Deferred fails all the same.
     ///
     /// ```
     /// use twistor::defer::Deferred;
     ///
-    /// let (deferred, _resolver) = Deferred::<u32>::with_canceller(|cancelling| cancelling.callback(0));
+    /// let (deferred, _resolver) =
+    ///     Deferred::<u32>::with_canceller(|cancelling| cancelling.callback(0));
     /// deferred.cancel();
     /// assert_eq!(deferred.take_result().unwrap().unwrap(), 0);
     /// ```

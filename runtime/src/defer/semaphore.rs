@@ -39,7 +39,8 @@ impl Tokens {
 
 /// A token of a [`DeferredSemaphore`], or a [`DeferredLock`] that is held. Dropping it releases it.
 ///
-/// Releasing hands it to the next who waits before the call returns: what that one does has been done then.
+/// Releasing hands it to the next who waits before the call returns: what that one does has been
+/// done then.
 #[must_use = "dropping it releases it"]
 pub struct Token(Option<Rc<Tokens>>);
 
@@ -65,7 +66,10 @@ impl fmt::Debug for Token {
 }
 
 #[track_caller]
-fn run_with<R: IntoDeferred>(turn: Deferred<Token>, f: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
+fn run_with<R: IntoDeferred>(
+    turn: Deferred<Token>,
+    f: impl FnOnce() -> R + 'static,
+) -> Deferred<R::Value> {
     turn.add_callback(move |token| {
         super::call::maybe_deferred(f).add_both(move |result| {
             token.release();
@@ -74,7 +78,8 @@ fn run_with<R: IntoDeferred>(turn: Deferred<Token>, f: impl FnOnce() -> R + 'sta
     })
 }
 
-/// A limited number of tokens: those who ask for one more wait, and get it in the order in which they asked.
+/// A limited number of tokens: those who ask for one more wait, and get it in the order in which
+/// they asked.
 ///
 /// ```
 /// use twistor::defer::DeferredSemaphore;
@@ -94,7 +99,10 @@ impl DeferredSemaphore {
     /// [`ValueError`] for 0: nobody would ever get one.
     pub fn new(tokens: usize) -> Result<Self, Failure> {
         if tokens == 0 {
-            return Err(ValueError::with_text("a semaphore has at least one token, and 0 were given").into());
+            return Err(ValueError::with_text(
+                "a semaphore has at least one token, and 0 were given",
+            )
+            .into());
         }
         Ok(Self(Tokens::new(tokens)))
     }
@@ -128,7 +136,13 @@ impl DeferredSemaphore {
 
 impl fmt::Debug for DeferredSemaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<DeferredSemaphore, {} of {} free, {} waiting>", self.free(), self.limit(), self.0.waiting.len())
+        write!(
+            f,
+            "<DeferredSemaphore, {} of {} free, {} waiting>",
+            self.free(),
+            self.limit(),
+            self.0.waiting.len()
+        )
     }
 }
 

@@ -34,7 +34,10 @@ impl<T: Clone + 'static> Branches<T> {
     fn came(&self, outcome: Outcome<T>) {
         // shared, so that no borrow is held while a user's `clone` runs
         let outcome = Rc::new(outcome);
-        let waiting = match std::mem::replace(&mut *self.state.borrow_mut(), Waiting::Done(outcome.clone(), false)) {
+        let waiting = match std::mem::replace(
+            &mut *self.state.borrow_mut(),
+            Waiting::Done(outcome.clone(), false),
+        ) {
             Waiting::For(waiting) => waiting,
             Waiting::Done(..) => Vec::new(),
         };
@@ -65,7 +68,8 @@ impl<T: Clone + 'static> Branches<T> {
 
 impl<T: Clone + 'static> Drop for Branches<T> {
     fn drop(&mut self) {
-        if let Waiting::Done(outcome, false) = std::mem::replace(self.state.get_mut(), Waiting::For(Vec::new()))
+        if let Waiting::Done(outcome, false) =
+            std::mem::replace(self.state.get_mut(), Waiting::For(Vec::new()))
             && let Ok(outcome) = Rc::try_unwrap(outcome)
         {
             ends_here(outcome, self.made);
@@ -131,8 +135,12 @@ impl<T: Clone + 'static> Deferred<T> {
     #[track_caller]
     pub fn shared(self) -> Shared<T> {
         let made = Location::caller();
-        let branches =
-            Rc::new(Branches { state: RefCell::new(Waiting::For(Vec::new())), wanted: Cell::new(0), source: RefCell::default(), made });
+        let branches = Rc::new(Branches {
+            state: RefCell::new(Waiting::For(Vec::new())),
+            wanted: Cell::new(0),
+            source: RefCell::default(),
+            made,
+        });
         *branches.source.borrow_mut() = self.canceller();
         let into = branches.clone();
         self.link(OnBoth(move |outcome: Outcome<T>| into.came(outcome)), made).detach();

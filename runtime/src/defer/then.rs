@@ -1,11 +1,13 @@
-//! A callback: one allocation that is at once the one who waits for what stands before it and the source of what comes after.
+//! A callback: one allocation that is at once the one who waits for what stands before it and the
+//! source of what comes after.
 //!
 //! ```text
 //!   Call(f, upstream) ── step: pull, run f ──▶ Running ──▶ Over                   f gave a result: it lies in the slot
 //!                                                 └──▶ Follow(inner) ── step ──▶ Over      f gave a Deferred that is pending
 //! ```
-//! Whoever waits for a node that begins to follow is handed over to the inner source if it can be, and the node is gone: an endless loop
-//! of callbacks that each return the next Deferred needs two nodes and no more.
+//! Whoever waits for a node that begins to follow is handed over to the inner source if it can be,
+//! and the node is gone: an endless loop of callbacks that each return the next Deferred needs two
+//! nodes and no more.
 use super::{
     chain::{Outcome, Slot, Source, Step},
     debug,
@@ -38,7 +40,8 @@ pub(crate) struct OnValue<F>(pub(crate) F);
 pub(crate) struct OnFailure<F>(pub(crate) F);
 /// One function for both.
 pub(crate) struct OnBoth<F>(pub(crate) F);
-/// A function that sees failures: one that comes out as it went in has passed it, and gets its frame.
+/// A function that sees failures: one that comes out as it went in has passed it, and gets its
+/// frame.
 pub(crate) struct Seen<C>(pub(crate) C);
 
 impl<T, U, C: Callback<T, U>> Callback<T, U> for Seen<C> {
@@ -156,8 +159,16 @@ where
     F: Callback<T, U>,
 {
     /// Puts `f` behind `upstream`.
-    pub(crate) fn attach(upstream: Rc<dyn Source<T>>, f: F, made: &'static Location<'static>) -> Rc<dyn Source<U>> {
-        let node = Rc::new(Self { stage: Cell::new(Stage::Running), slot: Slot::new(made), kept: Cell::new(None) });
+    pub(crate) fn attach(
+        upstream: Rc<dyn Source<T>>,
+        f: F,
+        made: &'static Location<'static>,
+    ) -> Rc<dyn Source<U>> {
+        let node = Rc::new(Self {
+            stage: Cell::new(Stage::Running),
+            slot: Slot::new(made),
+            kept: Cell::new(None),
+        });
         upstream.slot().wait(node.clone());
         node.stage.set(Stage::Call(f, upstream));
         debug::note(&node, node.slot.address(), "callback", || F::frame(made).function(), made);
@@ -186,7 +197,8 @@ where
         let kept = self.kept.take();
         let again = kept.is_some().then(|| inner.clone() as Rc<dyn Upstream>);
         // a CancelHandle that names this node must find the way on through it
-        let named = Rc::weak_count(&self) > 0 && Rc::weak_count(&self) > debug::notes(self.slot.address());
+        let named =
+            Rc::weak_count(&self) > 0 && Rc::weak_count(&self) > debug::notes(self.slot.address());
         let waiter = if named { None } else { self.slot.take_step() };
         if let Some(waiter) = waiter {
             if waiter.adopt(&mut Some(inner.clone())) {
@@ -298,7 +310,11 @@ where
 }
 
 /// Runs one piece of user code of a chain: what it gives, or a failed Deferred if it panics.
-pub(crate) fn call<T, U, F: Callback<T, U>>(f: F, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
+pub(crate) fn call<T, U, F: Callback<T, U>>(
+    f: F,
+    outcome: Outcome<T>,
+    made: &'static Location<'static>,
+) -> Deferred<U> {
     let before = enter_function(F::frame(made).raw_function());
     // user code
     let given = catch_unwind(AssertUnwindSafe(|| f.call(outcome, made)));
@@ -306,7 +322,8 @@ pub(crate) fn call<T, U, F: Callback<T, U>>(f: F, outcome: Outcome<T>, made: &'s
     given.unwrap_or_else(|payload| Deferred::ready(Err(panicked(payload, F::frame(made))), made))
 }
 
-/// What every callback for the value does with an outcome: `f` takes a value through `run`, a failure passes.
+/// What every callback for the value does with an outcome: `f` takes a value through `run`, a
+/// failure passes.
 pub(crate) fn for_value<T, U, F>(
     f: F,
     outcome: Outcome<T>,

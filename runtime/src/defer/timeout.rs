@@ -11,12 +11,12 @@ use crate::{
 use std::{cell::Cell, panic::Location, rc::Rc, time::Duration};
 
 impl<T: 'static> Deferred<T> {
-    /// Gives what was added so far a time limit: when `after` has passed it is cancelled, and the [`CancelledError`] that
-    /// comes of it becomes a [`TimeoutError`].
+    /// Gives what was added so far a time limit: when `after` has passed it is cancelled, and the
+    /// [`CancelledError`] that comes of it becomes a [`TimeoutError`].
     ///
-    /// Anything else that comes stays what it is: a value that the canceller gave, an error of its own, a coroutine that
-    /// recovered. What is added after this is not covered: the timer ends when what stands before it has its result.
-    /// On a fired Deferred no timer is made.
+    /// Anything else that comes stays what it is: a value that the canceller gave, an error of its
+    /// own, a coroutine that recovered. What is added after this is not covered: the timer ends
+    /// when what stands before it has its result. On a fired Deferred no timer is made.
     ///
     /// ```
     /// use std::time::Duration;
@@ -36,14 +36,17 @@ impl<T: 'static> Deferred<T> {
     pub fn add_timeout(self, after: Duration, clock: &(impl ReactorTime + ?Sized)) -> Self {
         self.limited(after, clock, Location::caller(), move |result, after| match result {
             Err(failure) if failure.check::<CancelledError>() => {
-                Err(TimeoutError::with_text(format!("no result within {after:?}")).caused_by(failure.shared_value()).into())
+                Err(TimeoutError::with_text(format!("no result within {after:?}"))
+                    .caused_by(failure.shared_value())
+                    .into())
             }
             other => other,
         })
     }
 
-    /// The same with a handler of your own: when the limit has struck, `handler` gets whatever came and the limit, and what it returns is
-    /// the result, also where an earlier errback had turned the cancellation into a value.
+    /// The same with a handler of your own: when the limit has struck, `handler` gets whatever came
+    /// and the limit, and what it returns is the result, also where an earlier errback had turned
+    /// the cancellation into a value.
     #[track_caller]
     pub fn add_timeout_with<R: IntoDeferred<Value = T>>(
         self,

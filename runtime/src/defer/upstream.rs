@@ -26,18 +26,21 @@ pub(crate) trait Upstream {
     /// Ends the source that is [`Up::Here`].
     fn force(self: Rc<Self>, why: &CancelledError);
 
-    /// The source that a callback's result comes from, where that is another Deferred: for the debug text.
+    /// The source that a callback's result comes from, where that is another Deferred: for the
+    /// debug text.
     fn following(&self) -> Option<*const ()> {
         None
     }
 
-    /// An executor outside polls what hangs on this source, with this waker: a coroutine in a foreign await takes it as its own.
+    /// An executor outside polls what hangs on this source, with this waker: a coroutine in a
+    /// foreign await takes it as its own.
     fn assist(self: Rc<Self>, waker: &Waker) {
         let _ = waker;
     }
 }
 
-/// Walks up from `from`, in a loop, in the order in which things are waited for, and shows each place with what lies upstream of it.
+/// Walks up from `from`, in a loop, in the order in which things are waited for, and shows each
+/// place with what lies upstream of it.
 fn walk(from: Rc<dyn Upstream>, mut visit: impl FnMut(Rc<dyn Upstream>, &Up)) {
     // the ways still to walk, the next one last
     let mut ways = vec![from];
@@ -65,12 +68,14 @@ pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
     });
 }
 
-/// Offers `waker` to every coroutine that `from` hangs on; also to those that wait for a Deferred now, since their next wait may be a foreign one.
+/// Offers `waker` to every coroutine that `from` hangs on; also to those that wait for a Deferred
+/// now, since their next wait may be a foreign one.
 pub(crate) fn assist_from(from: Rc<dyn Upstream>, waker: &Waker) {
     walk(from, |at, _| at.assist(waker));
 }
 
-/// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at each power of two of the steps.
+/// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at
+/// each power of two of the steps.
 #[derive(Default)]
 struct Circle {
     remembered: Option<*const ()>,

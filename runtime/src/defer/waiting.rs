@@ -6,7 +6,8 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// A line of those who wait for a `T`, in the order in which they asked. A cancelled one leaves it at once.
+/// A line of those who wait for a `T`, in the order in which they asked. A cancelled one leaves it
+/// at once.
 pub(super) struct Waiting<T: 'static> {
     line: RefCell<Line<T>>,
     me: Weak<Self>,
@@ -21,7 +22,10 @@ struct Line<T: 'static> {
 
 impl<T: 'static> Waiting<T> {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new_cyclic(|me| Self { line: RefCell::new(Line { places: VecDeque::new(), next: 0, empty: 0 }), me: me.clone() })
+        Rc::new_cyclic(|me| Self {
+            line: RefCell::new(Line { places: VecDeque::new(), next: 0, empty: 0 }),
+            me: me.clone(),
+        })
     }
 
     /// One more at the end of the line.

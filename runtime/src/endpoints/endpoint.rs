@@ -9,12 +9,20 @@ use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 
 /// A kind of place to listen.
 pub(crate) trait StreamServer: fmt::Debug {
-    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<Port>;
+    fn listen_erased(
+        &self,
+        acceptor: Rc<dyn Acceptor>,
+        made: &'static Location<'static>,
+    ) -> Deferred<Port>;
 }
 
 /// A kind of place to connect to.
 pub(crate) trait StreamClient: fmt::Debug {
-    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<()>;
+    fn connect_erased(
+        &self,
+        acceptor: Rc<dyn Acceptor>,
+        made: &'static Location<'static>,
+    ) -> Deferred<()>;
 }
 
 /// Somewhere to listen, of any kind. A cheap clone.
@@ -28,10 +36,12 @@ pub struct ServerEndpoint(pub(crate) Rc<dyn StreamServer>);
 pub struct ClientEndpoint(pub(crate) Rc<dyn StreamClient>);
 
 impl ServerEndpoint {
-    /// Listens, and builds a protocol with `factory` for each connection. The Deferred has fired already.
+    /// Listens, and builds a protocol with `factory` for each connection. The Deferred has fired
+    /// already.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
+    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the
+    /// operating system said.
     #[track_caller]
     pub fn listen(&self, factory: impl IntoFactory) -> Deferred<Port> {
         self.0.listen_erased(accepting(factory), Location::caller())
@@ -39,7 +49,8 @@ impl ServerEndpoint {
 }
 
 impl ClientEndpoint {
-    /// Connects once and gives the protocol's handle, right after its `connection_made` has returned.
+    /// Connects once and gives the protocol's handle, right after its `connection_made` has
+    /// returned.
     ///
     /// # Errors
     /// Those of [`Reactor::connect_tcp`](crate::reactor::Reactor::connect_tcp), and
@@ -48,7 +59,10 @@ impl ClientEndpoint {
     /// # Cancellation
     /// Ends the attempt.
     #[track_caller]
-    pub fn connect<F: IntoFactory>(&self, factory: F) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
+    pub fn connect<F: IntoFactory>(
+        &self,
+        factory: F,
+    ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
         let made = Location::caller();
         connect_with(factory, |acceptor| self.0.connect_erased(acceptor, made))
     }
@@ -74,7 +88,10 @@ impl<P: Protocol> Factory for Once<P> {
 /// Ends the attempt.
 #[doc(alias = "connectProtocol")]
 #[track_caller]
-pub fn connect_protocol<P: Protocol>(endpoint: &ClientEndpoint, protocol: P) -> Deferred<Handle<P>> {
+pub fn connect_protocol<P: Protocol>(
+    endpoint: &ClientEndpoint,
+    protocol: P,
+) -> Deferred<Handle<P>> {
     endpoint.connect(Once(Cell::new(Some(protocol))))
 }
 

@@ -19,5 +19,7 @@ mod parse;
 mod tcp;
 
 pub use endpoint::{ClientEndpoint, ServerEndpoint, connect_protocol};
-pub use parse::{InvalidEndpointError, client_from_string, quote_string_argument, server_from_string};
+pub use parse::{
+    InvalidEndpointError, client_from_string, quote_string_argument, server_from_string,
+};
 pub use tcp::{Tcp4ClientEndpoint, Tcp4ServerEndpoint};

@@ -1,6 +1,7 @@
 //! The string form of endpoints: `type:argument:name=value`.
 //!
-//! A backslash before a colon, an equals sign or a backslash takes away its meaning. Only the first equals sign of an argument separates.
+//! A backslash before a colon, an equals sign or a backslash takes away its meaning. Only the first
+//! equals sign of an argument separates.
 use super::{
     endpoint::{ClientEndpoint, ServerEndpoint},
     tcp::{Tcp4ClientEndpoint, Tcp4ServerEndpoint},
@@ -36,7 +37,10 @@ impl InvalidEndpointError {
 
 impl fmt::Display for InvalidEndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let column = self.description.get(..self.position).map_or(self.position, |before| before.chars().count());
+        let column = self
+            .description
+            .get(..self.position)
+            .map_or(self.position, |before| before.chars().count());
         write!(
             f,
             "malformed endpoint description, at position {}: {}\n    {}\n    {:column$}^",
@@ -47,7 +51,8 @@ impl fmt::Display for InvalidEndpointError {
 
 impl Error for InvalidEndpointError {}
 
-/// A server endpoint from its description, for now of TCP: `tcp:PORT[:interface=ADDRESS][:backlog=NUMBER]`.
+/// A server endpoint from its description, for now of TCP:
+/// `tcp:PORT[:interface=ADDRESS][:backlog=NUMBER]`.
 ///
 /// # Errors
 /// [`InvalidEndpointError`] with the position of the problem and what was expected there.
@@ -59,7 +64,8 @@ pub fn server_from_string(reactor: &Reactor, description: &str) -> Result<Server
     let port = words.required("port")?.number("a port number, 0 to 65535")?;
     let mut endpoint = Tcp4ServerEndpoint::new(reactor, port);
     if let Some(interface) = words.optional("interface").filter(|word| !word.value.is_empty()) {
-        endpoint = endpoint.interface(interface.number::<IpAddr>("a numeric address to listen on")?);
+        endpoint =
+            endpoint.interface(interface.number::<IpAddr>("a numeric address to listen on")?);
     }
     if let Some(backlog) = words.optional("backlog") {
         endpoint = endpoint.backlog(backlog.number("how many connections may wait")?);
@@ -67,7 +73,8 @@ pub fn server_from_string(reactor: &Reactor, description: &str) -> Result<Server
     Ok(endpoint.endpoint())
 }
 
-/// A client endpoint from its description, for now of TCP: `tcp:HOST:PORT[:timeout=SECONDS][:bindAddress=ADDRESS]`.
+/// A client endpoint from its description, for now of TCP:
+/// `tcp:HOST:PORT[:timeout=SECONDS][:bindAddress=ADDRESS]`.
 ///
 /// Host and port may be given by name too, either or both.
 ///
@@ -78,8 +85,11 @@ pub fn client_from_string(reactor: &Reactor, description: &str) -> Result<Client
     let mut words = Description::parse(description)?;
     words.expect_type(&["tcp"])?;
     // with the host named, the one word without a name is the port
-    let order: &[&'static str] =
-        if words.is_named("host") { &["port", "host", "timeout", "bindAddress"] } else { &["host", "port", "timeout", "bindAddress"] };
+    let order: &[&'static str] = if words.is_named("host") {
+        &["port", "host", "timeout", "bindAddress"]
+    } else {
+        &["host", "port", "timeout", "bindAddress"]
+    };
     words.names(order, 2)?;
     let host = words.required("host")?;
     if host.value.is_empty() {
@@ -88,7 +98,8 @@ pub fn client_from_string(reactor: &Reactor, description: &str) -> Result<Client
     let port = words.required("port")?.number("a port number, 0 to 65535")?;
     let mut endpoint = Tcp4ClientEndpoint::new(reactor, host.value, port);
     if let Some(timeout) = words.optional("timeout") {
-        endpoint = endpoint.timeout(Duration::from_secs(timeout.number("a time limit in seconds")?));
+        endpoint =
+            endpoint.timeout(Duration::from_secs(timeout.number("a time limit in seconds")?));
     }
     if let Some(from) = words.optional("bindAddress") {
         let ip: IpAddr = from.number("a numeric address to connect from")?;
@@ -97,7 +108,8 @@ pub fn client_from_string(reactor: &Reactor, description: &str) -> Result<Client
     Ok(endpoint.endpoint())
 }
 
-/// Puts a backslash before each colon and backslash, so that `text` can stand in a description as one argument.
+/// Puts a backslash before each colon and backslash, so that `text` can stand in a description as
+/// one argument.
 ///
 /// ```
 /// use twistor::endpoints::quote_string_argument;
@@ -135,10 +147,20 @@ impl<'a> Description<'a> {
             match letter {
                 '\\' => match letters.next() {
                     Some((_, escaped)) => word.value.push(escaped),
-                    None => return Err(invalid(text, at, "expected a character after the backslash").into()),
+                    None => {
+                        return Err(
+                            invalid(text, at, "expected a character after the backslash").into()
+                        );
+                    }
                 },
                 ':' => {
-                    let next = Word { text, at: at + 1, value_at: at + 1, name: None, value: String::new() };
+                    let next = Word {
+                        text,
+                        at: at + 1,
+                        value_at: at + 1,
+                        name: None,
+                        value: String::new(),
+                    };
                     words.push(std::mem::replace(&mut word, next));
                 }
                 '=' if word.name.is_none() && !words.is_empty() => {
@@ -158,7 +180,8 @@ impl<'a> Description<'a> {
             return Ok(());
         }
         let known: Vec<_> = known.iter().map(|name| format!("`{name}:`")).collect();
-        let problem = format!("unknown endpoint type `{}`; there is {}", self.kind.value, known.join(", "));
+        let problem =
+            format!("unknown endpoint type `{}`; there is {}", self.kind.value, known.join(", "));
         Err(invalid(self.text, 0, problem).into())
     }
 
@@ -166,8 +189,8 @@ impl<'a> Description<'a> {
         self.words.iter().any(|word| word.name.as_deref() == Some(name))
     }
 
-    /// Gives the words without a name theirs, in the order of `known`, of which the first `positional` may be given so; tells what is
-    /// unknown, given twice or too much.
+    /// Gives the words without a name theirs, in the order of `known`, of which the first
+    /// `positional` may be given so; tells what is unknown, given twice or too much.
     fn names(&mut self, known: &[&'static str], positional: usize) -> Result<(), Failure> {
         let mut next = 0;
         let mut seen: Vec<String> = Vec::new();
@@ -183,12 +206,21 @@ impl<'a> Description<'a> {
                     known.get(next - 1).map(ToString::to_string).unwrap_or_default()
                 }
                 None => {
-                    let problem = format!("expected `name=value` with one of {}, and found `{}`", listed(known), word.value);
+                    let problem = format!(
+                        "expected `name=value` with one of {}, and found `{}`",
+                        listed(known),
+                        word.value
+                    );
                     return Err(invalid(self.text, word.at, problem).into());
                 }
             };
             if seen.contains(&name) {
-                return Err(invalid(self.text, word.at, format!("`{name}` is given twice (a `:` inside a value is written `\\:`)")).into());
+                return Err(invalid(
+                    self.text,
+                    word.at,
+                    format!("`{name}` is given twice (a `:` inside a value is written `\\:`)"),
+                )
+                .into());
             }
             seen.push(name.clone());
             word.name = Some(name);
@@ -203,7 +235,8 @@ impl<'a> Description<'a> {
 
     fn required(&mut self, name: &str) -> Result<Word<'a>, Failure> {
         let end = self.text.len();
-        self.optional(name).ok_or_else(|| invalid(self.text, end, format!("`{name}` is missing")).into())
+        self.optional(name)
+            .ok_or_else(|| invalid(self.text, end, format!("`{name}` is missing")).into())
     }
 }
 
@@ -214,7 +247,11 @@ impl Word<'_> {
     }
 
     fn problem(&self, expected: &str) -> InvalidEndpointError {
-        invalid(self.text, self.value_at, format!("expected {expected}, and found `{}`", self.value))
+        invalid(
+            self.text,
+            self.value_at,
+            format!("expected {expected}, and found `{}`", self.value),
+        )
     }
 }
 

@@ -65,8 +65,13 @@ impl Tcp4ServerEndpoint {
 }
 
 impl StreamServer for Tcp4ServerEndpoint {
-    fn listen_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<Port> {
-        let bind = Bind { at: self.at.into(), backlog: self.backlog, file: FileOptions::default(), made };
+    fn listen_erased(
+        &self,
+        acceptor: Rc<dyn Acceptor>,
+        made: &'static Location<'static>,
+    ) -> Deferred<Port> {
+        let bind =
+            Bind { at: self.at.into(), backlog: self.backlog, file: FileOptions::default(), made };
         match transport::listen(&self.reactor, bind, acceptor) {
             Ok(port) => Deferred::succeed(port),
             Err(failure) => Deferred::fail(failure),
@@ -84,15 +89,18 @@ impl fmt::Debug for Tcp4ServerEndpoint {
     }
 }
 
-/// Connects to a TCP host and port, with a limit of 30 seconds unless you say otherwise. A host that is no number is looked up, and the first
-/// IPv4 address of the answer is taken, or the first of any kind if it has none.
+/// Connects to a TCP host and port, with a limit of 30 seconds unless you say otherwise. A host
+/// that is no number is looked up, and the first IPv4 address of the answer is taken, or the first
+/// of any kind if it has none.
 ///
 /// ```
 /// use std::time::Duration;
 /// use twistor::{endpoints::Tcp4ClientEndpoint, reactor::Reactor};
 ///
 /// let reactor = Reactor::new()?;
-/// let endpoint = Tcp4ClientEndpoint::new(&reactor, "127.0.0.1", 8007).timeout(Duration::from_secs(5)).endpoint();
+/// let endpoint = Tcp4ClientEndpoint::new(&reactor, "127.0.0.1", 8007)
+///     .timeout(Duration::from_secs(5))
+///     .endpoint();
 /// # let _ = endpoint;
 /// # Ok::<(), twistor::failure::Failure>(())
 /// ```
@@ -108,7 +116,12 @@ pub struct Tcp4ClientEndpoint {
 impl Tcp4ClientEndpoint {
     /// `host` and `port`.
     pub fn new(reactor: &Reactor, host: impl Into<String>, port: u16) -> Self {
-        Self { reactor: reactor.clone(), host: host.into(), port, options: ConnectOptions::default() }
+        Self {
+            reactor: reactor.clone(),
+            host: host.into(),
+            port,
+            options: ConnectOptions::default(),
+        }
     }
 
     /// The same with another time limit.
@@ -132,17 +145,28 @@ impl Tcp4ClientEndpoint {
 }
 
 impl StreamClient for Tcp4ClientEndpoint {
-    fn connect_erased(&self, acceptor: Rc<dyn Acceptor>, made: &'static Location<'static>) -> Deferred<()> {
+    fn connect_erased(
+        &self,
+        acceptor: Rc<dyn Acceptor>,
+        made: &'static Location<'static>,
+    ) -> Deferred<()> {
         if let Ok(ip) = self.host.parse::<IpAddr>() {
-            return dial(&self.reactor, SocketAddr::new(ip, self.port), acceptor, &self.options, made);
+            return dial(
+                &self.reactor,
+                SocketAddr::new(ip, self.port),
+                acceptor,
+                &self.options,
+                made,
+            );
         }
-        let (reactor, options, host) = (self.reactor.clone(), self.options.clone(), self.host.clone());
-        self.reactor.resolve_host(&NameQuery::new(&self.host, self.port)).add_callback(move |found| {
-            match found.iter().find(|at| at.is_ipv4()).or(found.first()) {
+        let (reactor, options, host) =
+            (self.reactor.clone(), self.options.clone(), self.host.clone());
+        self.reactor.resolve_host(&NameQuery::new(&self.host, self.port)).add_callback(
+            move |found| match found.iter().find(|at| at.is_ipv4()).or(found.first()) {
                 Some(to) => dial(&reactor, *to, acceptor, &options, made),
                 None => Deferred::fail(DnsLookupError::with_text(host)),
-            }
-        })
+            },
+        )
     }
 }
 
@@ -153,7 +177,12 @@ fn dial(
     options: &ConnectOptions,
     made: &'static Location<'static>,
 ) -> Deferred<()> {
-    transport::connect(reactor, &Dial { to: to.into(), from: options.bind_address, made }, acceptor, options.timeout)
+    transport::connect(
+        reactor,
+        &Dial { to: to.into(), from: options.bind_address, made },
+        acceptor,
+        options.timeout,
+    )
 }
 
 impl fmt::Debug for Tcp4ClientEndpoint {

@@ -15,11 +15,13 @@ impl<T: 'static> Deferred<T> {
     /// ```
     ///
     /// # Errors
-    /// A panic of the future, and [`NoReactorError`](crate::error::NoReactorError) if nothing can wake it.
+    /// A panic of the future, and [`NoReactorError`](crate::error::NoReactorError) if nothing can
+    /// wake it.
     ///
     /// # Cancellation
-    /// Cancels the Deferreds that it waits for. Where it waits for something else it is dropped, and the Deferred fails with
-    /// [`CancelledError`](crate::error::CancelledError): so in a coroutine `yield_!(Deferred::from_future(f))` turns a cancel into an `Err`.
+    /// Cancels the Deferreds that it waits for. Where it waits for something else it is dropped,
+    /// and the Deferred fails with [`CancelledError`](crate::error::CancelledError): so in a
+    /// coroutine `yield_!(Deferred::from_future(f))` turns a cancel into an `Err`.
     #[doc(alias = "fromFuture")]
     #[track_caller]
     pub fn from_future(future: impl Future<Output = T> + 'static) -> Self {
@@ -44,6 +46,8 @@ impl<T: 'static> Deferred<T> {
 #[doc(alias = "ensureDeferred")]
 #[doc(alias = "fromCoroutine")]
 #[track_caller]
-pub fn ensure_deferred<T: 'static, E: Into<Failure>>(future: impl Future<Output = Result<T, E>> + 'static) -> Deferred<T> {
+pub fn ensure_deferred<T: 'static, E: Into<Failure>>(
+    future: impl Future<Output = Result<T, E>> + 'static,
+) -> Deferred<T> {
     start("ensure_deferred", async move { future.await.map_err(Into::into) }, Location::caller())
 }

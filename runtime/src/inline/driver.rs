@@ -43,11 +43,13 @@ pub(super) struct Task {
     kept: Cell<Option<Box<CancelledError>>>,
     /// The bell that foreign code keeps, and the coroutine's place in the thread's table.
     bell: RefCell<Option<(Lent, usize)>>,
-    /// The executor that polls what hangs on this coroutine: it hears rings where there is no reactor.
+    /// The executor that polls what hangs on this coroutine: it hears rings where there is no
+    /// reactor.
     executor: RefCell<Option<Waker>>,
 }
 
-/// The Deferreds that a coroutine waits for, in the order in which they were awaited. Nearly always there is one.
+/// The Deferreds that a coroutine waits for, in the order in which they were awaited. Nearly always
+/// there is one.
 #[derive(Default)]
 struct Waits {
     first: Option<Rc<dyn Upstream>>,
@@ -153,7 +155,11 @@ struct Beside<T> {
 type Body<T, F> = Pinned<F, Beside<T>>;
 
 /// Starts a coroutine: runs `frame` to the first Deferred that has not fired. One allocation.
-pub(crate) fn start<T, F>(function: &'static str, frame: F, made: &'static Location<'static>) -> Deferred<T>
+pub(crate) fn start<T, F>(
+    function: &'static str,
+    frame: F,
+    made: &'static Location<'static>,
+) -> Deferred<T>
 where
     T: 'static,
     F: Future<Output = Outcome<T>> + 'static,
@@ -332,7 +338,8 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for Body<T, F
     }
 
     fn strand(self: Rc<Self>) {
-        // the one holder besides the table and this call is a Deferred that an executor may still poll
+        // the one holder besides the table and this call is a Deferred that an executor may still
+        // poll
         let polled_later = !self.beside.slot.has_step() && Rc::strong_count(&self) > 2;
         if self.beside.task.phase.get() == Phase::Idle && !polled_later {
             self.fail(NoReactorError::new().into());

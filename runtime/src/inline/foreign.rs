@@ -1,4 +1,5 @@
-//! Wakers for foreign futures: lent from a pool, and bound to a coroutine only if somebody keeps one.
+//! Wakers for foreign futures: lent from a pool, and bound to a coroutine only if somebody keeps
+//! one.
 use crate::{
     defer::{Step, run},
     report::drop_guarded,
@@ -70,8 +71,8 @@ impl Wake for Bell {
     }
 }
 
-/// A bell with the waker that rings it. As long as nobody else holds it, the `Arc` counts two. One pointer, since each poll takes it out of its place and
-/// puts it back.
+/// A bell with the waker that rings it. As long as nobody else holds it, the `Arc` counts two. One
+/// pointer, since each poll takes it out of its place and puts it back.
 pub(super) struct Lent(Box<Ringer>);
 
 struct Ringer {
@@ -81,8 +82,9 @@ struct Ringer {
 
 /// A coroutine as the table knows it.
 pub(super) trait Foreign: Step {
-    /// It was rung and there is neither a reactor nor an executor to resume it: unless an executor may still come and poll its result,
-    /// that fails with [`NoReactorError`](crate::error::NoReactorError).
+    /// It was rung and there is neither a reactor nor an executor to resume it: unless an executor
+    /// may still come and poll its result, that fails with
+    /// [`NoReactorError`](crate::error::NoReactorError).
     fn strand(self: Rc<Self>);
 
     /// Lends its bell, if it has one.
@@ -103,7 +105,10 @@ impl Lent {
     /// A bell that nobody holds.
     pub(super) fn take() -> Self {
         POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
-            let bell = Arc::new(Bell { rung: AtomicBool::new(false), bound: Mutex::new(Bound::default()) });
+            let bell = Arc::new(Bell {
+                rung: AtomicBool::new(false),
+                bound: Mutex::new(Bound::default()),
+            });
             Self(Box::new(Ringer { waker: bell.clone().into(), bell }))
         })
     }
@@ -133,11 +138,19 @@ impl Lent {
         }
     }
 
-    /// Binds it to `coroutine`, which the table owns from now on. A ring that came before counts. `None` while the thread's storage is torn
-    /// down: then nothing can own it.
-    pub(super) fn bind(&self, coroutine: Rc<dyn Foreign>, executor: Option<Waker>) -> Option<usize> {
+    /// Binds it to `coroutine`, which the table owns from now on. A ring that came before counts.
+    /// `None` while the thread's storage is torn down: then nothing can own it.
+    pub(super) fn bind(
+        &self,
+        coroutine: Rc<dyn Foreign>,
+        executor: Option<Waker>,
+    ) -> Option<usize> {
         let key = TABLE.try_with(|table| table.borrow_mut().insert(coroutine)).ok()?;
-        self.replace_bound(Bound { coroutine: Some((thread::current().id(), key)), door: door(), executor });
+        self.replace_bound(Bound {
+            coroutine: Some((thread::current().id(), key)),
+            door: door(),
+            executor,
+        });
         if self.has_rung() && self.has_listener() {
             self.0.bell.call();
         }
@@ -151,7 +164,8 @@ impl Lent {
         drop_guarded(gone);
     }
 
-    /// The wakers in the old one may run foreign code when they are dropped: the lock has ended by then.
+    /// The wakers in the old one may run foreign code when they are dropped: the lock has ended by
+    /// then.
     fn replace_bound(&self, new: Bound) {
         let old = std::mem::replace(&mut *self.0.bell.bound(), new);
         drop_guarded(old);
@@ -165,14 +179,16 @@ impl Lent {
         }
     }
 
-    /// Calls for a ring that came while the coroutine ran, where no reactor and no executor has heard it.
+    /// Calls for a ring that came while the coroutine ran, where no reactor and no executor has
+    /// heard it.
     pub(super) fn call_unheard(&self) {
         if self.has_rung() && !self.has_listener() {
             self.0.bell.call();
         }
     }
 
-    /// Readies a bound bell for the next poll: rings from now on are new ones. (A blank one has not rung.)
+    /// Readies a bound bell for the next poll: rings from now on are new ones. (A blank one has not
+    /// rung.)
     pub(super) fn listen_if(&self, bound: bool) {
         if bound {
             // acquires what the ringing thread has published, and is not moved behind the poll
@@ -184,7 +200,8 @@ impl Lent {
         self.0.bell.rung.load(Ordering::Acquire)
     }
 
-    /// Rings go to `executor` where there is no door. Whether one has come already, for the executor to resume the coroutine now.
+    /// Rings go to `executor` where there is no door. Whether one has come already, for the
+    /// executor to resume the coroutine now.
     pub(super) fn assist(&self, executor: Waker) -> bool {
         let (old, alone) = {
             let mut bound = self.0.bell.bound();
@@ -204,10 +221,12 @@ impl Lent {
     }
 }
 
-/// A reactor has come into this thread: coroutines that waited for a foreign wake without one go to it.
+/// A reactor has come into this thread: coroutines that waited for a foreign wake without one go to
+/// it.
 pub(crate) fn door_opened() {
-    let coroutines: Vec<_> =
-        TABLE.try_with(|table| table.borrow().iter().map(|(_, coroutine)| coroutine.clone()).collect()).unwrap_or_default();
+    let coroutines: Vec<_> = TABLE
+        .try_with(|table| table.borrow().iter().map(|(_, coroutine)| coroutine.clone()).collect())
+        .unwrap_or_default();
     for coroutine in coroutines {
         coroutine.with_bell(&|bell| bell.open());
     }

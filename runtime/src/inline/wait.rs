@@ -13,7 +13,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The future of a Deferred: what `.await` and `yield_!` wait on, and what `deferred.into_future()` gives to `join!` and its like.
+/// The future of a Deferred: what `.await` and `yield_!` wait on, and what `deferred.into_future()`
+/// gives to `join!` and its like.
 ///
 /// Dropping it stops nothing: the Deferred's chain goes on without anybody waiting.
 #[must_use = "a future does nothing unless it is awaited"]
@@ -67,7 +68,9 @@ impl<T: 'static> Future for Wait<T> {
         }
         match std::mem::replace(&mut this.state, Stage::Over) {
             Stage::Ready(outcome) => Poll::Ready(passing(outcome, this.place)),
-            Stage::Pending(..) | Stage::Over => panic!("the await of a Deferred was polled after it was ready"),
+            Stage::Pending(..) | Stage::Over => {
+                panic!("the await of a Deferred was polled after it was ready")
+            }
         }
     }
 }
@@ -77,9 +80,13 @@ fn passing<T>(outcome: Outcome<T>, place: &'static Location<'static>) -> Outcome
     outcome.map_err(|failure| failure.passing(Frame::new(current_function(), place)))
 }
 
-/// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker. An executor outside may bring the outcome along
-/// while it offers its waker.
-fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registered, waker: &Waker) -> Option<Outcome<T>> {
+/// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker.
+/// An executor outside may bring the outcome along while it offers its waker.
+fn register<T: 'static>(
+    source: &Rc<dyn Source<T>>,
+    registered: &mut Registered,
+    waker: &Waker,
+) -> Option<Outcome<T>> {
     let Some(current) = current() else {
         unregister(source, registered);
         source.slot().wait_waker(waker);
@@ -94,7 +101,10 @@ fn register<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registered,
         // the waker's own code may have fired it
         came = source.slot().take();
     }
-    if !registered.as_ref().is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), Rc::as_ptr(&current.coroutine))) {
+    if !registered
+        .as_ref()
+        .is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), Rc::as_ptr(&current.coroutine)))
+    {
         unregister(source, registered);
         current.coroutine.task().add_wait(source.clone());
         *registered = Some(Rc::downgrade(&current.coroutine));

@@ -1,4 +1,5 @@
-//! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that wait for it, its end.
+//! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that
+//! wait for it, its end.
 use super::{
     framing::Framing,
     handle::Handle,
@@ -87,7 +88,9 @@ impl<P: Protocol> Connection<P> {
         protocol.attach(&transport);
         let fresh = Self {
             life: RefCell::new(Life::Live(protocol)),
-            rare: RefCell::new(hooks.map(|hooks| Box::new(Rare { hooks: Some(hooks), ..Rare::default() }))),
+            rare: RefCell::new(
+                hooks.map(|hooks| Box::new(Rare { hooks: Some(hooks), ..Rare::default() })),
+            ),
             queued: Cell::new(false),
             draining: Cell::new(false),
             framing: RefCell::new(framing),
@@ -107,8 +110,8 @@ impl<P: Protocol> Connection<P> {
         Rc::new(fresh)
     }
 
-    /// It is over: its memory is for the next connection, unless somebody still has a handle or the transport, it is large, or its framing has
-    /// something to drop.
+    /// It is over: its memory is for the next connection, unless somebody still has a handle or the
+    /// transport, it is large, or its framing has something to drop.
     fn retire(mut self: Rc<Self>) {
         let Some(over) = Rc::get_mut(&mut self) else { return };
         let spare = over.spare.take();
@@ -141,7 +144,11 @@ impl<P: Protocol> Live for Connection<P> {
 
 impl<P: Protocol> Source for Connection<P> {
     fn describe(&self) -> Option<String> {
-        Some(format!("a connection with {}, of {}", self.transport.peer(), std::any::type_name::<P>()))
+        Some(format!(
+            "a connection with {}, of {}",
+            self.transport.peer(),
+            std::any::type_name::<P>()
+        ))
     }
 
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
@@ -194,7 +201,11 @@ impl<P: Protocol> Handle<P> {
     #[cold]
     fn panicked(&self, handler: &'static str, payload: Box<dyn std::any::Any + Send>) {
         let frame = Frame::new(current_function(), Location::caller());
-        failed(&self.0.transport, panicked(payload, frame), &format!("{handler} of {}", type_name::<P>()));
+        failed(
+            &self.0.transport,
+            panicked(payload, frame),
+            &format!("{handler} of {}", type_name::<P>()),
+        );
     }
 
     /// The input broke the rules of the framing.
@@ -245,8 +256,8 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the queued calls; the factory; the protocol
-    /// is dropped, whoever holds a handle.
+    /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the
+    /// queued calls; the factory; the protocol is dropped, whoever holds a handle.
     pub(super) fn end(&self) {
         if self.0.ending.replace(true) {
             return;
@@ -319,7 +330,8 @@ impl<P: Protocol> Handle<P> {
         if let Some(hooks) = rare.as_mut().and_then(|rare| rare.hooks.take()) {
             let reason = self.loss();
             // user code
-            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(&reason)) {
+            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(&reason))
+            {
                 report(failure, format!("the factory of {}", type_name::<P>()));
             }
         }
@@ -357,7 +369,8 @@ impl<P: Protocol> Handle<P> {
     }
 }
 
-/// A handler or a framing failed: the failure is reported, and the connection closed with it as its reason.
+/// A handler or a framing failed: the failure is reported, and the connection closed with it as its
+/// reason.
 pub(super) fn failed(transport: &Transport, failure: Failure, what: &str) {
     report(failure.clone(), format!("{what}, {}", named(transport)));
     if let Some(stream) = &transport.0 {

@@ -1,7 +1,8 @@
 //! From bytes to messages: the loop that delivers, once for every framing.
 //!
-//! It takes one message, lends the protocol, ends the borrow, runs the calls that were queued, then looks whether it is paused, closing, lost or
-//! held. So any chunking of the input gives the same events.
+//! It takes one message, lends the protocol, ends the borrow, runs the calls that were queued, then
+//! looks whether it is paused, closing, lost or held. So any chunking of the input gives the same
+//! events.
 use super::{
     connection::READS_PER_TURN,
     framing::{Framing, Input},
@@ -32,7 +33,9 @@ impl<P: Protocol> Receiver for Handle<P> {
 
     fn descriptor(&self, descriptor: OwnedFd) {
         // user code
-        self.guarded("file_descriptor_received", || P::__file_descriptor_received(self, descriptor));
+        self.guarded("file_descriptor_received", || {
+            P::__file_descriptor_received(self, descriptor);
+        });
         self.drain();
     }
 
@@ -53,7 +56,10 @@ impl<P: Protocol> Receiver for Handle<P> {
 
 impl<P: Protocol> Handle<P> {
     /// Gives what has arrived to the protocol: as it is without a framing, else message by message.
-    #[expect(clippy::inline_always, reason = "the way of every byte: 10 of 250 instructions a message, counted")]
+    #[expect(
+        clippy::inline_always,
+        reason = "the way of every byte: 10 of 250 instructions a message, counted"
+    )]
     #[inline(always)]
     pub(super) fn deliver(&self, data: &[u8]) {
         if P::Framing::BUFFERS {
@@ -70,7 +76,8 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// Goes on as long as reads fill the buffer and nothing else is to be done, a bounded number of times.
+    /// Goes on as long as reads fill the buffer and nothing else is to be done, a bounded number of
+    /// times.
     #[inline(never)]
     pub(super) fn read_on(&self, mut given: Look, readiness: Readiness, buffer: &mut [u8]) {
         let Some(stream) = self.0.transport.0.as_deref() else { return };
@@ -118,10 +125,12 @@ impl<P: Protocol> Handle<P> {
 
     /// Takes what has arrived at a framed protocol.
     ///
-    /// Mostly that is one message and nothing else, which is lent out of the read buffer. Only what it leaves behind is kept, before its handler
-    /// runs, because that may look at it.
+    /// Mostly that is one message and nothing else, which is lent out of the read buffer. Only what
+    /// it leaves behind is kept, before its handler runs, because that may look at it.
     fn arrived(&self, data: &[u8]) {
-        let Some(desk) = self.0.transport.0.as_ref().and_then(|stream| stream.desk()) else { return };
+        let Some(desk) = self.0.transport.0.as_ref().and_then(|stream| stream.desk()) else {
+            return;
+        };
         if !desk.is_empty() {
             desk.arrived(data);
             return self.parse();
@@ -155,9 +164,13 @@ impl<P: Protocol> Handle<P> {
     fn decode<'a>(&self, input: Input<'a>) -> Decoded<'a, P> {
         // user code
         let decoded = catch_unwind(AssertUnwindSafe(|| self.0.framing.borrow_mut().decode(input)));
-        let decoded = decoded.unwrap_or_else(|payload| Err(panicked(payload, Frame::new("decode", Location::caller()))));
+        let decoded = decoded.unwrap_or_else(|payload| {
+            Err(panicked(payload, Frame::new("decode", Location::caller())))
+        });
         match decoded {
-            Ok(Some((_, used))) if used == 0 || used > input.data.len() => Err(wrong_length(P::Framing::NAME, used, input.data.len())),
+            Ok(Some((_, used))) if used == 0 || used > input.data.len() => {
+                Err(wrong_length(P::Framing::NAME, used, input.data.len()))
+            }
             decoded => decoded,
         }
     }

@@ -1,4 +1,5 @@
-//! What a framed connection keeps between reads, shared by the framing loop and the transport that steers it.
+//! What a framed connection keeps between reads, shared by the framing loop and the transport that
+//! steers it.
 use super::framing::Encoder;
 use crate::{failure::Failure, spare::Spare};
 use std::{
@@ -8,8 +9,9 @@ use std::{
 
 /// The bytes that have arrived and are not parsed, the mode, and the encoder.
 ///
-/// A message is lent out of the bytes while its handler runs, and the handler may look at what comes behind it, or replace it. So the bytes
-/// are shared: the loop holds one reference, and whoever changes them makes new ones.
+/// A message is lent out of the bytes while its handler runs, and the handler may look at what
+/// comes behind it, or replace it. So the bytes are shared: the loop holds one reference, and
+/// whoever changes them makes new ones.
 pub(crate) struct Desk {
     bytes: RefCell<Rc<Vec<u8>>>,
     /// Where the unparsed part begins.
@@ -89,7 +91,9 @@ impl Desk {
         if self.is_empty() {
             let mut bytes = self.bytes.replace(nothing());
             self.start.set(0);
-            if Rc::get_mut(&mut bytes).is_some_and(|bytes| (1..=LARGEST_SPARE).contains(&bytes.capacity())) {
+            if Rc::get_mut(&mut bytes)
+                .is_some_and(|bytes| (1..=LARGEST_SPARE).contains(&bytes.capacity()))
+            {
                 SPARE.with(|spare| spare.keep(bytes));
             }
         }

@@ -74,7 +74,8 @@ impl<P: Protocol, F: Fn(&Address) -> P + 'static> Factory for F {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a factory",
     label = "a factory is wanted here",
-    note = "give it a factory, or an `Rc` of one: for a protocol `YourProtocol::factory()`, for a struct of your own `#[derive(Factory)]`"
+    note = "give it a factory, or an `Rc` of one: for a protocol `YourProtocol::factory()`, for a \
+        struct of your own `#[derive(Factory)]`"
 )]
 pub trait IntoFactory {
     /// The factory.
@@ -102,11 +103,13 @@ impl<F: Factory> IntoFactory for Rc<F> {
     }
 }
 
-/// How a protocol is made from its factory. `#[protocol]` on the struct writes it: `F` is the type of the `#[factory]` field, or any.
+/// How a protocol is made from its factory. `#[protocol]` on the struct writes it: `F` is the type
+/// of the `#[factory]` field, or any.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be built from `{F}`",
     label = "its `#[factory]` field wants another factory",
-    note = "a protocol with a `#[factory]` field of type `Rc<YourFactory>` is built by that factory: listen with it, and not with `factory()`"
+    note = "a protocol with a `#[factory]` field of type `Rc<YourFactory>` is built by that \
+        factory: listen with it, and not with `factory()`"
 )]
 pub trait BuildFrom<F>: Sized {
     /// A protocol with its fields at their first values.
@@ -139,7 +142,8 @@ impl<P> fmt::Debug for Fresh<P> {
 }
 
 thread_local! {
-    /// How many ports and connections use the factory at each address. Each of them holds it, so the address stays its own.
+    /// How many ports and connections use the factory at each address. Each of them holds it, so
+    /// the address stays its own.
     static USERS: RefCell<HashMap<*const (), usize>> = RefCell::default();
 }
 
@@ -152,14 +156,20 @@ pub(crate) trait Acceptor {
     /// What the log calls it: the factory's type, or the protocol's where that says more.
     fn name(&self) -> &'static str;
     /// A protocol on `stream`; the reason why not otherwise.
-    fn accept(&self, stream: Rc<dyn Stream>, peer: &Address, hooks: Hooks) -> Result<Rc<dyn Live>, Failure>;
+    fn accept(
+        &self,
+        stream: Rc<dyn Stream>,
+        peer: &Address,
+        hooks: Hooks,
+    ) -> Result<Rc<dyn Live>, Failure>;
 }
 
 /// The [`Acceptor`] of a factory; `take` sees each handle.
 pub(crate) struct Accepting<F: Factory, K> {
     pub(crate) factory: Rc<F>,
     pub(crate) keep: K,
-    /// The memory of its connections that are over, for the next ones: for a factory that makes many.
+    /// The memory of its connections that are over, for the next ones: for a factory that makes
+    /// many.
     pub(crate) spare: Option<Rc<Spare<Connection<F::Protocol>>>>,
 }
 
@@ -191,7 +201,10 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
         if first {
             tracing::info!("Starting factory {}", type_name::<F>());
             // user code
-            if let Err(failure) = guarded(|| Frame::new("start_factory", Location::caller()), || self.factory.start_factory()) {
+            if let Err(failure) = guarded(
+                || Frame::new("start_factory", Location::caller()),
+                || self.factory.start_factory(),
+            ) {
                 report(failure, format!("start_factory of {}", type_name::<F>()));
             }
         }
@@ -217,10 +230,19 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
 
     fn name(&self) -> &'static str {
         let name = type_name::<F>();
-        if name.contains("{{") || name.contains('<') { last_name(type_name::<F::Protocol>()) } else { last_name(name) }
+        if name.contains("{{") || name.contains('<') {
+            last_name(type_name::<F::Protocol>())
+        } else {
+            last_name(name)
+        }
     }
 
-    fn accept(&self, stream: Rc<dyn Stream>, peer: &Address, hooks: Hooks) -> Result<Rc<dyn Live>, Failure> {
+    fn accept(
+        &self,
+        stream: Rc<dyn Stream>,
+        peer: &Address,
+        hooks: Hooks,
+    ) -> Result<Rc<dyn Live>, Failure> {
         let frame = || Frame::new("build_protocol", Location::caller());
         // user code
         let built = guarded(frame, || self.factory.build_protocol(peer))?;
@@ -234,7 +256,9 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
             stream.take_descriptors();
         }
         // user code: attach
-        let connection = guarded(frame, || Connection::new(protocol, framing, Transport(Some(stream)), hooks, self.spare.as_ref()))?;
+        let connection = guarded(frame, || {
+            Connection::new(protocol, framing, Transport(Some(stream)), hooks, self.spare.as_ref())
+        })?;
         let handle = Handle(connection);
         (self.keep)(&handle);
         Ok(handle.0)

@@ -8,10 +8,11 @@ use crate::{
 };
 use std::{panic::Location, rc::Rc};
 
-/// Something that makes bytes and can be asked to wait. Register it with a [`Transport`], which then tells it when to go on.
+/// Something that makes bytes and can be asked to wait. Register it with a [`Transport`], which
+/// then tells it when to go on.
 ///
-/// Its methods may be called inside [`Transport::write`] and [`Transport::register_producer`], hence `&self`: what it changes lies in a `Cell`.
-/// A panic in one of them costs the connection.
+/// Its methods may be called inside [`Transport::write`] and [`Transport::register_producer`],
+/// hence `&self`: what it changes lies in a `Cell`. A panic in one of them costs the connection.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
@@ -73,7 +74,11 @@ pub trait Consumer {
     ///
     /// # Errors
     /// [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
-    fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure>;
+    fn register_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure>;
 
     /// The producer is done.
     fn unregister_producer(&self);
@@ -86,16 +91,22 @@ pub trait Consumer {
 impl Transport {
     /// From now on `producer` is told how much this connection takes.
     ///
-    /// A push producer is paused when a write leaves more than the [high mark](Self::set_write_marks) queued, inside that write, and resumed when
-    /// at most the low mark is. A pull producer is asked for a piece at once and then each time the piece before has been sent.
-    /// [`lose_connection`](Self::lose_connection) waits until the producer is [unregistered](Self::unregister_producer); a lost connection stops
-    /// it, and one that is lost already stops it at once.
+    /// A push producer is paused when a write leaves more than the [high
+    /// mark](Self::set_write_marks) queued, inside that write, and resumed when at most the low
+    /// mark is. A pull producer is asked for a piece at once and then each time the piece before
+    /// has been sent. [`lose_connection`](Self::lose_connection) waits until the producer is
+    /// [unregistered](Self::unregister_producer); a lost connection stops it, and one that is lost
+    /// already stops it at once.
     ///
     /// # Errors
     /// [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
     #[doc(alias = "registerProducer")]
     #[track_caller]
-    pub fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
+    pub fn register_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure> {
         if let Some(stream) = &self.0 {
             return stream.register_producer(producer, kind);
         }
@@ -124,8 +135,9 @@ impl Transport {
         self.0.as_ref().map_or(0, |stream| stream.queued())
     }
 
-    /// Sets the marks of this connection's queue, in bytes: above `high` a push producer is paused, at `low` or below it goes on and
-    /// [`drained`](Self::drained) fires. At first 0 and 65536. A `low` above `high` counts as `high`.
+    /// Sets the marks of this connection's queue, in bytes: above `high` a push producer is paused,
+    /// at `low` or below it goes on and [`drained`](Self::drained) fires. At first 0 and 65536. A
+    /// `low` above `high` counts as `high`.
     #[doc(alias = "bufferSize")]
     pub fn set_write_marks(&self, low: usize, high: usize) {
         if let Some(stream) = &self.0 {
@@ -138,17 +150,21 @@ impl Transport {
         self.0.as_ref().map_or((0, 0), |stream| stream.marks())
     }
 
-    /// A Deferred that fires when at most the low mark is queued: with the marks as they are at first, when the system has taken everything.
-    /// It has fired already if that is so now. A coroutine that waits for it after each piece never queues more than one.
+    /// A Deferred that fires when at most the low mark is queued: with the marks as they are at
+    /// first, when the system has taken everything. It has fired already if that is so now. A
+    /// coroutine that waits for it after each piece never queues more than one.
     ///
     /// # Errors
-    /// The reason of the loss if the connection is lost before; [`ConnectionDone`] if it never was connected.
+    /// The reason of the loss if the connection is lost before; [`ConnectionDone`] if it never was
+    /// connected.
     ///
     /// # Cancellation
     /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
     #[track_caller]
     pub fn drained(&self) -> Deferred<()> {
-        self.0.as_ref().map_or_else(|| Deferred::fail(ConnectionDone::new()), |stream| stream.drained())
+        self.0
+            .as_ref()
+            .map_or_else(|| Deferred::fail(ConnectionDone::new()), |stream| stream.drained())
     }
 
     /// Whether the two are the same connection.
@@ -167,7 +183,11 @@ impl Transport {
 }
 
 impl Consumer for Transport {
-    fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
+    fn register_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure> {
         self.register_producer(producer, kind)
     }
 
@@ -180,7 +200,8 @@ impl Consumer for Transport {
     }
 }
 
-/// A connection as the source of what arrives on it: pausing it stops its reading, stopping it closes it.
+/// A connection as the source of what arrives on it: pausing it stops its reading, stopping it
+/// closes it.
 impl Producer for Transport {
     fn pause_producing(&self) {
         self.pause_producing();
@@ -195,11 +216,13 @@ impl Producer for Transport {
     }
 }
 
-/// Carries what arrives on each connection to the other, in constant memory: what one side cannot take yet pauses the other, the end of one
-/// side's writing becomes the end of the other's, and when one is lost the other is closed, after what was queued for it.
+/// Carries what arrives on each connection to the other, in constant memory: what one side cannot
+/// take yet pauses the other, the end of one side's writing becomes the end of the other's, and
+/// when one is lost the other is closed, after what was queued for it.
 ///
-/// What has arrived and is not parsed yet goes over first. From then on the protocols of the two get no messages, only `connection_lost`. A
-/// producer that was registered on one of them is stopped, and if one was piped before, the other side of that is closed. A pair that is piped
+/// What has arrived and is not parsed yet goes over first. From then on the protocols of the two
+/// get no messages, only `connection_lost`. A producer that was registered on one of them is
+/// stopped, and if one was piped before, the other side of that is closed. A pair that is piped
 /// already stays so; a connection piped to itself is a misuse, which is reported.
 ///
 /// ```no_run
@@ -214,10 +237,15 @@ impl Producer for Transport {
 pub fn pipe(one: &Transport, other: &Transport) {
     if one.is_same(other) {
         let text = format!("a connection cannot be piped to itself: {one:?}");
-        return report(RuntimeError::with_text(text).into(), format!("called at {}", Location::caller()));
+        return report(
+            RuntimeError::with_text(text).into(),
+            format!("called at {}", Location::caller()),
+        );
     }
     let goes_to = |from: &Transport| from.0.as_ref().and_then(|stream| stream.piped_to());
-    if goes_to(one).is_some_and(|to| to.is_same(other)) && goes_to(other).is_some_and(|to| to.is_same(one)) {
+    if goes_to(one).is_some_and(|to| to.is_same(other))
+        && goes_to(other).is_some_and(|to| to.is_same(one))
+    {
         // they are piped already
         return;
     }

@@ -3,8 +3,9 @@ use crate::failure::Failure;
 
 /// Bytes to messages, and messages to bytes: the part of a protocol that its handlers do not see.
 ///
-/// One value of it lives beside each connection. [`decode`](Self::decode) is asked again and again for the next message in what has
-/// arrived; any chunking of the input gives the same messages. [`encoder`](Self::encoder) gives the other direction to the transport.
+/// One value of it lives beside each connection. [`decode`](Self::decode) is asked again and again
+/// for the next message in what has arrived; any chunking of the input gives the same messages.
+/// [`encoder`](Self::encoder) gives the other direction to the transport.
 ///
 /// ```
 /// use twistor::failure::Failure;
@@ -29,14 +30,19 @@ pub trait Framing: Default + 'static {
     /// What error messages call it.
     const NAME: &'static str = "a framing of your own";
 
-    /// Whether what is left over has to be kept until more arrives. `false` for [`Raw`], which takes all there is.
+    /// Whether what is left over has to be kept until more arrives. `false` for [`Raw`], which
+    /// takes all there is.
     const BUFFERS: bool = true;
 
-    /// The next message and how many bytes of the input it takes, or `None` if more has to arrive first.
+    /// The next message and how many bytes of the input it takes, or `None` if more has to arrive
+    /// first.
     ///
     /// # Errors
     /// Ends the connection with that failure: the input breaks the rules.
-    fn decode<'a>(&mut self, input: Input<'a>) -> Result<Option<(Self::Message<'a>, usize)>, Failure>;
+    fn decode<'a>(
+        &mut self,
+        input: Input<'a>,
+    ) -> Result<Option<(Self::Message<'a>, usize)>, Failure>;
 
     /// How the transport frames what is sent; `None` sends it as it is.
     fn encoder(&self) -> Option<Box<dyn Encoder>> {

@@ -12,10 +12,12 @@ use crate::{
 };
 use std::{fmt, ops::Deref, panic::Location, rc::Rc};
 
-/// A live protocol, reachable from anywhere in the thread. A cheap clone; it derefs to the [`Transport`], so `handle.write(..)` works.
+/// A live protocol, reachable from anywhere in the thread. A cheap clone; it derefs to the
+/// [`Transport`], so `handle.write(..)` works.
 ///
-/// A call runs now if the protocol is free, else right after the handler or call that has it, in order, before the next message. Holding a
-/// handle keeps nothing alive: the protocol is dropped when its connection has ended, and later calls fail at once with the reason.
+/// A call runs now if the protocol is free, else right after the handler or call that has it, in
+/// order, before the next message. Holding a handle keeps nothing alive: the protocol is dropped
+/// when its connection has ended, and later calls fail at once with the reason.
 ///
 /// ```no_run
 /// use twistor::prelude::*;
@@ -46,7 +48,9 @@ pub enum NotNow {
 impl From<NotNow> for Failure {
     fn from(not_now: NotNow) -> Self {
         match not_now {
-            NotNow::Busy => MessageError::with_text("the protocol is busy: a handler or a call has it").into(),
+            NotNow::Busy => {
+                MessageError::with_text("the protocol is busy: a handler or a call has it").into()
+            }
             NotNow::Lost(reason) => reason,
         }
     }
@@ -55,8 +59,9 @@ impl From<NotNow> for Failure {
 impl<P: Protocol> Handle<P> {
     /// Runs `f` on the protocol and gives what it returns: a `Result`, a `Deferred`, or `()`.
     ///
-    /// Nothing is allocated when the protocol is free. A panic in `f`, or its failure, belongs to the caller and not to the connection. A
-    /// Deferred that it returns is waited for outside, with the protocol free.
+    /// Nothing is allocated when the protocol is free. A panic in `f`, or its failure, belongs to
+    /// the caller and not to the connection. A Deferred that it returns is waited for outside, with
+    /// the protocol free.
     ///
     /// # Errors
     /// After the end of the connection the reason of the loss, at once.
@@ -64,7 +69,10 @@ impl<P: Protocol> Handle<P> {
     /// # Cancellation
     /// Cancelling a call that is still queued takes it out unrun.
     #[track_caller]
-    pub fn call<R: IntoDeferred + 'static>(&self, f: impl FnOnce(&mut P) -> R + 'static) -> Deferred<R::Value> {
+    pub fn call<R: IntoDeferred + 'static>(
+        &self,
+        f: impl FnOnce(&mut P) -> R + 'static,
+    ) -> Deferred<R::Value> {
         let place = Location::caller();
         if self.is_free() {
             self.call_now(f, place)
@@ -82,17 +90,23 @@ impl<P: Protocol> Handle<P> {
         self.call(|protocol| Ok(f(protocol)))
     }
 
-    /// Runs `f` on the protocol and waits for nothing. After the end of the connection it is dropped unrun.
+    /// Runs `f` on the protocol and waits for nothing. After the end of the connection it is
+    /// dropped unrun.
     #[track_caller]
     pub fn tell(&self, f: impl FnOnce(&mut P) + 'static) {
         // a connection that is over is no news to somebody who waits for nothing
-        self.with(f).add_errback(|failure| if failure.check::<crate::error::Panicked>() { Err(failure) } else { Ok(()) }).detach();
+        self.with(f)
+            .add_errback(|failure| {
+                if failure.check::<crate::error::Panicked>() { Err(failure) } else { Ok(()) }
+            })
+            .detach();
     }
 
     /// Looks at the protocol now or not at all.
     ///
     /// # Errors
-    /// [`NotNow::Busy`] inside a handler or a call of the same protocol, [`NotNow::Lost`] after the end.
+    /// [`NotNow::Busy`] inside a handler or a call of the same protocol, [`NotNow::Lost`] after the
+    /// end.
     pub fn try_get<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
         /// Lets queued calls in also when the look panics.
         struct Drain<'a, P: Protocol>(&'a Handle<P>);
@@ -130,7 +144,9 @@ impl<P: Protocol> Handle<P> {
         let given = match self.0.life.try_borrow_mut() {
             Ok(mut life) => match &mut *life {
                 // user code
-                Life::Live(protocol) => guarded(|| Frame::new("Handle::call", place), || f(protocol)),
+                Life::Live(protocol) => {
+                    guarded(|| Frame::new("Handle::call", place), || f(protocol))
+                }
                 Life::Lost => Err(self.loss()),
             },
             Err(_) => Err(NotNow::Busy.into()),

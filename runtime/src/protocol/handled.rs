@@ -40,19 +40,28 @@ impl Handled for Deferred<()> {
     }
 }
 
-/// The failure of a handler that ended later: it closes the connection. After the loss it is reported, unless it is that very reason.
+/// The failure of a handler that ended later: it closes the connection. After the loss it is
+/// reported, unless it is that very reason.
 fn ended(transport: &Transport, failure: Failure, handler: &'static str) {
     match transport.0.as_ref().and_then(|stream| stream.reason()) {
         None => failed(transport, failure, handler),
         Some(reason) if reason.is_same(&failure) => {}
-        Some(_) => report(failure, format!("{handler}, after the end of the connection with {}", transport.peer())),
+        Some(_) => report(
+            failure,
+            format!("{handler}, after the end of the connection with {}", transport.peer()),
+        ),
     }
 }
 
 /// What a coroutine handler has begun.
 ///
-/// `HOLD`: the next message waits until it is done. `CANCEL`: the loss of the connection cancels it.
-pub(crate) fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(begun: Deferred<()>, this: &Handle<P>, handler: &'static str) {
+/// `HOLD`: the next message waits until it is done. `CANCEL`: the loss of the connection cancels
+/// it.
+pub(crate) fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(
+    begun: Deferred<()>,
+    this: &Handle<P>,
+    handler: &'static str,
+) {
     let Some(stream) = &this.transport().0 else { return };
     if CANCEL {
         this.cancel_on_loss(begun.canceller());

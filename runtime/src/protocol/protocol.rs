@@ -8,11 +8,12 @@ use super::{
 use crate::failure::Failure;
 use std::os::fd::OwnedFd;
 
-/// What happens on one connection. [`#[protocol]`](macro@crate::protocol) writes this trait from handlers by name; it can be written by hand
-/// too.
+/// What happens on one connection. [`#[protocol]`](macro@crate::protocol) writes this trait from
+/// handlers by name; it can be written by hand too.
 ///
-/// The three handlers run one at a time, in this order: `connection_made` once, `message_received` for each message,
-/// `connection_lost` once. A panic or a failure in one costs this connection alone.
+/// The three handlers run one at a time, in this order: `connection_made` once, `message_received`
+/// for each message, `connection_lost` once. A panic or a failure in one costs this connection
+/// alone.
 ///
 /// ```
 /// use twistor::{failure::Failure, protocol::{Handle, Protocol, Raw}};
@@ -44,15 +45,19 @@ use std::os::fd::OwnedFd;
     label = "put `#[protocol]` on its `impl` block, or write `impl Protocol for {Self}`"
 )]
 pub trait Protocol: Sized + 'static {
-    /// Where its messages end: [`Raw`](super::Raw), [`Lines`](crate::basic::Lines), or one of your own.
+    /// Where its messages end: [`Raw`](super::Raw), [`Lines`](crate::basic::Lines), or one of your
+    /// own.
     type Framing: Framing;
 
-    /// Whether it goes on after one direction has ended: it has [`read_connection_lost`](Self::read_connection_lost) or
-    /// [`write_connection_lost`](Self::write_connection_lost). Otherwise the end of the other side's writing is the end of the connection.
+    /// Whether it goes on after one direction has ended: it has
+    /// [`read_connection_lost`](Self::read_connection_lost) or
+    /// [`write_connection_lost`](Self::write_connection_lost). Otherwise the end of the other
+    /// side's writing is the end of the connection.
     #[doc(alias = "IHalfCloseableProtocol")]
     const HALF_CLOSEABLE: bool = false;
 
-    /// Whether it has [`file_descriptor_received`](Self::file_descriptor_received). Otherwise the system closes descriptors that come.
+    /// Whether it has [`file_descriptor_received`](Self::file_descriptor_received). Otherwise the
+    /// system closes descriptors that come.
     #[doc(alias = "IFileDescriptorReceiver")]
     const TAKES_DESCRIPTORS: bool = false;
 
@@ -79,28 +84,31 @@ pub trait Protocol: Sized + 'static {
     }
 
     /// The connection is over, and why: [`ConnectionDone`](crate::error::ConnectionDone),
-    /// [`ConnectionLost`](crate::error::ConnectionLost), [`ConnectionAborted`](crate::error::ConnectionAborted), or what
-    /// [`Transport::fail`] was given. The transport is dead by now.
+    /// [`ConnectionLost`](crate::error::ConnectionLost),
+    /// [`ConnectionAborted`](crate::error::ConnectionAborted), or what [`Transport::fail`] was
+    /// given. The transport is dead by now.
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, this: &Handle<Self>, reason: &Failure) {
         let _ = (this, reason);
     }
 
-    /// The other side writes no more; this side still may. Called only if [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
+    /// The other side writes no more; this side still may. Called only if
+    /// [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
     #[doc(alias = "readConnectionLost")]
     fn read_connection_lost(&mut self, this: &Handle<Self>) {
         let _ = this;
     }
 
-    /// The end of writing that [`lose_write_connection`](Transport::lose_write_connection) asked for has been sent; what the other side writes
-    /// still arrives. Called only if [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
+    /// The end of writing that [`lose_write_connection`](Transport::lose_write_connection) asked
+    /// for has been sent; what the other side writes still arrives. Called only if
+    /// [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
     #[doc(alias = "writeConnectionLost")]
     fn write_connection_lost(&mut self, this: &Handle<Self>) {
         let _ = this;
     }
 
-    /// A descriptor has come over a UNIX socket, before the byte that it was sent with is delivered. Called only if
-    /// [`TAKES_DESCRIPTORS`](Self::TAKES_DESCRIPTORS).
+    /// A descriptor has come over a UNIX socket, before the byte that it was sent with is
+    /// delivered. Called only if [`TAKES_DESCRIPTORS`](Self::TAKES_DESCRIPTORS).
     #[doc(alias = "fileDescriptorReceived")]
     fn file_descriptor_received(&mut self, this: &Handle<Self>, descriptor: OwnedFd) {
         let _ = (this, descriptor);
@@ -115,8 +123,9 @@ pub trait Protocol: Sized + 'static {
         Fresh::new()
     }
 
-    // What the connection really calls. A handler that is a coroutine starts with the protocol free, and one that does not ask for the reason of
-    // the loss saves its making, so `#[protocol]` writes these instead.
+    // What the connection really calls. A handler that is a coroutine starts with the protocol
+    // free, and one that does not ask for the reason of the loss saves its making, so `#[protocol]`
+    // writes these instead.
 
     #[doc(hidden)]
     fn __connection_made(this: &Handle<Self>) {

@@ -13,11 +13,13 @@ use crate::{
 };
 use std::{fmt, os::fd::OwnedFd, panic::Location, rc::Rc};
 
-/// The writing side of a connection, whatever carries it and however it is framed. A cheap handle; clones are the same connection.
+/// The writing side of a connection, whatever carries it and however it is framed. A cheap handle;
+/// clones are the same connection.
 ///
-/// No method of it enters a handler, so it may be used anywhere, in the middle of your own borrows too. The loss that closing or aborting
-/// brings is told in a later turn. After the end, `write` and the other methods do nothing; [`peer`](Self::peer) and
-/// [`host`](Self::host) still answer. `Transport::default()` is one that never was connected.
+/// No method of it enters a handler, so it may be used anywhere, in the middle of your own borrows
+/// too. The loss that closing or aborting brings is told in a later turn. After the end, `write`
+/// and the other methods do nothing; [`peer`](Self::peer) and [`host`](Self::host) still answer.
+/// `Transport::default()` is one that never was connected.
 ///
 /// ```
 /// use twistor::protocol::Transport;
@@ -39,7 +41,11 @@ pub(crate) trait Stream: Ends {
     fn abort(&self, reason: Option<Failure>);
     /// Flush, then end the writing side.
     fn close_write(&self);
-    fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure>;
+    fn register_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure>;
     fn unregister_producer(&self);
     /// What arrives goes to `to` from now on.
     fn pipe_to(&self, to: Transport);
@@ -63,7 +69,8 @@ pub(crate) trait Stream: Ends {
     fn hold(&self, yes: bool);
     fn resume(&self);
     fn is_open(&self) -> bool;
-    /// Whether a coroutine handler holds back, with the next message, that the other side has ended, as the poller says now or has said before.
+    /// Whether a coroutine handler holds back, with the next message, that the other side has
+    /// ended, as the poller says now or has said before.
     fn hides_an_end(&self, readiness: Readiness) -> bool;
     /// Has the connection looked at in the next turn, if it is reading.
     fn look_again(&self);
@@ -83,10 +90,18 @@ pub(crate) trait Stream: Ends {
     /// The protocol is framed: it gets a desk, with this encoder.
     fn furnish(&self, encoder: Option<Box<dyn super::framing::Encoder>>);
 
-    /// What an event is about. In the plain state what there is is read; where there may be an end behind it, it goes to `receiver`.
+    /// What an event is about. In the plain state what there is is read; where there may be an end
+    /// behind it, it goes to `receiver`.
     fn look(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> Look;
-    /// The reading side: something is ready, and `first` is what a first read gave, if there was one. What arrives goes to `receiver`. Whether it is over and `connection_lost` is due.
-    fn pump(&self, first: Option<std::io::Result<usize>>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> bool;
+    /// The reading side: something is ready, and `first` is what a first read gave, if there was
+    /// one. What arrives goes to `receiver`. Whether it is over and `connection_lost` is due.
+    fn pump(
+        &self,
+        first: Option<std::io::Result<usize>>,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        receiver: &dyn Receiver,
+    ) -> bool;
     /// Whether it is over, and why is known.
     fn has_ended(&self) -> bool;
     /// Closes the socket: the transport is dead from now on, for `reason` if there was none before.
@@ -140,7 +155,8 @@ impl Transport {
         }
     }
 
-    /// Sends one message, framed as the connection's protocol frames it; without a framing, as it is.
+    /// Sends one message, framed as the connection's protocol frames it; without a framing, as it
+    /// is.
     ///
     /// A message that cannot be framed is reported and not sent.
     #[track_caller]
@@ -152,7 +168,8 @@ impl Transport {
 
     /// Sends a line: `line` and the delimiter that the protocol reads.
     ///
-    /// On a connection with another framing it is framed as that one does, and the misuse is reported once.
+    /// On a connection with another framing it is framed as that one does, and the misuse is
+    /// reported once.
     #[doc(alias = "sendLine")]
     #[track_caller]
     pub fn send_line(&self, line: impl AsRef<[u8]>) {
@@ -164,7 +181,8 @@ impl Transport {
         frame(&**stream, desk, line.as_ref(), Location::caller());
     }
 
-    /// Closes the connection when everything has been sent: flush, end of writing, the peer's end, close. Nothing more is delivered.
+    /// Closes the connection when everything has been sent: flush, end of writing, the peer's end,
+    /// close. Nothing more is delivered.
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         if let Some(stream) = &self.0 {
@@ -172,8 +190,8 @@ impl Transport {
         }
     }
 
-    /// Cuts the connection off: what is queued is dropped, the peer sees a reset (over UNIX sockets an end), and the reason is
-    /// [`ConnectionAborted`](crate::error::ConnectionAborted).
+    /// Cuts the connection off: what is queued is dropped, the peer sees a reset (over UNIX sockets
+    /// an end), and the reason is [`ConnectionAborted`](crate::error::ConnectionAborted).
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
         if let Some(stream) = &self.0 {
@@ -181,7 +199,8 @@ impl Transport {
         }
     }
 
-    /// Closes the connection as [`lose_connection`](Self::lose_connection) does, and makes `reason` the reason of the loss.
+    /// Closes the connection as [`lose_connection`](Self::lose_connection) does, and makes `reason`
+    /// the reason of the loss.
     #[track_caller]
     pub fn fail(&self, reason: impl Into<Failure>) {
         let reason = reason.into();
@@ -190,8 +209,9 @@ impl Transport {
         }
     }
 
-    /// Ends this side's writing when everything has been sent, and reads on. The other side reads to the end; a protocol of this side with
-    /// a handler `write_connection_lost` is told in a later turn. What is written from now on is dropped.
+    /// Ends this side's writing when everything has been sent, and reads on. The other side reads
+    /// to the end; a protocol of this side with a handler `write_connection_lost` is told in a
+    /// later turn. What is written from now on is dropped.
     ///
     /// When the other side has ended its writing too, the connection is over: [`ConnectionDone`].
     #[doc(alias = "loseWriteConnection")]
@@ -201,10 +221,11 @@ impl Transport {
         }
     }
 
-    /// Sends a copy of `descriptor` over a UNIX socket, with the next byte that is written: the other side's handler
-    /// `file_descriptor_received` gets it before that byte. Something has to be written in the same turn, at least one byte for each
-    /// descriptor; the connection is lost with [`FileDescriptorOverrun`](crate::error::FileDescriptorOverrun) otherwise. This side's descriptor
-    /// is closed when the copy is on its way.
+    /// Sends a copy of `descriptor` over a UNIX socket, with the next byte that is written: the
+    /// other side's handler `file_descriptor_received` gets it before that byte. Something has to
+    /// be written in the same turn, at least one byte for each descriptor; the connection is lost
+    /// with [`FileDescriptorOverrun`](crate::error::FileDescriptorOverrun) otherwise. This side's
+    /// descriptor is closed when the copy is on its way.
     #[doc(alias = "sendFileDescriptor")]
     pub fn send_file_descriptor(&self, descriptor: impl Into<OwnedFd>) {
         if let Some(stream) = &self.0 {
@@ -212,7 +233,8 @@ impl Transport {
         }
     }
 
-    /// Delivers nothing more until [`resume_producing`](Self::resume_producing); what the peer sends waits in the operating system.
+    /// Delivers nothing more until [`resume_producing`](Self::resume_producing); what the peer
+    /// sends waits in the operating system.
     #[doc(alias = "pauseProducing")]
     pub fn pause_producing(&self) {
         if let Some(stream) = &self.0 {
@@ -236,7 +258,8 @@ impl Transport {
         }
     }
 
-    /// From now on a line protocol gets lines again; `rest`, what raw mode has taken too much, is parsed first.
+    /// From now on a line protocol gets lines again; `rest`, what raw mode has taken too much, is
+    /// parsed first.
     #[doc(alias = "setLineMode")]
     pub fn set_line_mode(&self, rest: impl AsRef<[u8]>) {
         if let Some(desk) = self.desk() {
@@ -342,14 +365,21 @@ impl Transport {
 /// An option of a connection that is over cannot be set.
 fn option_set<T>(result: std::io::Result<T>) -> Result<T, Failure> {
     match result {
-        Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Err(ConnectionDone::new().into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotConnected => {
+            Err(ConnectionDone::new().into())
+        }
         result => Ok(result?),
     }
 }
 
 /// Frames a message and sends it.
 #[inline]
-fn frame(stream: &dyn Stream, desk: Option<&Rc<Desk>>, message: &[u8], place: &'static Location<'static>) {
+fn frame(
+    stream: &dyn Stream,
+    desk: Option<&Rc<Desk>>,
+    message: &[u8],
+    place: &'static Location<'static>,
+) {
     match desk {
         None => stream.write(message),
         Some(desk) => {
@@ -365,7 +395,10 @@ fn frame(stream: &dyn Stream, desk: Option<&Rc<Desk>>, message: &[u8], place: &'
 fn misused(stream: &dyn Stream, call: &str, wanted: &str, place: &'static Location<'static>) {
     if stream.first_misuse() {
         let found = stream.desk().map_or("Raw", |desk| desk.name());
-        let text = format!("`{call}` is for {wanted}, and the connection to {} is framed as {found}", stream.peer());
+        let text = format!(
+            "`{call}` is for {wanted}, and the connection to {} is framed as {found}",
+            stream.peer()
+        );
         report(FramingError::with_text(text).into(), format!("called at {place}"));
     }
 }

@@ -44,10 +44,12 @@ struct Added<S> {
 }
 
 impl Reactor {
-    /// Waits for a source of another library: whatever implements mio's `Source`. `ready` is called with it in each turn in which it has
-    /// become ready. The poller tells of changes alone, so read or write until the system says `WouldBlock`.
+    /// Waits for a source of another library: whatever implements mio's `Source`. `ready` is called
+    /// with it in each turn in which it has become ready. The poller tells of changes alone, so
+    /// read or write until the system says `WouldBlock`.
     ///
-    /// A panic in `ready` is reported and the source removed. When the reactor is closed the source is dropped.
+    /// A panic in `ready` is reported and the source removed. When the reactor is closed the source
+    /// is dropped.
     ///
     /// ```no_run
     /// use std::io::Read;
@@ -66,7 +68,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// What the operating system says: the poller refuses plain files, for one, which are always ready. A reactor over memory refuses all.
+    /// What the operating system says: the poller refuses plain files, for one, which are always
+    /// ready. A reactor over memory refuses all.
     #[doc(alias = "addReader")]
     #[doc(alias = "addWriter")]
     #[track_caller]
@@ -99,8 +102,9 @@ impl Reactor {
 }
 
 impl<S: mio::event::Source + 'static> AddedSource<S> {
-    /// Takes the source out and gives it back; its handler is not called again, even if it is ready. `None` if that was done before, and
-    /// inside its own handler: there it is dropped when the handler has returned.
+    /// Takes the source out and gives it back; its handler is not called again, even if it is
+    /// ready. `None` if that was done before, and inside its own handler: there it is dropped when
+    /// the handler has returned.
     #[doc(alias = "removeReader")]
     #[doc(alias = "removeWriter")]
     pub fn remove(&self) -> Option<S> {
@@ -128,7 +132,11 @@ impl<S: mio::event::Source + 'static> Added<S> {
 impl<S: mio::event::Source + 'static> Source for Added<S> {
     fn ready(self: Rc<Self>, readiness: Readiness, _buffer: &mut [u8]) {
         let Some((mut source, mut handler)) = self.held.take() else { return };
-        let ready = Ready { readable: readiness.is_readable(), writable: readiness.is_writable(), closed: readiness.is_closed() };
+        let ready = Ready {
+            readable: readiness.is_readable(),
+            writable: readiness.is_writable(),
+            closed: readiness.is_closed(),
+        };
         // user code
         let ran = guarded(|| Frame::new("add_source", self.made), || handler(&mut source, ready));
         self.held.replace(Some((source, handler)));

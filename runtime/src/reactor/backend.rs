@@ -73,8 +73,9 @@ pub(crate) trait Backend {
     /// Time since a start of its own; never runs backwards.
     fn now(&self) -> Duration;
 
-    /// Waits until something is ready, an alarm rings, or `timeout` has passed (`None`: without limit), and hands over the events. It is not
-    /// called inside itself: a reactor runs one turn at a time.
+    /// Waits until something is ready, an alarm rings, or `timeout` has passed (`None`: without
+    /// limit), and hands over the events. It is not called inside itself: a reactor runs one turn
+    /// at a time.
     fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()>;
 
     /// What ends a wait.
@@ -83,7 +84,8 @@ pub(crate) trait Backend {
     /// Opens a port; it is not registered yet.
     fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>>;
 
-    /// Begins to connect; an error here is one of this side. The wire is not registered yet, and becomes writable when it is decided.
+    /// Begins to connect; an error here is one of this side. The wire is not registered yet, and
+    /// becomes writable when it is decided.
     fn connect(&self, dial: &Dial) -> Result<AnyWire, DialError>;
 
     /// Opens a datagram socket; it is not registered yet.
@@ -95,18 +97,32 @@ pub(crate) trait Backend {
     /// Takes over a descriptor that somebody else has opened.
     fn adopt(&self, descriptor: OwnedFd) -> io::Result<Adopted> {
         drop(descriptor);
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a reactor over memory knows no descriptors"))
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a reactor over memory knows no descriptors",
+        ))
     }
 
     /// The standard input and output of the process, as one stream.
     fn standard_io(&self) -> io::Result<AnyWire> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a reactor over memory has no standard input and output"))
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a reactor over memory has no standard input and output",
+        ))
     }
 
     /// Has the events of `source` come to `slot`; without `interest` no more.
-    fn watch(&self, source: &mut dyn mio::event::Source, slot: usize, interest: Option<mio::Interest>) -> io::Result<()> {
+    fn watch(
+        &self,
+        source: &mut dyn mio::event::Source,
+        slot: usize,
+        interest: Option<mio::Interest>,
+    ) -> io::Result<()> {
         let _ = (source, slot, interest);
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a reactor over memory knows no sources of the system"))
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a reactor over memory knows no sources of the system",
+        ))
     }
 
     /// The pipe of the signals `wanted`, registered in `slot`; `None` where there are no signals.
@@ -152,13 +168,21 @@ pub(crate) trait Wire {
     }
 
     /// Sends bytes and, with the first of them, descriptors.
-    fn write_descriptors(&self, data: &[IoSlice<'_>], descriptors: &[OwnedFd]) -> io::Result<usize> {
+    fn write_descriptors(
+        &self,
+        data: &[IoSlice<'_>],
+        descriptors: &[OwnedFd],
+    ) -> io::Result<usize> {
         let _ = (data, descriptors);
         Err(io::Error::new(io::ErrorKind::Unsupported, "only UNIX sockets carry descriptors"))
     }
 
     /// Reads bytes and the descriptors that came with them.
-    fn read_descriptors(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    fn read_descriptors(
+        &self,
+        into: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
         let _ = descriptors;
         self.read(into)
     }
@@ -169,7 +193,8 @@ pub(crate) trait Wire {
     }
 }
 
-/// A wire of any kind. A TCP socket, as most are, lies in it and costs a connection no allocation of its own.
+/// A wire of any kind. A TCP socket, as most are, lies in it and costs a connection no allocation
+/// of its own.
 pub(crate) enum AnyWire {
     Tcp(TcpStream),
     Other(Box<dyn Wire>),

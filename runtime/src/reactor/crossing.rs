@@ -18,7 +18,8 @@ use std::{
     },
 };
 
-/// The Resolvers of a reactor that wait for an answer out of another thread: they stay here, and only their number crosses.
+/// The Resolvers of a reactor that wait for an answer out of another thread: they stay here, and
+/// only their number crosses.
 #[derive(Default)]
 pub(crate) struct Crossings {
     next: Cell<u64>,
@@ -36,7 +37,8 @@ impl Crossings {
     }
 }
 
-/// The right to answer, for another thread. Dropped without an answer, it lets the Deferred fail with [`AbandonedError`](crate::error::AbandonedError).
+/// The right to answer, for another thread. Dropped without an answer, it lets the Deferred fail
+/// with [`AbandonedError`](crate::error::AbandonedError).
 pub(crate) struct Answer<T: Send + 'static> {
     remote: Remote,
     number: u64,
@@ -61,8 +63,10 @@ impl<T: Send + 'static> Answer<T> {
         let number = self.number;
         // a closed reactor has no use for the answer; an open one runs this call in its own turn
         self.remote.call_from_thread(move || {
-            let resolver = Reactor::current().and_then(|reactor| reactor.0.crossings.remove(number));
-            if let Some(resolver) = resolver.and_then(|resolver| resolver.downcast::<Resolver<T>>().ok())
+            let resolver =
+                Reactor::current().and_then(|reactor| reactor.0.crossings.remove(number));
+            if let Some(resolver) =
+                resolver.and_then(|resolver| resolver.downcast::<Resolver<T>>().ok())
                 && let Some(result) = result
             {
                 // user code
@@ -81,9 +85,13 @@ impl<T: Send + 'static> Drop for Answer<T> {
 }
 
 impl Reactor {
-    /// A Deferred that another thread fires: `give` hands the right to do so over, or says why it cannot. A closed reactor asks nobody.
+    /// A Deferred that another thread fires: `give` hands the right to do so over, or says why it
+    /// cannot. A closed reactor asks nobody.
     #[track_caller]
-    pub(crate) fn ask<T: Send + 'static, E: Into<Failure>>(&self, give: impl FnOnce(Answer<T>) -> Result<(), E>) -> Deferred<T> {
+    pub(crate) fn ask<T: Send + 'static, E: Into<Failure>>(
+        &self,
+        give: impl FnOnce(Answer<T>) -> Result<(), E>,
+    ) -> Deferred<T> {
         if self.0.is_closed() {
             return Deferred::fail(ReactorClosed::new());
         }
@@ -97,7 +105,13 @@ impl Reactor {
             drop(gone);
         });
         crossings.waiting.borrow_mut().insert(number, Box::new(resolver));
-        match give(Answer { remote: self.remote(), number, wanted, sent: false, _value: PhantomData }) {
+        match give(Answer {
+            remote: self.remote(),
+            number,
+            wanted,
+            sent: false,
+            _value: PhantomData,
+        }) {
             Ok(()) => deferred,
             Err(error) => {
                 deferred.cancel();

@@ -28,10 +28,11 @@ use std::{
     time::Duration,
 };
 
-/// An event loop: it waits for sockets, timers and other threads, and calls what is due. A cheap handle; clones are the same reactor.
+/// An event loop: it waits for sockets, timers and other threads, and calls what is due. A cheap
+/// handle; clones are the same reactor.
 ///
-/// Everything it calls runs in the thread of [`run`](Self::run), one after the other. A panic in a piece of user code costs that piece: a
-/// timer its report, a handler its connection.
+/// Everything it calls runs in the thread of [`run`](Self::run), one after the other. A panic in a
+/// piece of user code costs that piece: a timer its report, a handler its connection.
 #[derive(Clone)]
 pub struct Reactor(pub(crate) Rc<Core>);
 
@@ -41,7 +42,8 @@ type Calls = RefCell<VecDeque<Box<dyn FnOnce()>>>;
 pub(crate) struct Core {
     pub(crate) backend: Rc<dyn Backend>,
     pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
-    /// The slots that were left in this turn: an event that is on its way to one must not reach the next who takes it.
+    /// The slots that were left in this turn: an event that is on its way to one must not reach the
+    /// next who takes it.
     left: RefCell<Vec<usize>>,
     /// What lies in a slot that was left, and in one whose source is still being built.
     nobody: Rc<dyn Source>,
@@ -91,7 +93,8 @@ impl Reactor {
         Self::with_timers(backend, Timers::with_clock(move || clock.now()))
     }
 
-    /// A reactor whose delayed calls lie in `timers`. Those of a test clock run when the test moves it, and in no turn.
+    /// A reactor whose delayed calls lie in `timers`. Those of a test clock run when the test moves
+    /// it, and in no turn.
     pub(crate) fn with_timers(backend: Rc<dyn Backend>, timers: Rc<Timers>) -> Self {
         let inbox = Inbox::new(backend.alarm());
         if !door().is_some_and(|door| door.is_open()) {
@@ -136,7 +139,12 @@ impl Reactor {
         self.add_timer(delay, Box::new(call), Location::caller())
     }
 
-    fn add_timer(&self, delay: Duration, call: Box<dyn FnOnce()>, made: &'static Location<'static>) -> DelayedCall {
+    fn add_timer(
+        &self,
+        delay: Duration,
+        call: Box<dyn FnOnce()>,
+        made: &'static Location<'static>,
+    ) -> DelayedCall {
         let core = &self.0;
         let timer = core.timers.add(delay, call, made);
         if core.phase.get() == Phase::Closed {
@@ -162,8 +170,9 @@ impl Reactor {
         Remote(self.0.inbox.clone())
     }
 
-    /// Ends the reactor for good: drops its connections, ports, timers and waiting calls. Connections get no handler call; what waits for
-    /// one of them fails. Code that this wakes finds an inert reactor: it takes no timers, ports or connections.
+    /// Ends the reactor for good: drops its connections, ports, timers and waiting calls.
+    /// Connections get no handler call; what waits for one of them fails. Code that this wakes
+    /// finds an inert reactor: it takes no timers, ports or connections.
     pub fn close(&self) {
         let core = &self.0;
         if core.phase.replace(Phase::Closed) == Phase::Closed {
@@ -217,13 +226,22 @@ fn leave_door(inbox: &Arc<Inbox>) {
 }
 
 impl Reactor {
-    /// The reactor's pool of threads: up to 10 unless [`suggest_thread_pool_size`](Self::suggest_thread_pool_size) has said otherwise. Its threads start with the
-    /// reactor, or when work needs them, and have ended when [`run`](Self::run) returns; work that was given by then is done.
+    /// The reactor's pool of threads: up to 10 unless
+    /// [`suggest_thread_pool_size`](Self::suggest_thread_pool_size) has said otherwise. Its threads
+    /// start with the reactor, or when work needs them, and have ended when [`run`](Self::run)
+    /// returns; work that was given by then is done.
     #[doc(alias = "getThreadPool")]
     pub fn thread_pool(&self) -> ThreadPool {
         let core = &self.0;
-        let pool = core.pool.borrow_mut().get_or_insert_with(|| ThreadPool::of_reactor(core.pool_size.get())).clone();
-        if core.phase.get() == Phase::Running && core.stage.get() != Stage::Over && !pool.is_started() {
+        let pool = core
+            .pool
+            .borrow_mut()
+            .get_or_insert_with(|| ThreadPool::of_reactor(core.pool_size.get()))
+            .clone();
+        if core.phase.get() == Phase::Running
+            && core.stage.get() != Stage::Over
+            && !pool.is_started()
+        {
             pool.start();
         }
         pool
@@ -262,8 +280,13 @@ impl Reactor {
     /// What lives in it: ports, connections, attempts, signal handlers.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let (sources, made) = (self.0.sources.borrow(), self.0.made.borrow());
-        let place = |slot| made.get(&slot).map(|place| format!(", asked for at {place}")).unwrap_or_default();
-        sources.iter().filter_map(|(slot, source)| Some(source.describe()? + &place(slot))).collect()
+        let place = |slot| {
+            made.get(&slot).map(|place| format!(", asked for at {place}")).unwrap_or_default()
+        };
+        sources
+            .iter()
+            .filter_map(|(slot, source)| Some(source.describe()? + &place(slot)))
+            .collect()
     }
 
     /// How many threads its pool has, and how much work waits for one.
@@ -274,7 +297,10 @@ impl Reactor {
     /// Whether a turn has something to do without waiting for anything.
     pub(crate) fn has_work(&self) -> bool {
         let core = &self.0;
-        let due = || !core.timers.is_still() && core.timers.next_due().is_some_and(|due| due <= core.backend.now());
+        let due = || {
+            !core.timers.is_still()
+                && core.timers.next_due().is_some_and(|due| due <= core.backend.now())
+        };
         core.inbox.is_waiting() || !core.again.borrow().is_empty() || due()
     }
 }
@@ -295,7 +321,8 @@ impl Core {
         self.sources.borrow_mut().insert(self.nobody_yet.clone())
     }
 
-    /// Puts `source` into `slot`, which was taken for it. `false` if the reactor was closed meanwhile.
+    /// Puts `source` into `slot`, which was taken for it. `false` if the reactor was closed
+    /// meanwhile.
     pub(crate) fn fill(&self, slot: usize, source: Rc<dyn Source>) -> bool {
         let old = match self.sources.borrow_mut().get_mut(slot) {
             Some(place) => std::mem::replace(place, source),
@@ -312,7 +339,8 @@ impl Core {
         }
     }
 
-    /// Lets `slot` have the place of `other`: what comes out of a port was asked for where the port was.
+    /// Lets `slot` have the place of `other`: what comes out of a port was asked for where the port
+    /// was.
     pub(crate) fn note_made_by(&self, slot: usize, other: usize) {
         if debugging() {
             let made = self.made.borrow().get(&other).copied();

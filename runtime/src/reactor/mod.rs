@@ -1,8 +1,10 @@
-//! The reactor: waits for events, timers and other threads, and runs what is due, one turn after the other.
+//! The reactor: waits for events, timers and other threads, and runs what is due, one turn after
+//! the other.
 //!
-//! A [`Reactor`] is a value and a cheap handle; a program may have several, one a thread. Its back end is a seam: `Reactor::new()` is the
-//! operating system through mio, and [`testing::MemoryReactor`](crate::testing::MemoryReactor) is the same reactor over virtual time and
-//! memory.
+//! A [`Reactor`] is a value and a cheap handle; a program may have several, one a thread. Its back
+//! end is a seam: `Reactor::new()` is the operating system through mio, and
+//! [`testing::MemoryReactor`](crate::testing::MemoryReactor) is the same reactor over virtual time
+//! and memory.
 //!
 //! ```
 //! use std::time::Duration;

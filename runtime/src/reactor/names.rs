@@ -43,7 +43,9 @@ fn pool() -> io::Result<&'static SyncSender<Question>> {
     let receiver = Arc::new(Mutex::new(receiver));
     for number in 0..THREADS {
         let receiver = receiver.clone();
-        thread::Builder::new().name(format!("twistor-names-{number}")).spawn(move || answer(&receiver))?;
+        thread::Builder::new()
+            .name(format!("twistor-names-{number}"))
+            .spawn(move || answer(&receiver))?;
     }
     Ok(POOL.get_or_init(|| sender))
 }
@@ -54,7 +56,12 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
         let Ok(Question { host, port, answer }) = next else { return };
         // nobody waits any more for one that was cancelled or is too late
         if answer.is_wanted() {
-            answer.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect).map_err(Failure::from));
+            answer.send(
+                (host.as_str(), port)
+                    .to_socket_addrs()
+                    .map(Iterator::collect)
+                    .map_err(Failure::from),
+            );
         }
     }
 }
@@ -131,14 +138,15 @@ impl NameQuery {
 /// ```
 #[doc(alias = "IHostnameResolver")]
 pub trait HostnameResolver {
-    /// The addresses of `query.host`, in the order in which they are to be tried. An answer of another family than the one asked for is left
-    /// out by the reactor, which also sets the time limit.
+    /// The addresses of `query.host`, in the order in which they are to be tried. An answer of
+    /// another family than the one asked for is left out by the reactor, which also sets the time
+    /// limit.
     #[doc(alias = "resolveHostName")]
     fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>>;
 }
 
-/// The system's own look-up: getaddrinfo(3), with its hosts file and search domains, on a small pool of threads, so that a slow answer
-/// holds up nobody.
+/// The system's own look-up: getaddrinfo(3), with its hosts file and search domains, on a small
+/// pool of threads, so that a slow answer holds up nobody.
 #[doc(alias = "GAIResolver")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
@@ -147,18 +155,22 @@ impl HostnameResolver for SystemResolver {
     fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
         reactor.ask(|answer| {
             let question = Question { host: query.host.clone(), port: query.port, answer };
-            pool()?.try_send(question).map_err(|_| io::Error::other("too many names are being looked up"))
+            pool()?
+                .try_send(question)
+                .map_err(|_| io::Error::other("too many names are being looked up"))
         })
     }
 }
 
-/// A resolver out of a function that knows one address for a name. Its [`DnsLookupError`] is an empty answer.
+/// A resolver out of a function that knows one address for a name. Its [`DnsLookupError`] is an
+/// empty answer.
 ///
 /// ```
 /// use std::net::{IpAddr, Ipv4Addr};
 /// use twistor::{defer::Deferred, reactor::SimpleResolver};
 ///
-/// let resolver = SimpleResolver(|_name: &str| Deferred::succeed(IpAddr::from(Ipv4Addr::LOCALHOST)));
+/// let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
+/// let resolver = SimpleResolver(move |_name: &str| Deferred::succeed(localhost));
 /// # let _ = resolver;
 /// ```
 #[doc(alias = "IResolverSimple")]
@@ -177,10 +189,12 @@ impl<F: Fn(&str) -> Deferred<IpAddr>> HostnameResolver for SimpleResolver<F> {
 }
 
 impl Reactor {
-    /// The addresses of a host, with the asked port, in the order in which they are to be tried. A numeric host is its own answer.
+    /// The addresses of a host, with the asked port, in the order in which they are to be tried. A
+    /// numeric host is its own answer.
     ///
     /// # Errors
-    /// [`DnsLookupError`] with the host: it is not found, has no address of the family, or the answer took longer than 10 seconds.
+    /// [`DnsLookupError`] with the host: it is not found, has no address of the family, or the
+    /// answer took longer than 10 seconds.
     ///
     /// # Cancellation
     /// Fails with [`CancelledError`](crate::error::CancelledError); the answer is not waited for.
@@ -191,14 +205,18 @@ impl Reactor {
             if query.family.contains(&at) {
                 return Deferred::succeed(vec![at]);
             }
-            return Deferred::fail(DnsLookupError::with_text(format!("`{}` is of another family", query.host)));
+            return Deferred::fail(DnsLookupError::with_text(format!(
+                "`{}` is of another family",
+                query.host
+            )));
         }
         if self.0.is_closed() {
             return Deferred::fail(ReactorClosed::new());
         }
         let resolver = self.0.resolver.borrow().clone();
         // user code
-        let asked = guarded(|| Frame::new("resolve", Location::caller()), || resolver.resolve(query, self));
+        let asked =
+            guarded(|| Frame::new("resolve", Location::caller()), || resolver.resolve(query, self));
         let NameQuery { host, family, .. } = query.clone();
         asked.unwrap_or_else(Deferred::fail).add_timeout(TIME_LIMIT, self).add_both(move |found| {
             let found = found.map(|mut found| {
@@ -206,7 +224,9 @@ impl Reactor {
                 found
             });
             match found {
-                Ok(found) if found.is_empty() => Err(DnsLookupError::with_text(format!("`{host}` has no address")).into()),
+                Ok(found) if found.is_empty() => {
+                    Err(DnsLookupError::with_text(format!("`{host}` has no address")).into())
+                }
                 Err(failure) if failure.check::<TimeoutError>() || failure.check::<io::Error>() => {
                     let error = DnsLookupError::with_text(format!("`{host}`: {failure}"));
                     Err(Failure::from(error.caused_by(failure.shared_value())))
@@ -225,12 +245,16 @@ impl Reactor {
     /// As for [`resolve_host`](Self::resolve_host).
     pub fn resolve(&self, host: &str) -> Deferred<IpAddr> {
         let missing = DnsLookupError::with_text(host);
-        self.resolve_host(&NameQuery::new(host, 0)).add_callback(move |found| Ok(found.first().ok_or(missing)?.ip()))
+        self.resolve_host(&NameQuery::new(host, 0))
+            .add_callback(move |found| Ok(found.first().ok_or(missing)?.ip()))
     }
 
     /// Has names looked up by `resolver` from now on, and gives the one that did it so far.
     #[doc(alias = "installNameResolver")]
-    pub fn install_resolver(&self, resolver: impl HostnameResolver + 'static) -> Rc<dyn HostnameResolver> {
+    pub fn install_resolver(
+        &self,
+        resolver: impl HostnameResolver + 'static,
+    ) -> Rc<dyn HostnameResolver> {
         self.0.resolver.replace(Rc::new(resolver))
     }
 }

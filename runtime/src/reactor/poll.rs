@@ -2,9 +2,11 @@
 //!
 //! The order of a turn:
 //! 1. calls from other threads, those that were there when the turn began;
-//! 2. delayed calls that are due and were made before the turn, in the order of their time, then of their making;
+//! 2. delayed calls that are due and were made before the turn, in the order of their time, then of
+//!    their making;
 //! 3. what an earlier turn put off: connections to look at again, ends to tell;
-//! 4. the wait: without limit if nothing is to be done, until the next delayed call, or not at all if something was put off;
+//! 4. the wait: without limit if nothing is to be done, until the next delayed call, or not at all
+//!    if something was put off;
 //! 5. the events, in the order in which the system gives them.
 //!
 //! Whatever runs in a turn and puts something off puts it off to the next one.
@@ -15,8 +17,8 @@ use crate::{
 };
 use std::{panic::Location, rc::Rc, time::Duration};
 
-/// The length of the read buffer: one a reactor. A message of 64 KiB fits in with room to spare, so that its read is a short one and says itself that
-/// nothing is left.
+/// The length of the read buffer: one a reactor. A message of 64 KiB fits in with room to spare, so
+/// that its read is a short one and says itself that nothing is left.
 const READ_BUFFER: usize = 96 * 1024;
 
 /// The longest wait: beyond it a timer is looked at again.
@@ -41,7 +43,8 @@ impl Core {
         if self.is_idle() { self.wait(desk, limit) } else { self.busy_turn(desk, limit) }
     }
 
-    /// Whether there is nothing to do in a turn but to wait: mostly so under load, and then each of them asks for it once.
+    /// Whether there is nothing to do in a turn but to wait: mostly so under load, and then each of
+    /// them asks for it once.
     fn is_idle(&self) -> bool {
         self.has_no_slots_to_free()
             && !self.inbox.is_waiting()
@@ -74,7 +77,13 @@ impl Core {
     }
 
     /// The rest of a turn with the watchdog looking on.
-    fn watched_turn(&self, desk: &mut Desk, limit: Option<Duration>, mark: Option<u64>, slow: Duration) -> std::io::Result<()> {
+    fn watched_turn(
+        &self,
+        desk: &mut Desk,
+        limit: Option<Duration>,
+        mark: Option<u64>,
+        slow: Duration,
+    ) -> std::io::Result<()> {
         let dispatch = |event: Event, buffer: &mut [u8]| {
             // before the call, which may end it
             let what = self.sources.borrow().get(event.slot).and_then(|source| source.describe());
@@ -100,7 +109,9 @@ impl Core {
             let run = || guarded(|| Frame::new("call_from_thread", Location::caller()), call);
             let ran = match self.slow.get() {
                 None => run(),
-                Some(slow) => self.watched(slow, run, |_| Some("a call from another thread".to_owned())),
+                Some(slow) => {
+                    self.watched(slow, run, |_| Some("a call from another thread".to_owned()))
+                }
             };
             if let Err(failure) = ran {
                 report(failure, "a call from another thread");
@@ -121,7 +132,10 @@ impl Core {
         if self.is_in_a_hurry() || self.inbox.is_waiting() || !self.again.borrow().is_empty() {
             return Some(Duration::ZERO);
         }
-        let timer = self.timers.next_due().map(|due| due.saturating_sub(self.backend.now()).min(LONGEST_WAIT));
+        let timer = self
+            .timers
+            .next_due()
+            .map(|due| due.saturating_sub(self.backend.now()).min(LONGEST_WAIT));
         match (timer, limit) {
             (Some(timer), Some(limit)) => Some(timer.min(limit)),
             (timer, limit) => timer.or(limit),

@@ -22,8 +22,9 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads for what blocks: files, databases, long calculations. `Send`, `Sync`, a cheap clone.
 ///
-/// Threads are started as work needs them, up to the maximum, and wait for more until the pool is stopped. A panic in a piece of work is reported and costs
-/// that piece. Most programs use the one that every reactor has: [`Reactor::thread_pool`](super::Reactor::thread_pool).
+/// Threads are started as work needs them, up to the maximum, and wait for more until the pool is
+/// stopped. A panic in a piece of work is reported and costs that piece. Most programs use the one
+/// that every reactor has: [`Reactor::thread_pool`](super::Reactor::thread_pool).
 ///
 /// ```
 /// use twistor::threads::ThreadPool;
@@ -67,7 +68,8 @@ impl State {
 }
 
 impl ThreadPool {
-    /// A pool of at least `minimum` and at most `maximum` threads, not started yet. Work may be given to it; it waits for the start.
+    /// A pool of at least `minimum` and at most `maximum` threads, not started yet. Work may be
+    /// given to it; it waits for the start.
     ///
     /// # Errors
     /// [`ValueError`] if the maximum is 0 or less than the minimum.
@@ -89,8 +91,16 @@ impl ThreadPool {
     }
 
     fn with(name: String, minimum: usize, maximum: usize) -> Self {
-        let state =
-            State { minimum, maximum, limit: usize::MAX, queue: VecDeque::new(), workers: 0, busy: 0, started: false, handles: Vec::new() };
+        let state = State {
+            minimum,
+            maximum,
+            limit: usize::MAX,
+            queue: VecDeque::new(),
+            workers: 0,
+            busy: 0,
+            started: false,
+            handles: Vec::new(),
+        };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), name }))
     }
 
@@ -112,7 +122,8 @@ impl ThreadPool {
         while state.workers < wanted && self.add_worker(&mut state) {}
     }
 
-    /// Lets the work that was given finish, ends the threads and waits for them. Called from one of the pool's own threads it waits for the others.
+    /// Lets the work that was given finish, ends the threads and waits for them. Called from one of
+    /// the pool's own threads it waits for the others.
     pub fn stop(&self) {
         self.let_go();
         let handles = std::mem::take(&mut self.state().handles);
@@ -130,12 +141,17 @@ impl ThreadPool {
         }
     }
 
-    /// [`stop`](Self::stop) for a thread that the work may be waiting for: calls `meanwhile` again and again until all threads have ended.
+    /// [`stop`](Self::stop) for a thread that the work may be waiting for: calls `meanwhile` again
+    /// and again until all threads have ended.
     pub(super) fn stop_meanwhile(&self, mut meanwhile: impl FnMut()) {
         self.let_go();
         let mut state = self.state();
         while state.workers > 0 {
-            let (back, waited) = self.0.changed.wait_timeout(state, MEANWHILE).unwrap_or_else(PoisonError::into_inner);
+            let (back, waited) = self
+                .0
+                .changed
+                .wait_timeout(state, MEANWHILE)
+                .unwrap_or_else(PoisonError::into_inner);
             state = back;
             if waited.timed_out() {
                 drop(state);
@@ -164,7 +180,8 @@ impl ThreadPool {
         (state.minimum, state.maximum) = (minimum, maximum);
         if state.started {
             // those that there have to be, and those that waiting work can now have
-            let wanted = (state.workers + state.queue.len().saturating_sub(state.idle())).clamp(minimum, maximum);
+            let wanted = (state.workers + state.queue.len().saturating_sub(state.idle()))
+                .clamp(minimum, maximum);
             while state.workers < wanted && self.add_worker(&mut state) {}
         }
         drop(state);
@@ -182,7 +199,8 @@ impl ThreadPool {
         // what a thread can take at once does not wait
         let free = if state.started { state.maximum.saturating_sub(state.busy) } else { 0 };
         if state.queue.len() >= state.limit.saturating_add(free) {
-            let text = format!("{} pieces of work wait for the pool `{}`", state.queue.len(), self.0.name);
+            let text =
+                format!("{} pieces of work wait for the pool `{}`", state.queue.len(), self.0.name);
             drop(state);
             drop_guarded(work);
             return Err(QueueFullError::with_text(text).into());
@@ -197,7 +215,8 @@ impl ThreadPool {
         Ok(())
     }
 
-    /// Runs `work` in a thread of the pool, and `on_result` with its outcome in the same thread. A panic in `work` is a failure; one in `on_result` is reported.
+    /// Runs `work` in a thread of the pool, and `on_result` with its outcome in the same thread. A
+    /// panic in `work` is a failure; one in `on_result` is reported.
     ///
     /// # Errors
     /// As for [`call_in_thread`](Self::call_in_thread).
@@ -210,7 +229,11 @@ impl ThreadPool {
     ) -> Result<(), Failure> {
         let place = Location::caller();
         // user code
-        self.call_in_thread(move || on_result(guarded(|| Frame::new("call_in_thread", place), work).and_then(|result| result)))
+        self.call_in_thread(move || {
+            on_result(
+                guarded(|| Frame::new("call_in_thread", place), work).and_then(|result| result),
+            );
+        })
     }
 
     /// The least and the greatest number of threads.
@@ -234,7 +257,8 @@ impl ThreadPool {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more thread; `false` if the system gives none. Those that there are go on then; without any the failure is reported.
+    /// One more thread; `false` if the system gives none. Those that there are go on then; without
+    /// any the failure is reported.
     fn add_worker(&self, state: &mut State) -> bool {
         let shared = self.0.clone();
         let name = format!("{}-{}", self.0.name, state.workers);
@@ -247,7 +271,10 @@ impl ThreadPool {
             }
             Err(error) => {
                 if state.workers == 0 {
-                    report(error.into(), format!("the pool `{}` has no thread, and its work waits", self.0.name));
+                    report(
+                        error.into(),
+                        format!("the pool `{}` has no thread, and its work waits", self.0.name),
+                    );
                 }
                 false
             }
@@ -275,7 +302,9 @@ impl Shared {
                 state.busy += 1;
                 drop(state);
                 // user code
-                if let Err(failure) = guarded(|| Frame::new("call_in_thread", Location::caller()), job) {
+                if let Err(failure) =
+                    guarded(|| Frame::new("call_in_thread", Location::caller()), job)
+                {
                     report(failure, format!("work in the pool `{}`", self.name));
                 }
                 state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -294,7 +323,10 @@ impl Shared {
 
 fn check(minimum: usize, maximum: usize) -> Result<(), Failure> {
     if maximum == 0 || minimum > maximum {
-        return Err(ValueError::with_text(format!("a pool of {minimum} to {maximum} threads cannot be")).into());
+        return Err(ValueError::with_text(format!(
+            "a pool of {minimum} to {maximum} threads cannot be"
+        ))
+        .into());
     }
     Ok(())
 }

@@ -86,12 +86,12 @@ impl Reactor {
         RUNNING.with_borrow(|running| running.last().cloned())
     }
 
-    /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards: connections, ports and timers are still
-    /// there.
+    /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards:
+    /// connections, ports and timers are still there.
     ///
     /// # Errors
-    /// [`ReactorAlreadyRunning`] inside a turn of the same reactor, [`ReactorClosed`] after [`close`](Self::close), and what the operating
-    /// system says when waiting itself fails.
+    /// [`ReactorAlreadyRunning`] inside a turn of the same reactor, [`ReactorClosed`] after
+    /// [`close`](Self::close), and what the operating system says when waiting itself fails.
     pub fn run(&self) -> Result<(), Failure> {
         self.may_run()?;
         let core = &self.0;
@@ -125,8 +125,9 @@ impl Reactor {
         result
     }
 
-    /// Runs one turn that waits for at most `delay`. What [`call_when_running`](Self::call_when_running) and the triggers of the startup have put
-    /// off runs first; the triggers of the shutdown do not run.
+    /// Runs one turn that waits for at most `delay`. What
+    /// [`call_when_running`](Self::call_when_running) and the triggers of the startup have put off
+    /// runs first; the triggers of the shutdown do not run.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
@@ -134,13 +135,16 @@ impl Reactor {
         self.may_run()?;
         let _in_thread = InThread::enter(self);
         let mut desk = self.0.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
-        let result = self.start_up(false).and_then(|()| self.0.turn(&mut desk, Some(delay)).map_err(Failure::from));
+        let result = self
+            .start_up(false)
+            .and_then(|()| self.0.turn(&mut desk, Some(delay)).map_err(Failure::from));
         self.0.desk.set(Some(desk));
         self.0.stage.set(Stage::Idle);
         result
     }
 
-    /// Runs `main` at the start of the next run, and `end` when its Deferred has fired; its result lies in what this gives. A panic in it is a failure.
+    /// Runs `main` at the start of the next run, and `end` when its Deferred has fired; its result
+    /// lies in what this gives. A panic in it is a failure.
     pub(crate) fn begin(
         &self,
         name: &'static str,
@@ -152,7 +156,8 @@ impl Reactor {
         self.call_when_running(move || {
             let given = inside.clone();
             // user code
-            let begun = guarded(|| Frame::new(name, place), || main(given)).unwrap_or_else(|failure| Deferred::ready(Err(failure), place));
+            let begun = guarded(|| Frame::new(name, place), || main(given))
+                .unwrap_or_else(|failure| Deferred::ready(Err(failure), place));
             begun
                 .add_both(move |ended| {
                     into.set(Some(ended));
@@ -201,7 +206,10 @@ impl Reactor {
 
     fn started(&self, signals: bool, run: u64) -> Result<(), Failure> {
         let core = &self.0;
-        if core.run.get() != run || core.phase.get() == Phase::Closed || core.stage.get() == Stage::Over {
+        if core.run.get() != run
+            || core.phase.get() == Phase::Closed
+            || core.stage.get() == Stage::Over
+        {
             // that run is over, crashed or closed: what it waited for has come too late
             return Ok(());
         }
@@ -219,7 +227,9 @@ impl Reactor {
             let call = core.when_running.borrow_mut().pop_front();
             let Some(call) = call else { break };
             // user code
-            if let Err(failure) = guarded(|| Frame::new("call_when_running", Location::caller()), call) {
+            if let Err(failure) =
+                guarded(|| Frame::new("call_when_running", Location::caller()), call)
+            {
                 report(failure, "a call at the start of the reactor");
             }
         }
@@ -244,8 +254,8 @@ impl Reactor {
         core.stage.set(Stage::Over);
     }
 
-    /// Asks the reactor to stop: after the turn that this is called in the triggers of the shutdown run, and when those are done
-    /// [`run`](Self::run) returns.
+    /// Asks the reactor to stop: after the turn that this is called in the triggers of the shutdown
+    /// run, and when those are done [`run`](Self::run) returns.
     ///
     /// # Errors
     /// [`ReactorNotRunning`] if it does not run, or has been asked already.
@@ -258,18 +268,21 @@ impl Reactor {
         }
     }
 
-    /// Ends [`run`](Self::run) after this turn without any trigger of the shutdown: for when those cannot be trusted any more. On a reactor that does not
-    /// run it does nothing.
+    /// Ends [`run`](Self::run) after this turn without any trigger of the shutdown: for when those
+    /// cannot be trusted any more. On a reactor that does not run it does nothing.
     pub fn crash(&self) {
         if self.0.phase.get() == Phase::Running {
             self.0.stage.set(Stage::Over);
         }
     }
 
-    /// Whether it runs: from the end of the triggers before the startup to the end of [`run`](Self::run) or [`iterate`](Self::iterate).
+    /// Whether it runs: from the end of the triggers before the startup to the end of
+    /// [`run`](Self::run) or [`iterate`](Self::iterate).
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
-        self.0.phase.get() == Phase::Running && self.0.started.get() && !matches!(self.0.stage.get(), Stage::Over | Stage::Idle)
+        self.0.phase.get() == Phase::Running
+            && self.0.started.get()
+            && !matches!(self.0.stage.get(), Stage::Over | Stage::Idle)
     }
 
     /// The signal that has made the last [`run`](Self::run) stop, if it was one.
@@ -278,15 +291,19 @@ impl Reactor {
         self.0.exit_signal.get()
     }
 
-    /// Runs `f` when the reactor starts or stops, in one of three phases: all triggers of a phase in the order in which they were added, then the next
-    /// phase. The later phases wait for the Deferreds that triggers of [`TriggerPhase::Before`] return; meanwhile turns go on. Each trigger runs once, also
-    /// if the reactor runs again. An error or a panic in one is reported, and the others run.
+    /// Runs `f` when the reactor starts or stops, in one of three phases: all triggers of a phase
+    /// in the order in which they were added, then the next phase. The later phases wait for the
+    /// Deferreds that triggers of [`TriggerPhase::Before`] return; meanwhile turns go on. Each
+    /// trigger runs once, also if the reactor runs again. An error or a panic in one is reported,
+    /// and the others run.
     ///
     /// ```
     /// use twistor::reactor::{Reactor, SystemEvent, TriggerPhase};
     ///
     /// let reactor = Reactor::new()?;
-    /// reactor.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, || println!("saving"));
+    /// reactor.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, || {
+    ///     println!("saving");
+    /// });
     /// let stop = reactor.clone();
     /// reactor.call_when_running(move || stop.stop().unwrap());
     /// reactor.run()?;                                              // prints before it returns
@@ -316,7 +333,8 @@ impl Reactor {
         self.0.triggers.remove(trigger)
     }
 
-    /// A Deferred that fires when the reactor stops, after the triggers of the shutdown, or a crash, and right before [`run`](Self::run) returns.
+    /// A Deferred that fires when the reactor stops, after the triggers of the shutdown, or a
+    /// crash, and right before [`run`](Self::run) returns.
     ///
     /// # Errors
     /// [`ReactorClosed`] after [`close`](Self::close).
@@ -335,7 +353,8 @@ impl Reactor {
         deferred
     }
 
-    /// Runs `call` at the start of [`run`](Self::run), in the order given; at once if the reactor runs.
+    /// Runs `call` at the start of [`run`](Self::run), in the order given; at once if the reactor
+    /// runs.
     #[doc(alias = "callWhenRunning")]
     pub fn call_when_running(&self, call: impl FnOnce() + 'static) {
         if self.is_running() {
@@ -348,7 +367,8 @@ impl Reactor {
         }
     }
 
-    /// Whether [`run`](Self::run) lets SIGINT and SIGTERM stop it; it does unless told otherwise before the first run.
+    /// Whether [`run`](Self::run) lets SIGINT and SIGTERM stop it; it does unless told otherwise
+    /// before the first run.
     #[doc(alias = "installSignalHandlers")]
     pub fn handle_signals(&self, yes: bool) {
         self.0.handles_signals.set(yes);
@@ -359,7 +379,9 @@ impl Remote {
     /// Whether this is the thread of the reactor, inside one of its turns.
     #[doc(alias = "isInIOThread")]
     pub fn is_in_reactor_thread(&self) -> bool {
-        RUNNING.with_borrow(|running| running.iter().any(|reactor| Arc::ptr_eq(&reactor.0.inbox, &self.0)))
+        RUNNING.with_borrow(|running| {
+            running.iter().any(|reactor| Arc::ptr_eq(&reactor.0.inbox, &self.0))
+        })
     }
 }
 
@@ -376,7 +398,8 @@ impl Core {
         }
     }
 
-    /// SIGINT or SIGTERM has come. A second one while the triggers of the shutdown still wait ends the run without them.
+    /// SIGINT or SIGTERM has come. A second one while the triggers of the shutdown still wait ends
+    /// the run without them.
     pub(super) fn stop_by_signal(&self, signal: i32) {
         self.exit_signal.set(Some(signal));
         if self.stage.get() == Stage::Ending {

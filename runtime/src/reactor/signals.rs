@@ -1,4 +1,5 @@
-//! Signals: SIGINT and SIGTERM stop the reactor, others call what was asked for; with `TWISTOR_DEBUG=1`, SIGUSR1 shows what waits.
+//! Signals: SIGINT and SIGTERM stop the reactor, others call what was asked for; with
+//! `TWISTOR_DEBUG=1`, SIGUSR1 shows what waits.
 use super::{
     Reactor,
     backend::Signals,
@@ -59,7 +60,12 @@ pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn listen(core: &Rc<Core>, wanted: &[i32], handler: Handler, made: Option<&'static Location<'static>>) -> io::Result<Option<usize>> {
+fn listen(
+    core: &Rc<Core>,
+    wanted: &[i32],
+    handler: Handler,
+    made: Option<&'static Location<'static>>,
+) -> io::Result<Option<usize>> {
     let slot = core.sources.borrow().vacant_key();
     if let Some(signals) = core.backend.signals(slot, wanted)? {
         let source = Rc::new(OnSignal { signals, handler: RefCell::new(Some(handler)), made });
@@ -81,7 +87,10 @@ impl Source for OnSignal {
             let handler = self.handler.take();
             let Some(mut handler) = handler else { return };
             // user code
-            let called = guarded(|| Frame::new("on_signal", self.made.unwrap_or(Location::caller())), || handler(signal));
+            let called = guarded(
+                || Frame::new("on_signal", self.made.unwrap_or(Location::caller())),
+                || handler(signal),
+            );
             *self.handler.borrow_mut() = Some(handler);
             if let Err(failure) = called {
                 report(failure, self.describe().unwrap_or_default());
@@ -98,7 +107,8 @@ pub struct SignalHandler {
 }
 
 impl SignalHandler {
-    /// Ends it. The process goes on ignoring the signal: the operating system's own way with it is not put back.
+    /// Ends it. The process goes on ignoring the signal: the operating system's own way with it is
+    /// not put back.
     pub fn stop(&self) {
         if let (Some(core), Some(slot)) = (self.core.upgrade(), self.slot.take()) {
             let gone = core.remove(slot);
@@ -114,8 +124,9 @@ impl fmt::Debug for SignalHandler {
 }
 
 impl Reactor {
-    /// Calls `f` in a turn of the reactor each time `signal` has come to the process, from now on. A signal that comes during a long callback is not
-    /// lost; several of the same number that come before a turn are one call.
+    /// Calls `f` in a turn of the reactor each time `signal` has come to the process, from now on.
+    /// A signal that comes during a long callback is not lost; several of the same number that come
+    /// before a turn are one call.
     ///
     /// `signal` is a number such as `signal_hook::consts::SIGHUP`.
     ///
@@ -129,10 +140,14 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError`] for a signal that no process may handle (SIGKILL, SIGSTOP, SIGSEGV, SIGILL, SIGFPE), [`ReactorClosed`], and what the operating
-    /// system says.
+    /// [`ValueError`] for a signal that no process may handle (SIGKILL, SIGSTOP, SIGSEGV, SIGILL,
+    /// SIGFPE), [`ReactorClosed`], and what the operating system says.
     #[track_caller]
-    pub fn on_signal(&self, signal: i32, mut f: impl FnMut() + 'static) -> Result<SignalHandler, Failure> {
+    pub fn on_signal(
+        &self,
+        signal: i32,
+        mut f: impl FnMut() + 'static,
+    ) -> Result<SignalHandler, Failure> {
         if FORBIDDEN.contains(&signal) {
             return Err(ValueError::with_text(format!("signal {signal} cannot be handled")).into());
         }

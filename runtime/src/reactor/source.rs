@@ -9,7 +9,8 @@ const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
 /// The poller says that the other side has ended, or that there is an error.
 const CLOSED: u8 = 4;
-/// Somebody on this side has it looked at: read on to the end, there may be input that no event will tell of.
+/// Somebody on this side has it looked at: read on to the end, there may be input that no event
+/// will tell of.
 const DRAIN: u8 = 8;
 
 impl Readiness {
@@ -24,7 +25,11 @@ impl Readiness {
 
     #[inline]
     pub(crate) fn new(readable: bool, writable: bool, closed: bool) -> Self {
-        Self((u8::from(readable) * READABLE) | (u8::from(writable) * WRITABLE) | (u8::from(closed) * CLOSED))
+        Self(
+            (u8::from(readable) * READABLE)
+                | (u8::from(writable) * WRITABLE)
+                | (u8::from(closed) * CLOSED),
+        )
     }
 
     #[inline]

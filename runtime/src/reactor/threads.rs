@@ -20,7 +20,11 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(alarm: Alarm) -> Arc<Self> {
-        Arc::new(Self { calls: Mutex::new(Some(Vec::new())), waiting: AtomicBool::new(false), alarm })
+        Arc::new(Self {
+            calls: Mutex::new(Some(Vec::new())),
+            waiting: AtomicBool::new(false),
+            alarm,
+        })
     }
 
     /// What has come since the last call.
@@ -82,8 +86,9 @@ impl Door for Inbox {
 pub struct Remote(pub(crate) Arc<Inbox>);
 
 impl Remote {
-    /// Runs `call` in the reactor's thread, in a later turn; calls of one thread run in their order. It may be called from any thread, the
-    /// reactor's own too. `false` says that the reactor has been closed: the call is dropped unrun.
+    /// Runs `call` in the reactor's thread, in a later turn; calls of one thread run in their
+    /// order. It may be called from any thread, the reactor's own too. `false` says that the
+    /// reactor has been closed: the call is dropped unrun.
     #[doc(alias = "callFromThread")]
     pub fn call_from_thread(&self, call: impl FnOnce() + Send + 'static) -> bool {
         self.0.hand_in(Box::new(call))

@@ -20,7 +20,8 @@ pub enum SystemEvent {
     Shutdown,
 }
 
-/// When a trigger runs: the triggers of each phase run before those of the next, in the order in which they were added.
+/// When a trigger runs: the triggers of each phase run before those of the next, in the order in
+/// which they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TriggerPhase {
@@ -32,7 +33,9 @@ pub enum TriggerPhase {
     After,
 }
 
-/// Names a trigger, to take it back: what [`add_system_event_trigger`](super::Reactor::add_system_event_trigger) gives. Dropping it changes nothing.
+/// Names a trigger, to take it back: what
+/// [`add_system_event_trigger`](super::Reactor::add_system_event_trigger) gives. Dropping it
+/// changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemEventTrigger {
     event: SystemEvent,
@@ -50,7 +53,8 @@ pub(super) struct Triggers {
 }
 
 thread_local! {
-    /// The number of the next trigger: one count for all reactors of the thread, so that no trigger names one of another reactor.
+    /// The number of the next trigger: one count for all reactors of the thread, so that no trigger
+    /// names one of another reactor.
     static NEXT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -66,7 +70,9 @@ impl Triggers {
         f: impl FnOnce() -> R + 'static,
     ) -> SystemEventTrigger {
         let number = NEXT.replace(NEXT.get() + 1);
-        self.queue(event, phase).borrow_mut().push_back((number, Box::new(move || f().into_deferred().map(drop))));
+        self.queue(event, phase)
+            .borrow_mut()
+            .push_back((number, Box::new(move || f().into_deferred().map(drop))));
         SystemEventTrigger { event, phase, number }
     }
 
@@ -75,14 +81,18 @@ impl Triggers {
         let at = queue.borrow().iter().position(|(number, _)| *number == trigger.number);
         let gone = at.and_then(|at| queue.borrow_mut().remove(at));
         if gone.is_none() {
-            let text = format!("the trigger {:?} {:?} has run or was removed", trigger.phase, trigger.event);
+            let text = format!(
+                "the trigger {:?} {:?} has run or was removed",
+                trigger.phase, trigger.event
+            );
             return Err(ValueError::with_text(text).into());
         }
         drop_guarded(gone);
         Ok(())
     }
 
-    /// Runs the triggers of one phase, one after the other; each is used up. A trigger that is removed meanwhile does not run.
+    /// Runs the triggers of one phase, one after the other; each is used up. A trigger that is
+    /// removed meanwhile does not run.
     pub(super) fn run(&self, event: SystemEvent, phase: TriggerPhase) -> Deferred<()> {
         let mut waits = Vec::new();
         loop {

@@ -3,9 +3,10 @@ use super::{Core, Reactor};
 use std::time::Duration;
 
 impl Reactor {
-    /// Has a warning logged for every piece of user code that keeps the reactor busy for `limit` or longer, with what it was: the connection, the
-    /// port, the place where a delayed call was made. While such a piece runs no other connection is served. `None`, as at first, looks
-    /// at no clock and costs nothing.
+    /// Has a warning logged for every piece of user code that keeps the reactor busy for `limit` or
+    /// longer, with what it was: the connection, the port, the place where a delayed call was made.
+    /// While such a piece runs no other connection is served. `None`, as at first, looks at no
+    /// clock and costs nothing.
     ///
     /// ```
     /// use std::time::Duration;
@@ -22,8 +23,14 @@ impl Reactor {
 }
 
 impl Core {
-    /// Runs a piece of a turn with an eye on the clock; `what` names it, if it says what it has run.
-    pub(super) fn watched<R>(&self, limit: Duration, run: impl FnOnce() -> R, what: impl FnOnce(&R) -> Option<String>) -> R {
+    /// Runs a piece of a turn with an eye on the clock; `what` names it, if it says what it has
+    /// run.
+    pub(super) fn watched<R>(
+        &self,
+        limit: Duration,
+        run: impl FnOnce() -> R,
+        what: impl FnOnce(&R) -> Option<String>,
+    ) -> R {
         let start = self.backend.now();
         let ran = run();
         let took = self.backend.now().saturating_sub(start);

@@ -5,7 +5,8 @@ use crate::{
 };
 use std::{fmt, panic::Location, rc::Rc, time::Duration};
 
-/// A clock whose time stands still until [`advance`](Self::advance) moves it: timers without waiting.
+/// A clock whose time stands still until [`advance`](Self::advance) moves it: timers without
+/// waiting.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};
@@ -54,8 +55,9 @@ impl Clock {
         self.0.pending()
     }
 
-    /// Moves the clock by `by` and runs what is then due, in the order of due times; calls due at the same time run in the order in which they
-    /// were made. What such a call schedules for now runs as well.
+    /// Moves the clock by `by` and runs what is then due, in the order of due times; calls due at
+    /// the same time run in the order in which they were made. What such a call schedules for now
+    /// runs as well.
     ///
     /// The clock is moved first: each call sees the time after the move, as in Twisted.
     pub fn advance(&self, by: Duration) {

@@ -1,7 +1,10 @@
 //! `Cooperator`: long work in small pieces, so that everything else goes on in between.
 use crate::{
     defer::{Deferred, IntoDeferred, Resolver, maybe_deferred},
-    error::{AbandonedError, AlreadyRunningError, NotPaused, SchedulerStopped, TaskDone, TaskFailed, TaskStopped},
+    error::{
+        AbandonedError, AlreadyRunningError, NotPaused, SchedulerStopped, TaskDone, TaskFailed,
+        TaskStopped,
+    },
     failure::{Failure, Frame},
     report::{drop_guarded, guarded, report},
     time::{ReactorTime, WeakCall},
@@ -18,9 +21,11 @@ use std::{
 /// Asked after each piece of work whether this turn's share is used up.
 type Enough = Box<dyn FnMut() -> bool>;
 
-/// Runs iterators a piece at a time, in turn, within a share of each turn of the reactor: 10 ms unless you say otherwise. A cheap handle.
+/// Runs iterators a piece at a time, in turn, within a share of each turn of the reactor: 10 ms
+/// unless you say otherwise. A cheap handle.
 ///
-/// A piece is one `next()` of an iterator. If it gives a Deferred, the task waits for that before its next piece; an `Err` fails the task.
+/// A piece is one `next()` of an iterator. If it gives a Deferred, the task waits for that before
+/// its next piece; an `Err` fails the task.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};
@@ -43,7 +48,8 @@ struct Inner {
     clock: Box<dyn ReactorTime>,
     enough: Box<dyn Fn() -> Enough>,
     state: Cell<State>,
-    /// The tasks that can do a piece of work, the next one first. One that has been put aside since is passed over.
+    /// The tasks that can do a piece of work, the next one first. One that has been put aside since
+    /// is passed over.
     ready: RefCell<VecDeque<(u64, Rc<Task>)>>,
     /// How many of them have not been put aside.
     count: Cell<usize>,
@@ -53,7 +59,8 @@ struct Inner {
     tick: Cell<Option<WeakCall>>,
 }
 
-/// A turn's share that is to come. If it is dropped instead, as when the reactor is closed, the tasks that wait for it fail.
+/// A turn's share that is to come. If it is dropped instead, as when the reactor is closed, the
+/// tasks that wait for it fail.
 struct Tick(Option<Rc<Inner>>);
 
 impl Drop for Tick {
@@ -61,7 +68,10 @@ impl Drop for Tick {
         if let Some(inner) = self.0.take() {
             inner.count.set(0);
             let ready = inner.ready.take();
-            for (_, task) in ready.iter().filter(|(turn, task)| task.turn.get() == *turn && task.queued.replace(false)) {
+            for (_, task) in ready
+                .iter()
+                .filter(|(turn, task)| task.turn.get() == *turn && task.queued.replace(false))
+            {
                 task.clone().finish(End::Failed(AbandonedError::new().into()));
             }
         }
@@ -84,15 +94,22 @@ impl Cooperator {
         })
     }
 
-    /// The same with a limit of your own: `begin` is called at the start of each turn's share and gives the function that is asked after each piece whether that was enough.
-    pub fn with_predicate<E: FnMut() -> bool + 'static>(clock: impl ReactorTime + 'static, begin: impl Fn() -> E + 'static) -> Self {
+    /// The same with a limit of your own: `begin` is called at the start of each turn's share and
+    /// gives the function that is asked after each piece whether that was enough.
+    pub fn with_predicate<E: FnMut() -> bool + 'static>(
+        clock: impl ReactorTime + 'static,
+        begin: impl Fn() -> E + 'static,
+    ) -> Self {
         let new = Self::new_stopped(clock, begin);
         new.0.state.set(State::Started);
         new
     }
 
     /// The same, which begins to work with [`start`](Self::start).
-    pub fn new_stopped<E: FnMut() -> bool + 'static>(clock: impl ReactorTime + 'static, begin: impl Fn() -> E + 'static) -> Self {
+    pub fn new_stopped<E: FnMut() -> bool + 'static>(
+        clock: impl ReactorTime + 'static,
+        begin: impl Fn() -> E + 'static,
+    ) -> Self {
         Self(Rc::new(Inner {
             clock: Box::new(clock),
             enough: Box::new(move || Box::new(begin())),
@@ -105,7 +122,8 @@ impl Cooperator {
         }))
     }
 
-    /// Takes on an iterator and gives the handle of its task. The first piece is done in a later turn.
+    /// Takes on an iterator and gives the handle of its task. The first piece is done in a later
+    /// turn.
     pub fn cooperate<I>(&self, work: I) -> CooperativeTask
     where
         I: IntoIterator,
@@ -114,7 +132,9 @@ impl Cooperator {
     {
         let mut work = work.into_iter();
         let task = Rc::new(Task {
-            work: RefCell::new(Some(Box::new(move || work.next().map(IntoDeferred::into_deferred)))),
+            work: RefCell::new(Some(Box::new(move || {
+                work.next().map(IntoDeferred::into_deferred)
+            }))),
             end: RefCell::new(None),
             waiting: RefCell::default(),
             pauses: Cell::new(0),
@@ -137,10 +157,12 @@ impl Cooperator {
     /// Takes on an iterator and gives a Deferred that fires when it has come to its end.
     ///
     /// # Errors
-    /// [`SchedulerStopped`] after [`stop`](Self::stop), [`AbandonedError`] if the reactor is closed, and what the iterator fails with.
+    /// [`SchedulerStopped`] after [`stop`](Self::stop), [`AbandonedError`] if the reactor is
+    /// closed, and what the iterator fails with.
     ///
     /// # Cancellation
-    /// Fails this Deferred and changes nothing else: to stop the work use [`cooperate`](Self::cooperate).
+    /// Fails this Deferred and changes nothing else: to stop the work use
+    /// [`cooperate`](Self::cooperate).
     #[track_caller]
     pub fn coiterate<I>(&self, work: I) -> Deferred<()>
     where
@@ -167,7 +189,13 @@ impl Cooperator {
     /// Stops all work: each task fails with [`SchedulerStopped`], and new ones are refused.
     pub fn stop(&self) {
         self.0.state.set(State::Stopped);
-        let mut alive: Vec<_> = self.0.alive.take().into_iter().filter_map(|(number, task)| Some((number, task.upgrade()?))).collect();
+        let mut alive: Vec<_> = self
+            .0
+            .alive
+            .take()
+            .into_iter()
+            .filter_map(|(number, task)| Some((number, task.upgrade()?)))
+            .collect();
         alive.sort_unstable_by_key(|(number, _)| *number);
         for (_, task) in alive {
             task.finish(End::Refused(SchedulerStopped::new().into()));
@@ -319,14 +347,23 @@ impl Task {
             next.unwrap_or_else(|| Deferred::succeed(()))
         });
         let cooperator = cooperator.clone();
-        piece.add_both(move |result| self.piece_ended(&cooperator, result, exhausted.get())).detach();
+        piece
+            .add_both(move |result| self.piece_ended(&cooperator, result, exhausted.get()))
+            .detach();
     }
 
-    fn piece_ended(self: Rc<Self>, cooperator: &Rc<Inner>, result: Result<(), Failure>, exhausted: bool) {
+    fn piece_ended(
+        self: Rc<Self>,
+        cooperator: &Rc<Inner>,
+        result: Result<(), Failure>,
+        exhausted: bool,
+    ) {
         self.held.set(false);
         match result {
             // stopped meanwhile: nobody is waiting, but a failure is not lost
-            result if self.end.borrow().is_some() => Deferred::ready(result, Location::caller()).detach(),
+            result if self.end.borrow().is_some() => {
+                Deferred::ready(result, Location::caller()).detach();
+            }
             Err(failure) => self.finish(End::Failed(failure)),
             Ok(()) if exhausted => self.finish(End::Done),
             Ok(()) => self.go_on(cooperator),
@@ -390,7 +427,8 @@ impl CooperativeTask {
     /// A Deferred that fires when the iterator has come to its end; each call gives a new one.
     ///
     /// # Errors
-    /// What the iterator fails with, [`TaskStopped`] after [`stop`](Self::stop), [`SchedulerStopped`] if the cooperator was stopped.
+    /// What the iterator fails with, [`TaskStopped`] after [`stop`](Self::stop),
+    /// [`SchedulerStopped`] if the cooperator was stopped.
     ///
     /// # Cancellation
     /// Fails this Deferred and changes nothing else.
@@ -415,7 +453,8 @@ impl CooperativeTask {
     /// Holds the work until [`resume`](Self::resume). Pauses count.
     ///
     /// # Errors
-    /// [`TaskStopped`], [`TaskDone`] or [`TaskFailed`] if it has ended; all are a [`TaskFinished`](crate::error::TaskFinished).
+    /// [`TaskStopped`], [`TaskDone`] or [`TaskFailed`] if it has ended; all are a
+    /// [`TaskFinished`](crate::error::TaskFinished).
     pub fn pause(&self) -> Result<(), Failure> {
         self.check_end()?;
         self.0.pauses.set(self.0.pauses.get() + 1);

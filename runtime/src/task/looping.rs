@@ -13,16 +13,20 @@ use std::{
     time::Duration,
 };
 
-/// A function that runs again and again, an interval apart. A cheap handle; dropping it stops nothing.
+/// A function that runs again and again, an interval apart. A cheap handle; dropping it stops
+/// nothing.
 ///
-/// The runs stay on the grid of the start and whole intervals. A run that takes longer than that, or a reactor that is late, skips the slots that have passed: they are not made up
-/// for. If the function returns a Deferred, the next run waits for it. An error, or a panic, ends the loop and fails the Deferred of [`start`](Self::start).
+/// The runs stay on the grid of the start and whole intervals. A run that takes longer than that,
+/// or a reactor that is late, skips the slots that have passed: they are not made up for. If the
+/// function returns a Deferred, the next run waits for it. An error, or a panic, ends the loop and
+/// fails the Deferred of [`start`](Self::start).
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};
 /// use twistor::task::{Clock, LoopingCall};
 ///
-/// let (clock, count) = (Clock::new(), Rc::new(Cell::new(0)));      // in a program: reactor.clone()
+/// let clock = Clock::new(); // in a program: reactor.clone()
+/// let count = Rc::new(Cell::new(0));
 /// let counted = count.clone();
 /// let looping = LoopingCall::new(clock.clone(), move |looping| {
 ///     counted.set(counted.get() + 1);
@@ -52,8 +56,9 @@ struct Inner {
     run: RefCell<Weak<Run>>,
 }
 
-/// One start. It belongs to whatever makes it go on: the timer of the next call, or the end of the one that is under way. If that is dropped, as when
-/// the reactor is closed, the start ends with it, and its Deferred fails.
+/// One start. It belongs to whatever makes it go on: the timer of the next call, or the end of the
+/// one that is under way. If that is dropped, as when the reactor is closed, the start ends with
+/// it, and its Deferred fails.
 struct Run {
     /// The grid begins here.
     begun: Cell<Duration>,
@@ -67,16 +72,25 @@ struct Run {
 impl LoopingCall {
     /// A loop that calls `f` with itself, so that `f` can stop it. It does not run yet.
     #[track_caller]
-    pub fn new<R: IntoDeferred>(clock: impl ReactorTime + 'static, mut f: impl FnMut(&Self) -> R + 'static) -> Self {
+    pub fn new<R: IntoDeferred>(
+        clock: impl ReactorTime + 'static,
+        mut f: impl FnMut(&Self) -> R + 'static,
+    ) -> Self {
         Self::with_count(clock, move |looping, _| f(looping))
     }
 
-    /// The same for a function that is also told how many slots have come since its last run: 1, and more after slots that were skipped. With an interval of 0 it is always 1.
+    /// The same for a function that is also told how many slots have come since its last run: 1,
+    /// and more after slots that were skipped. With an interval of 0 it is always 1.
     #[doc(alias = "withCount")]
     #[track_caller]
-    pub fn with_count<R: IntoDeferred>(clock: impl ReactorTime + 'static, mut f: impl FnMut(&Self, u64) -> R + 'static) -> Self {
+    pub fn with_count<R: IntoDeferred>(
+        clock: impl ReactorTime + 'static,
+        mut f: impl FnMut(&Self, u64) -> R + 'static,
+    ) -> Self {
         Self(Rc::new(Inner {
-            body: RefCell::new(Some(Box::new(move |looping, count| f(looping, count).into_deferred().map(drop)))),
+            body: RefCell::new(Some(Box::new(move |looping, count| {
+                f(looping, count).into_deferred().map(drop)
+            }))),
             clock: Box::new(clock),
             made: Location::caller(),
             interval: Cell::new(Duration::ZERO),
@@ -85,11 +99,13 @@ impl LoopingCall {
         }))
     }
 
-    /// Runs it now and then every `interval`; 0 is once a turn. The Deferred fires with this handle when the loop is stopped. If a call of an earlier start is
-    /// still under way, the first one comes an interval later, or when that has ended.
+    /// Runs it now and then every `interval`; 0 is once a turn. The Deferred fires with this handle
+    /// when the loop is stopped. If a call of an earlier start is still under way, the first one
+    /// comes an interval later, or when that has ended.
     ///
     /// # Errors
-    /// What the function fails with. [`AlreadyRunningError`] if it runs. [`AbandonedError`](crate::error::AbandonedError) if the reactor is closed.
+    /// What the function fails with. [`AlreadyRunningError`] if it runs.
+    /// [`AbandonedError`](crate::error::AbandonedError) if the reactor is closed.
     ///
     /// # Cancellation
     /// Stops the loop.
@@ -108,7 +124,10 @@ impl LoopingCall {
     fn begin(&self, interval: Duration, now: bool) -> Deferred<Self> {
         let inner = &self.0;
         if self.is_running() {
-            return Deferred::fail(AlreadyRunningError::with_text(format!("the looping call made at {}", inner.made)));
+            return Deferred::fail(AlreadyRunningError::with_text(format!(
+                "the looping call made at {}",
+                inner.made
+            )));
         }
         inner.interval.set(interval);
         let run = Rc::new(Run {
@@ -136,7 +155,8 @@ impl LoopingCall {
         ended
     }
 
-    /// Stops it: no further run, and the Deferred of [`start`](Self::start) fires, right now or when the run that is under way has ended. On one that does not run it does nothing.
+    /// Stops it: no further run, and the Deferred of [`start`](Self::start) fires, right now or
+    /// when the run that is under way has ended. On one that does not run it does nothing.
     pub fn stop(&self) {
         if let Some(run) = self.run().filter(|run| !run.stopped.replace(true))
             && run.cancel_next()
@@ -145,7 +165,8 @@ impl LoopingCall {
         }
     }
 
-    /// Starts the wait for the next run again: it comes one interval from now, and the grid begins now. While a run is under way it does nothing.
+    /// Starts the wait for the next run again: it comes one interval from now, and the grid begins
+    /// now. While a run is under way it does nothing.
     pub fn reset(&self) {
         if let Some(run) = self.run().filter(|run| !run.stopped.get())
             && run.cancel_next()
@@ -223,7 +244,8 @@ impl LoopingCall {
 }
 
 impl Run {
-    /// Takes the next call back; `false` if one is under way. The caller holds the run, which that call had.
+    /// Takes the next call back; `false` if one is under way. The caller holds the run, which that
+    /// call had.
     fn cancel_next(&self) -> bool {
         self.next.take().is_some_and(|next| {
             next.cancel();
@@ -243,7 +265,10 @@ impl Run {
 
 /// Less than an interval, which is a Duration.
 fn nanos(count: u128) -> Duration {
-    Duration::new(u64::try_from(count / 1_000_000_000).unwrap_or(u64::MAX), u32::try_from(count % 1_000_000_000).unwrap_or(0))
+    Duration::new(
+        u64::try_from(count / 1_000_000_000).unwrap_or(u64::MAX),
+        u32::try_from(count % 1_000_000_000).unwrap_or(0),
+    )
 }
 
 impl fmt::Debug for LoopingCall {

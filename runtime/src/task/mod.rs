@@ -1,4 +1,5 @@
-//! Tasks over time: later, again and again, a little at a time; the test clock; how a program starts.
+//! Tasks over time: later, again and again, a little at a time; the test clock; how a program
+//! starts.
 mod clock;
 mod cooperate;
 mod later;

@@ -14,7 +14,8 @@ use std::{env, fmt, process::ExitCode};
 ///
 /// let args = Args::from(["tcp:8007", "-v"]);
 /// assert_eq!(args.get(0), Some("tcp:8007"));
-/// assert_eq!(args.required(2, "TARGET").unwrap_err().to_string(), "Error: missing argument 3: TARGET.");
+/// let missing = args.required(2, "TARGET").unwrap_err();
+/// assert_eq!(missing.to_string(), "Error: missing argument 3: TARGET.");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Args(Vec<String>);
@@ -22,7 +23,12 @@ pub struct Args(Vec<String>);
 impl Args {
     /// Those of this process. What is not Unicode is shown with replacement characters.
     pub fn from_env() -> Self {
-        Self(env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect())
+        Self(
+            env::args_os()
+                .skip(1)
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
+        )
     }
 
     /// The argument at `index`, from 0.
@@ -36,7 +42,8 @@ impl Args {
     /// Its number, from 1, and `name`, what the program's help calls it.
     #[track_caller]
     pub fn required(&self, index: usize, name: &str) -> Result<&str, Failure> {
-        self.get(index).ok_or_else(|| Failure::message(format!("missing argument {}: {name}", index + 1)))
+        self.get(index)
+            .ok_or_else(|| Failure::message(format!("missing argument {}: {name}", index + 1)))
     }
 
     /// All of them.
@@ -51,9 +58,11 @@ impl<S: Into<String>, const N: usize> From<[S; N]> for Args {
     }
 }
 
-/// Runs `main` on a reactor of its own until its Deferred fires, then stops. [`#[twistor::main]`](macro@crate::main) writes this call.
+/// Runs `main` on a reactor of its own until its Deferred fires, then stops.
+/// [`#[twistor::main]`](macro@crate::main) writes this call.
 ///
-/// The exit code is 0, or 1 with the traceback on standard error if `main` failed, or the one of a [`SystemExit`] that it failed with. SIGINT and SIGTERM stop the reactor; a `main` that has not
+/// The exit code is 0, or 1 with the traceback on standard error if `main` failed, or the one of a
+/// [`SystemExit`] that it failed with. SIGINT and SIGTERM stop the reactor; a `main` that has not
 /// finished by then ends with it, and the exit code is 0.
 #[doc(alias = "twisted.internet.task.react")]
 pub fn react(main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> ExitCode {
@@ -70,17 +79,25 @@ pub fn react(main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> Exit
     }
 }
 
-/// [`react`] on a given reactor, which is closed afterwards, and with given arguments: for tests of whole programs.
+/// [`react`] on a given reactor, which is closed afterwards, and with given arguments: for tests of
+/// whole programs.
 ///
 /// # Errors
 /// What `main` failed with, or what the reactor says if it cannot run.
-pub fn react_on(reactor: &Reactor, args: Args, main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> Result<(), Failure> {
+pub fn react_on(
+    reactor: &Reactor,
+    args: Args,
+    main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static,
+) -> Result<(), Failure> {
     let result = reactor.begin("main", move |reactor| main(reactor, args), Reactor::request_stop);
     let ran = reactor.run();
     let ended = result.take();
     reactor.close();
-    // a main that waited for something of the reactor's has been woken by the close: that is no failure of its own
-    let late = result.take().filter(|ended| ended.as_ref().err().is_none_or(|failure| !failure.check::<AbandonedError>()));
+    // a main that waited for something of the reactor's has been woken by the close: that is no
+    // failure of its own
+    let late = result.take().filter(|ended| {
+        ended.as_ref().err().is_none_or(|failure| !failure.check::<AbandonedError>())
+    });
     ran?;
     ended.or(late).unwrap_or(Ok(()))
 }

@@ -46,14 +46,17 @@ impl Tested for Deferred<()> {
 /// How long a test waits for what is ending by itself, such as a connection that says goodbye.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Runs `test` on a reactor of its own and fails, by a panic, if the test fails, takes longer than `limit`, or leaves something behind. This is the call that
+/// Runs `test` on a reactor of its own and fails, by a panic, if the test fails, takes longer than
+/// `limit`, or leaves something behind. This is the call that
 /// [`#[twistor::test]`](macro@crate::test) writes.
 ///
 /// ```
 /// use std::time::Duration;
 /// use twistor::{task::defer_later, testing::run_test};
 ///
-/// run_test(Duration::from_secs(5), |reactor| defer_later(&reactor, Duration::from_millis(1), || ()));
+/// run_test(Duration::from_secs(5), |reactor| {
+///     defer_later(&reactor, Duration::from_millis(1), || ())
+/// });
 /// ```
 ///
 /// # Panics
@@ -65,7 +68,8 @@ pub fn run_test<T: Tested>(limit: Duration, test: impl FnOnce(Reactor) -> T + 's
     let reports = Rc::new(RefCell::new(Vec::new()));
     let into = reports.clone();
     let sink = report::push_sink(move |report| into.borrow_mut().push(report.to_string()));
-    let reactor = Reactor::new().unwrap_or_else(|failure| panic!("no reactor for the test: {failure:#?}"));
+    let reactor =
+        Reactor::new().unwrap_or_else(|failure| panic!("no reactor for the test: {failure:#?}"));
     reactor.handle_signals(false);
     let ended = run_to_the_end(&reactor, limit, test);
     let mut wrong = String::new();
@@ -94,7 +98,11 @@ pub fn run_test<T: Tested>(limit: Duration, test: impl FnOnce(Reactor) -> T + 's
 }
 
 /// The outcome; `None` if it took too long.
-fn run_to_the_end<T: Tested>(reactor: &Reactor, limit: Duration, test: impl FnOnce(Reactor) -> T + 'static) -> Option<Result<(), Failure>> {
+fn run_to_the_end<T: Tested>(
+    reactor: &Reactor,
+    limit: Duration,
+    test: impl FnOnce(Reactor) -> T + 'static,
+) -> Option<Result<(), Failure>> {
     let late = reactor.clone();
     let timer = reactor.call_later(limit, move || late.crash());
     let result = reactor.begin("test", move |reactor| test(reactor).tested(), Reactor::crash);
@@ -108,28 +116,45 @@ fn run_to_the_end<T: Tested>(reactor: &Reactor, limit: Duration, test: impl FnOn
 /// Lets connections that are being closed come to their end.
 fn wait_for_goodbyes(reactor: &Reactor) {
     let start = Instant::now();
-    while !reactor.leftovers().is_empty() && reactor.delayed_calls().len() <= 1 && start.elapsed() < GRACE {
+    while !reactor.leftovers().is_empty()
+        && reactor.delayed_calls().len() <= 1
+        && start.elapsed() < GRACE
+    {
         if reactor.iterate(Duration::from_millis(5)).is_err() {
             break;
         }
     }
 }
 
-/// Names what the test has left behind; coroutines have numbers, and those up to `before` are of another test in the same thread.
+/// Names what the test has left behind; coroutines have numbers, and those up to `before` are of
+/// another test in the same thread.
 fn leftovers(reactor: &Reactor, before: u64, wrong: &mut String) {
     for source in reactor.leftovers() {
         let _ = writeln!(wrong, "the test has left {source} behind");
     }
     for call in reactor.delayed_calls() {
-        let _ = writeln!(wrong, "the test has left a delayed call behind, made at {}", call.made_at());
+        let _ =
+            writeln!(wrong, "the test has left a delayed call behind, made at {}", call.made_at());
     }
     let (threads, waiting) = reactor.thread_load();
     if threads > 0 && waiting > 0 {
         let _ = writeln!(wrong, "the test has left {waiting} pieces of work for threads behind");
     }
     let waiting = debug::waiting();
-    for coroutine in waiting.all().iter().filter(|waiter| waiter.what() == "coroutine" && waiter.number() > before) {
-        let at = coroutine.waits_at().map(|place| format!(", which waits at {place}")).unwrap_or_default();
-        let _ = writeln!(wrong, "the test has left a coroutine behind: {}, made at {}{at}", coroutine.function(), coroutine.made());
+    for coroutine in waiting
+        .all()
+        .iter()
+        .filter(|waiter| waiter.what() == "coroutine" && waiter.number() > before)
+    {
+        let at = coroutine
+            .waits_at()
+            .map(|place| format!(", which waits at {place}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            wrong,
+            "the test has left a coroutine behind: {}, made at {}{at}",
+            coroutine.function(),
+            coroutine.made()
+        );
     }
 }

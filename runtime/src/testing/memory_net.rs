@@ -2,7 +2,10 @@
 use crate::{
     address::Address,
     reactor::{
-        backend::{Accept, Alarm, AnyWire, Backend, Bind, Dial, DialError, Event, Signals, Wire, WireOption},
+        backend::{
+            Accept, Alarm, AnyWire, Backend, Bind, Dial, DialError, Event, Signals, Wire,
+            WireOption,
+        },
         source::Readiness,
     },
     task::Clock,
@@ -110,8 +113,13 @@ impl Net {
         self.chunk.set(bytes.max(1));
     }
 
-    /// A connection: the wire at `here`, the one at `there`, and what flows from here to there and back.
-    pub(super) fn pair(&self, here: &Address, there: &Address) -> (MemoryWire, MemoryWire, [Rc<Pipe>; 2]) {
+    /// A connection: the wire at `here`, the one at `there`, and what flows from here to there and
+    /// back.
+    pub(super) fn pair(
+        &self,
+        here: &Address,
+        there: &Address,
+    ) -> (MemoryWire, MemoryWire, [Rc<Pipe>; 2]) {
         let (to, back) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());
         let wire = |incoming: &Rc<Pipe>, outgoing: &Rc<Pipe>, host: &Address| MemoryWire {
             incoming: incoming.clone(),
@@ -154,8 +162,12 @@ impl Net {
 }
 
 fn ip(at: &Address) -> io::Result<SocketAddr> {
-    at.socket_addr()
-        .ok_or_else(|| io::Error::new(ErrorKind::Unsupported, format!("there is no {at} in memory: it knows IP addresses alone")))
+    at.socket_addr().ok_or_else(|| {
+        io::Error::new(
+            ErrorKind::Unsupported,
+            format!("there is no {at} in memory: it knows IP addresses alone"),
+        )
+    })
 }
 
 impl Backend for Net {
@@ -171,7 +183,8 @@ impl Backend for Net {
             if let Some(timeout) = timeout {
                 self.advance(timeout);
             } else {
-                let text = "no event, no timer and no call is left: nothing can ever happen in this memory reactor";
+                let text = "no event, no timer and no call is left: \
+                            nothing can ever happen in this memory reactor";
                 return Err(io::Error::other(text));
             }
         }

@@ -3,11 +3,13 @@ use super::memory_net::Net;
 use crate::reactor::Reactor;
 use std::{fmt, rc::Rc, time::Duration};
 
-/// The same [`Reactor`] over virtual time and connections in memory: deterministic, and an hour takes no time.
+/// The same [`Reactor`] over virtual time and connections in memory: deterministic, and an hour
+/// takes no time.
 ///
-/// `listen_tcp` and `connect_tcp` work among themselves; a port is in use, a connection refused or reset as on a real network. Time moves
-/// when [`advance`](Self::advance) moves it, or inside [`Reactor::run`], which jumps to the next timer when nothing else is left to do. A
-/// `run` in which nothing can ever happen any more returns an error that says so.
+/// `listen_tcp` and `connect_tcp` work among themselves; a port is in use, a connection refused or
+/// reset as on a real network. Time moves when [`advance`](Self::advance) moves it, or inside
+/// [`Reactor::run`], which jumps to the next timer when nothing else is left to do. A `run` in
+/// which nothing can ever happen any more returns an error that says so.
 #[doc(alias = "MemoryReactorClock")]
 pub struct MemoryReactor {
     net: Rc<Net>,
@@ -31,8 +33,8 @@ impl MemoryReactor {
         self.reactor.clone()
     }
 
-    /// Sets how many bytes a connection takes in each direction before its reader has read some: 65536 at first, and 1 at least. A small
-    /// number makes every write a partial one.
+    /// Sets how many bytes a connection takes in each direction before its reader has read some:
+    /// 65536 at first, and 1 at least. A small number makes every write a partial one.
     #[doc(alias = "SO_SNDBUF")]
     pub fn set_send_buffer(&self, bytes: usize) {
         self.net.set_capacity(bytes);
@@ -61,14 +63,21 @@ impl MemoryReactor {
         }
     }
 
-    /// Moves the time by `by` and runs what is due, in the order of due times, with everything that comes of it.
+    /// Moves the time by `by` and runs what is due, in the order of due times, with everything that
+    /// comes of it.
     ///
     /// # Panics
     /// As [`settle`](Self::settle).
     pub fn advance(&self, by: Duration) {
         let end = self.reactor.seconds().saturating_add(by);
         self.settle();
-        while let Some(due) = self.reactor.delayed_calls().first().map(crate::time::DelayedCall::time).filter(|due| *due <= end) {
+        while let Some(due) = self
+            .reactor
+            .delayed_calls()
+            .first()
+            .map(crate::time::DelayedCall::time)
+            .filter(|due| *due <= end)
+        {
             self.net.advance(due.saturating_sub(self.reactor.seconds()));
             self.settle();
         }
@@ -161,7 +170,10 @@ mod tests {
         let memory = MemoryReactor::new();
         let (full, taken) = (Rc::new(Cell::new(true)), Rc::<RefCell<Vec<u8>>>::default());
         let wire = Full { full: full.clone(), taken: taken.clone() };
-        let handle = memory.reactor().put_on(AnyWire::new(wire), &Address::Unix(None), |_: &Address| Quiet).unwrap();
+        let handle = memory
+            .reactor()
+            .put_on(AnyWire::new(wire), &Address::Unix(None), |_: &Address| Quiet)
+            .unwrap();
         handle.write("hello");
         handle.write_sequence([" ", "you"]);
         memory.settle();

@@ -1,4 +1,5 @@
-//! Fakes for tests, used by twistor's own tests first: time and connections without an operating system.
+//! Fakes for tests, used by twistor's own tests first: time and connections without an operating
+//! system.
 //!
 //! ```
 //! use std::time::Duration;

@@ -19,8 +19,8 @@ pub enum End {
     Server,
 }
 
-/// A client and a server protocol, joined in memory over virtual time. The test says in which pieces bytes arrive, and where the
-/// connection breaks.
+/// A client and a server protocol, joined in memory over virtual time. The test says in which
+/// pieces bytes arrive, and where the connection breaks.
 ///
 /// ```
 /// use twistor::{prelude::*, testing::{End, pump}};
@@ -37,7 +37,9 @@ pub enum End {
 /// struct Answers;
 /// #[protocol]
 /// impl Answers {
-///     fn line_received(&mut self, _line: &[u8], transport: &Transport) { transport.send_line("pong"); }
+///     fn line_received(&mut self, _line: &[u8], transport: &Transport) {
+///         transport.send_line("pong");
+///     }
 /// }
 ///
 /// let pump = pump(Answers::factory(), Asks::factory());
@@ -57,8 +59,8 @@ pub struct Pump<S: Protocol, C: Protocol> {
     from_server: Rc<Pipe>,
 }
 
-/// Joins a server and a client. Both have heard that the connection is made, the server first, and what they have written then is on its
-/// way.
+/// Joins a server and a client. Both have heard that the connection is made, the server first, and
+/// what they have written then is on its way.
 ///
 /// # Panics
 /// If one of the factories refuses or fails.
@@ -103,13 +105,14 @@ impl<S: Protocol, C: Protocol> Pump<S, C> {
         self.net.set_chunk(bytes);
     }
 
-    /// Sets how many bytes are on their way in each direction before a writer has to wait: 65536 at first.
+    /// Sets how many bytes are on their way in each direction before a writer has to wait: 65536 at
+    /// first.
     pub fn set_send_buffer(&self, bytes: usize) {
         self.memory.set_send_buffer(bytes);
     }
 
-    /// Lets the connection end, in both directions and in an orderly way, when the other end has read `bytes` more of what `from` sends. What
-    /// is on its way then is lost.
+    /// Lets the connection end, in both directions and in an orderly way, when the other end has
+    /// read `bytes` more of what `from` sends. What is on its way then is lost.
     pub fn cut_after(&self, from: End, bytes: usize) {
         self.break_after(from, bytes, Break::Cut);
     }
@@ -154,6 +157,9 @@ impl<S: Protocol, C: Protocol> Drop for Pump<S, C> {
 impl<S: Protocol, C: Protocol> fmt::Debug for Pump<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (to_server, to_client) = (self.from_client.len(), self.from_server.len());
-        write!(f, "<Pump, {to_server} bytes on their way to the server and {to_client} to the client>")
+        write!(
+            f,
+            "<Pump, {to_server} bytes on their way to the server and {to_client} to the client>"
+        )
     }
 }

@@ -14,10 +14,12 @@ use crate::{
 };
 use std::{cell::RefCell, fmt, net::Ipv4Addr, rc::Rc, time::Duration};
 
-/// A connection whose other side is the test: what the protocol writes lies here to be looked at, and what the test gives is what arrives.
+/// A connection whose other side is the test: what the protocol writes lies here to be looked at,
+/// and what the test gives is what arrives.
 ///
-/// The protocol has a real [`Transport`], with its framing and its producers; only the network is missing, and the time is that of the test's
-/// clock: when it is moved, what comes of that has happened when `advance` returns. Asked to close, the connection ends as soon as all has been
+/// The protocol has a real [`Transport`], with its framing and its producers; only the network is
+/// missing, and the time is that of the test's clock: when it is moved, what comes of that has
+/// happened when `advance` returns. Asked to close, the connection ends as soon as all has been
 /// taken into its room, without waiting for the other side.
 ///
 /// ```
@@ -79,7 +81,8 @@ impl StringTransport {
         Self { host, peer, ..self }
     }
 
-    /// The same with room for so many bytes in each direction until the other side has taken some: 65536 at first, and 1 at least.
+    /// The same with room for so many bytes in each direction until the other side has taken some:
+    /// 65536 at first, and 1 at least.
     #[must_use]
     pub fn room(self, bytes: usize) -> Self {
         Self { room: bytes, ..self }
@@ -91,7 +94,11 @@ impl StringTransport {
     /// If the factory refuses or fails, and if the transport is connected already.
     #[track_caller]
     #[doc(alias = "makeConnection")]
-    pub fn connect<F: IntoFactory>(&self, factory: F, clock: &Clock) -> Handle<<F::Factory as Factory>::Protocol> {
+    pub fn connect<F: IntoFactory>(
+        &self,
+        factory: F,
+        clock: &Clock,
+    ) -> Handle<<F::Factory as Factory>::Protocol> {
         assert!(self.end.borrow().is_none(), "this transport is connected already");
         let net = Net::new(Some(clock.clone()));
         net.set_capacity(self.room);
@@ -99,12 +106,21 @@ impl StringTransport {
         let (theirs, mut ours, [from_protocol, to_protocol]) = net.pair(&self.host, &self.peer);
         // the test's side has a slot that nobody sits in
         let _ = ours.register(&*net, usize::MAX);
-        let handle = built(reactor.put_on(AnyWire::new(theirs.without_lingering()), &self.peer, factory));
+        let handle =
+            built(reactor.put_on(AnyWire::new(theirs.without_lingering()), &self.peer, factory));
         let transport = handle.transport().clone();
         let (of, over) = (reactor.clone(), net.clone());
         let moved: Rc<dyn Fn()> = Rc::new(move || settle(&of, &over));
         clock.timers().on_move(&moved);
-        self.end.replace(Some(Side { reactor, net, wire: Some(ours), from_protocol, to_protocol, transport, _moved: moved }));
+        self.end.replace(Some(Side {
+            reactor,
+            net,
+            wire: Some(ours),
+            from_protocol,
+            to_protocol,
+            transport,
+            _moved: moved,
+        }));
         self.settle();
         handle
     }
@@ -125,14 +141,17 @@ impl StringTransport {
         }
     }
 
-    /// What the protocol has written since the last call; not what it goes on to write because this makes room.
+    /// What the protocol has written since the last call; not what it goes on to write because this
+    /// makes room.
     #[doc(alias = "value")]
     #[doc(alias = "clear")]
     pub fn take(&self) -> Vec<u8> {
         self.settle();
         let mut all = vec![0; self.untaken()];
         let mut taken = 0;
-        while let Some(Ok(count @ 1..)) = self.with_wire(|wire| wire.read(all.get_mut(taken..).unwrap_or_default())) {
+        while let Some(Ok(count @ 1..)) =
+            self.with_wire(|wire| wire.read(all.get_mut(taken..).unwrap_or_default()))
+        {
             taken += count;
             // there is room again
             self.settle();
@@ -141,7 +160,8 @@ impl StringTransport {
         all
     }
 
-    /// The same, at most `bytes` of it, as a slow reader would: the rest stays, and so does the pressure.
+    /// The same, at most `bytes` of it, as a slow reader would: the rest stays, and so does the
+    /// pressure.
     pub fn take_up_to(&self, bytes: usize) -> Vec<u8> {
         self.settle();
         let mut taken = vec![0; bytes.min(self.in_the_room())];
@@ -179,8 +199,8 @@ impl StringTransport {
         self.end.borrow().as_ref().is_some_and(|end| !end.transport.is_connected())
     }
 
-    /// How many bytes the protocol's side has not read yet, because it has paused or is busy. What it has read and its framing keeps is not
-    /// counted.
+    /// How many bytes the protocol's side has not read yet, because it has paused or is busy. What
+    /// it has read and its framing keeps is not counted.
     #[doc(alias = "producerState")]
     pub fn unread(&self) -> usize {
         self.end.borrow().as_ref().map_or(0, |end| end.to_protocol.len())
@@ -191,7 +211,10 @@ impl StringTransport {
         self.end.borrow().as_ref().map_or(0, |end| end.from_protocol.len() + end.transport.queued())
     }
 
-    fn with_wire<R>(&self, work: impl FnOnce(&MemoryWire) -> std::io::Result<R>) -> Option<std::io::Result<R>> {
+    fn with_wire<R>(
+        &self,
+        work: impl FnOnce(&MemoryWire) -> std::io::Result<R>,
+    ) -> Option<std::io::Result<R>> {
         let end = self.end.borrow();
         end.as_ref().and_then(|end| end.wire.as_ref()).map(work)
     }
@@ -224,6 +247,12 @@ impl Drop for Side {
 
 impl fmt::Debug for StringTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<StringTransport {} to {}, {} bytes written>", self.host, self.peer, self.untaken())
+        write!(
+            f,
+            "<StringTransport {} to {}, {} bytes written>",
+            self.host,
+            self.peer,
+            self.untaken()
+        )
     }
 }

@@ -1,4 +1,5 @@
-//! Taking over what somebody else has opened: descriptors of a parent process or a service manager; standard input and output.
+//! Taking over what somebody else has opened: descriptors of a parent process or a service manager;
+//! standard input and output.
 use super::{
     connecting::{keeping, stop_factory},
     datagrams::{DatagramPort, DatagramProtocol},
@@ -19,13 +20,19 @@ use crate::{
 use std::{io, os::fd::OwnedFd, panic::Location, rc::Rc};
 
 impl Reactor {
-    /// Serves the connections of a listening socket, TCP or UNIX, that is open already. Stopping the port closes this descriptor alone: a copy
-    /// of it, in this process or another, still accepts.
+    /// Serves the connections of a listening socket, TCP or UNIX, that is open already. Stopping
+    /// the port closes this descriptor alone: a copy of it, in this process or another, still
+    /// accepts.
     ///
     /// # Errors
-    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no listening stream socket; what the operating system says.
+    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no listening stream socket; what the
+    /// operating system says.
     #[doc(alias = "adoptStreamPort")]
-    pub fn adopt_stream_port(&self, socket: OwnedFd, factory: impl IntoFactory) -> Result<Port, Failure> {
+    pub fn adopt_stream_port(
+        &self,
+        socket: OwnedFd,
+        factory: impl IntoFactory,
+    ) -> Result<Port, Failure> {
         match self.adopt(socket)? {
             Adopted::Port(accept) => Ok(listener::adopt(&self.0, accept, accepting(factory))?),
             other => Err(unfit(&other, "a port")),
@@ -35,8 +42,9 @@ impl Reactor {
     /// Puts a protocol of `factory` on a connected socket, TCP or UNIX, that is open already.
     ///
     /// # Errors
-    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no connected stream socket; [`NoProtocol`] if the factory refuses; what the
-    /// operating system says, and what a failing `build_protocol` failed with.
+    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no connected stream socket;
+    /// [`NoProtocol`] if the factory refuses; what the operating system says, and what a failing
+    /// `build_protocol` failed with.
     #[doc(alias = "adoptStreamConnection")]
     #[track_caller]
     pub fn adopt_stream_connection<F: IntoFactory>(
@@ -53,26 +61,39 @@ impl Reactor {
     /// Opens a datagram port on a socket, UDP or UNIX, that is bound already.
     ///
     /// # Errors
-    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no datagram socket; what the operating system says.
+    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no datagram socket; what the operating
+    /// system says.
     #[doc(alias = "adoptDatagramPort")]
     #[track_caller]
-    pub fn adopt_datagram_port<P: DatagramProtocol>(&self, socket: OwnedFd, protocol: P) -> Result<DatagramPort<P>, Failure> {
+    pub fn adopt_datagram_port<P: DatagramProtocol>(
+        &self,
+        socket: OwnedFd,
+        protocol: P,
+    ) -> Result<DatagramPort<P>, Failure> {
         match self.adopt(socket)? {
-            Adopted::Datagrams(socket) => Ok(DatagramPort::open(&self.0, socket, protocol, Location::caller())?),
+            Adopted::Datagrams(socket) => {
+                Ok(DatagramPort::open(&self.0, socket, protocol, Location::caller())?)
+            }
             other => Err(unfit(&other, "a datagram port")),
         }
     }
 
-    /// Puts a protocol of `factory` on the standard input and output of this process: what arrives on one is its data, what it writes goes to
-    /// the other. Terminals, pipes and plain files will do. Its end of writing closes descriptor 1, and what prints later prints nowhere.
+    /// Puts a protocol of `factory` on the standard input and output of this process: what arrives
+    /// on one is its data, what it writes goes to the other. Terminals, pipes and plain files will
+    /// do. Its end of writing closes descriptor 1, and what prints later prints nowhere.
     ///
-    /// While it lives the two do not wait, so whatever else uses them has to bear with that; what they were is put back at the end.
+    /// While it lives the two do not wait, so whatever else uses them has to bear with that; what
+    /// they were is put back at the end.
     ///
     /// # Errors
-    /// What the operating system says; [`NoProtocol`] if the factory refuses, and what a failing `build_protocol` failed with.
+    /// What the operating system says; [`NoProtocol`] if the factory refuses, and what a failing
+    /// `build_protocol` failed with.
     #[doc(alias = "StandardIO")]
     #[track_caller]
-    pub fn standard_io<F: IntoFactory>(&self, factory: F) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
+    pub fn standard_io<F: IntoFactory>(
+        &self,
+        factory: F,
+    ) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
         self.may_open()?;
         let wire = self.0.backend.standard_io()?;
         let handle = self.put_on(wire, &Address::Unix(None), factory)?;
@@ -148,11 +169,14 @@ fn unfit(found: &Adopted, wanted: &str) -> Failure {
     let found = match found {
         Adopted::Stream(_, peer) => format!("a connection with {peer}"),
         Adopted::Port(accept) => format!("a stream socket at {} that listens", host(accept.host())),
-        Adopted::Idle(at) => format!("a stream socket at {at} that is neither connected nor listening"),
+        Adopted::Idle(at) => {
+            format!("a stream socket at {at} that is neither connected nor listening")
+        }
         Adopted::Datagrams(socket) => format!("a datagram socket at {}", host(socket.host())),
         Adopted::Unknown => "of an unknown address family".to_owned(),
     };
-    ValueError::with_text(format!("{wanted} was to be adopted, and the descriptor is {found}")).into()
+    ValueError::with_text(format!("{wanted} was to be adopted, and the descriptor is {found}"))
+        .into()
 }
 
 fn host(found: io::Result<Address>) -> String {

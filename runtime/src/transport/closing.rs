@@ -1,11 +1,14 @@
-//! The end of a stream that was asked to close: shut the writing side down, read on to the peer's end, then close.
+//! The end of a stream that was asked to close: shut the writing side down, read on to the peer's
+//! end, then close.
 use super::state::{
-    CLOSING, DISCARDING, ENDED, OPEN, PEER_ENDED, PIPED, QUEUED, Reason, TOLD, WRITE_CLOSED, WRITE_CLOSING, WRITE_TOLD, WireStream,
+    CLOSING, DISCARDING, ENDED, OPEN, PEER_ENDED, PIPED, QUEUED, Reason, TOLD, WRITE_CLOSED,
+    WRITE_CLOSING, WRITE_TOLD, WireStream,
 };
 use crate::{protocol::Receiver, reactor::source::Readiness, time::DelayedCall};
 use std::{io::ErrorKind, time::Duration};
 
-/// How much a closing stream discards, and for how long, before it stops waiting for the peer's end.
+/// How much a closing stream discards, and for how long, before it stops waiting for the peer's
+/// end.
 const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
@@ -29,7 +32,8 @@ impl WireStream {
         }
     }
 
-    /// The last byte of this side is with the system, and the connection stays for what the other side has to say.
+    /// The last byte of this side is with the system, and the connection stays for what the other
+    /// side has to say.
     fn end_writing(&self) {
         if let Err(error) = self.with_wire(|wire| wire.shutdown()) {
             return self.end_later(self.lost(&error));
@@ -42,13 +46,15 @@ impl WireStream {
     pub(super) fn peer_ended(&self, receiver: &dyn Receiver) {
         self.set(PEER_ENDED);
         if let Some(other) = self.piped_to() {
-            // its end of writing is the other's; with nothing more to come, the other has no producer
+            // its end of writing is the other's; with nothing more to come, the other has no
+            // producer
             other.unregister_producer();
             other.lose_write_connection();
         } else if self.has(OPEN) && receiver.is_half_closeable() {
             receiver.read_connection_lost();
         } else if self.has(QUEUED) {
-            // a peer that has ended its own side still gets every byte that was written, and none that was not
+            // a peer that has ended its own side still gets every byte that was written, and none
+            // that was not
             self.clear(OPEN);
             self.set(CLOSING);
             self.stop_producer();
@@ -112,7 +118,8 @@ impl WireStream {
                 core.look_again(slot, Readiness::AGAIN);
             }
         });
-        self.rare.borrow_mut().get_or_insert_default().lingering = Some(Lingering { left: LINGER_BYTES, timer });
+        self.rare.borrow_mut().get_or_insert_default().lingering =
+            Some(Lingering { left: LINGER_BYTES, timer });
         // there may be input that no new event will tell of
         core.look_again(self.slot.get(), Readiness::TO_THE_END);
     }

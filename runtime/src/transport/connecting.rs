@@ -1,11 +1,12 @@
-//! An attempt to connect, of every kind: begin, wait for the decision, hand the connection over, or tell why not in a later turn.
+//! An attempt to connect, of every kind: begin, wait for the decision, hand the connection over, or
+//! tell why not in a later turn.
 use super::state::WireStream;
 use crate::{
     address::Address,
     defer::{Deferred, Resolver},
     error::{
-        ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionRefusedError, NoProtocol, NoRouteError, ReactorClosed,
-        TcpTimedOutError, TimeoutError,
+        ConnectBindError, ConnectError, ConnectingCancelledError, ConnectionRefusedError,
+        NoProtocol, NoRouteError, ReactorClosed, TcpTimedOutError, TimeoutError,
     },
     failure::Failure,
     protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
@@ -24,8 +25,9 @@ use std::{
     time::Duration,
 };
 
-/// The failure of an attempt to reach `to`, named after what the operating system says: refused, timed out, no route, or else a plain
-/// [`ConnectError`]. It keeps the system's number and text, and an error without a number its own text.
+/// The failure of an attempt to reach `to`, named after what the operating system says: refused,
+/// timed out, no route, or else a plain [`ConnectError`]. It keeps the system's number and text,
+/// and an error without a number its own text.
 ///
 /// ```
 /// use std::io;
@@ -40,9 +42,13 @@ use std::{
 pub fn connect_error(error: &io::Error, to: &Address) -> Failure {
     let to = to.clone();
     match error.kind() {
-        ErrorKind::ConnectionRefused => ConnectionRefusedError::from_io(error).with_address(to).into(),
+        ErrorKind::ConnectionRefused => {
+            ConnectionRefusedError::from_io(error).with_address(to).into()
+        }
         ErrorKind::TimedOut => TcpTimedOutError::from_io(error).with_address(to).into(),
-        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => NoRouteError::from_io(error).with_address(to).into(),
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
+            NoRouteError::from_io(error).with_address(to).into()
+        }
         _ => ConnectError::from_io(error).with_address(to).into(),
     }
 }
@@ -69,7 +75,9 @@ type Kept<F> = Rc<RefCell<Option<Handle<<<F as IntoFactory>::Factory as Factory>
 pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn Acceptor>, Kept<F>) {
     let kept = Kept::<F>::default();
     let keep = kept.clone();
-    let acceptor = Accepting::once(factory.into_factory(), move |handle: &Handle<_>| *keep.borrow_mut() = Some(handle.clone()));
+    let acceptor = Accepting::once(factory.into_factory(), move |handle: &Handle<_>| {
+        *keep.borrow_mut() = Some(handle.clone());
+    });
     (Rc::new(acceptor), kept)
 }
 
@@ -93,7 +101,12 @@ struct Connecting {
 
 /// Connects to an address of any kind, without the factory's type.
 #[track_caller]
-pub(crate) fn connect(reactor: &Reactor, dial: &Dial, acceptor: Rc<dyn Acceptor>, timeout: Duration) -> Deferred<()> {
+pub(crate) fn connect(
+    reactor: &Reactor,
+    dial: &Dial,
+    acceptor: Rc<dyn Acceptor>,
+    timeout: Duration,
+) -> Deferred<()> {
     let core = &reactor.0;
     if core.is_closed() {
         return Deferred::fail(ReactorClosed::new());
@@ -131,18 +144,29 @@ impl Connecting {
         let slot = core.sources.borrow_mut().insert(self.clone());
         core.note_made(slot, dial.made);
         self.slot.set(Some(slot));
-        let begun = core.backend.connect(dial).and_then(|mut wire| match wire.register(&*core.backend, slot) {
-            Ok(()) => Ok(wire),
-            Err(error) => Err(DialError::Connect(error)),
+        let begun = core.backend.connect(dial).and_then(|mut wire| {
+            match wire.register(&*core.backend, slot) {
+                Ok(()) => Ok(wire),
+                Err(error) => Err(DialError::Connect(error)),
+            }
         });
         let later = Rc::downgrade(&self);
         let (wait, failure) = match begun {
             Ok(wire) => {
                 self.wire.set(Some(wire));
-                (timeout, Failure::new(TimeoutError::with_text(format!("connecting to {} took longer than {timeout:?}", self.to))))
+                (
+                    timeout,
+                    Failure::new(TimeoutError::with_text(format!(
+                        "connecting to {} took longer than {timeout:?}",
+                        self.to
+                    ))),
+                )
             }
             // also what fails at once is told in a later turn
-            Err(DialError::Bind(error)) => (Duration::ZERO, ConnectBindError::from_io(&error).with_address(bind_address(dial)).into()),
+            Err(DialError::Bind(error)) => (
+                Duration::ZERO,
+                ConnectBindError::from_io(&error).with_address(bind_address(dial)).into(),
+            ),
             Err(DialError::Connect(error)) => (Duration::ZERO, connect_error(&error, &self.to)),
         };
         let timer = core.timer(wait, move || {

@@ -1,4 +1,5 @@
-//! Connector: the attempts of a client that may connect more than once, and what its factory hears of them.
+//! Connector: the attempts of a client that may connect more than once, and what its factory hears
+//! of them.
 //!
 //! ```text
 //!                 connect                    connection made
@@ -63,7 +64,8 @@ pub trait ClientFactory: Factory {
         let _ = connector;
     }
 
-    /// The attempt has failed: for the reasons of [`Reactor::connect_tcp`], or [`UserError`] after [`Connector::stop_connecting`].
+    /// The attempt has failed: for the reasons of [`Reactor::connect_tcp`], or [`UserError`] after
+    /// [`Connector::stop_connecting`].
     #[doc(alias = "clientConnectionFailed")]
     fn client_connection_failed(self: &Rc<Self>, connector: &Connector, reason: &Failure) {
         let _ = (connector, reason);
@@ -118,26 +120,31 @@ impl<F: ClientFactory> Client for Typed<F> {
     }
 
     fn failed(&self, connector: &Connector, reason: &Failure) {
-        self.tell("client_connection_failed", |factory| factory.client_connection_failed(connector, reason));
+        self.tell("client_connection_failed", |factory| {
+            factory.client_connection_failed(connector, reason);
+        });
     }
 
     fn lost(&self, connector: &Connector, reason: &Failure) {
-        self.tell("client_connection_lost", |factory| factory.client_connection_lost(connector, reason));
+        self.tell("client_connection_lost", |factory| {
+            factory.client_connection_lost(connector, reason);
+        });
     }
 }
 
 /// What makes one attempt.
 type Dialler = Box<dyn Fn(Rc<dyn Acceptor>) -> Deferred<()>>;
 
-/// A client that connects, tells its [`ClientFactory`], and can connect again. A cheap handle; clones are the same connector. Dropping it
-/// changes nothing.
+/// A client that connects, tells its [`ClientFactory`], and can connect again. A cheap handle;
+/// clones are the same connector. Dropping it changes nothing.
 ///
 /// ```no_run
 /// # use std::rc::Rc;
 /// # use twistor::prelude::*;
 /// # use twistor::transport::{ClientFactory, ConnectOptions, Connector};
 /// # fn example(reactor: &Reactor, factory: impl ClientFactory) {
-/// let connector = Connector::tcp(reactor, ([127, 0, 0, 1], 8007), factory, &ConnectOptions::default());
+/// let to = ([127, 0, 0, 1], 8007);
+/// let connector = Connector::tcp(reactor, to, factory, &ConnectOptions::default());
 /// println!("{connector:?}"); // <Connector to 127.0.0.1:8007, connecting>
 /// # }
 /// ```
@@ -166,13 +173,21 @@ impl Connector {
     /// Connects `factory` to a TCP address.
     #[doc(alias = "connectTCP")]
     #[track_caller]
-    pub fn tcp<F: IntoFactory>(reactor: &Reactor, to: impl Into<SocketAddr>, factory: F, options: &ConnectOptions) -> Self
+    pub fn tcp<F: IntoFactory>(
+        reactor: &Reactor,
+        to: impl Into<SocketAddr>,
+        factory: F,
+        options: &ConnectOptions,
+    ) -> Self
     where
         F::Factory: ClientFactory,
     {
-        let dial = Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
+        let dial =
+            Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
         let (destination, timeout) = (dial.to.clone(), options.timeout);
-        Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| connect(reactor, &dial, acceptor, timeout))
+        Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| {
+            connect(reactor, &dial, acceptor, timeout)
+        })
     }
 
     /// Connects `factory` to an address of any kind: `dial` makes one attempt.
@@ -223,7 +238,10 @@ impl Connector {
             inner.acceptor.start();
         }
         let outer = inner.inside.replace(true);
-        let attempt = (inner.dial)(Rc::new(Watched { inner: inner.acceptor.clone(), connector: self.clone() }));
+        let attempt = (inner.dial)(Rc::new(Watched {
+            inner: inner.acceptor.clone(),
+            connector: self.clone(),
+        }));
         let canceller = attempt.canceller();
         inner.attempt.replace(Some(canceller.clone()));
         let ended = self.clone();
@@ -237,7 +255,8 @@ impl Connector {
         Ok(())
     }
 
-    /// Ends the attempt: [`ClientFactory::client_connection_failed`] is told of a [`UserError`], in a later turn.
+    /// Ends the attempt: [`ClientFactory::client_connection_failed`] is told of a [`UserError`], in
+    /// a later turn.
     ///
     /// # Errors
     /// [`NotConnectingError`] unless it is [`ConnectorState::Connecting`].
@@ -256,8 +275,8 @@ impl Connector {
         Ok(())
     }
 
-    /// Ends whatever is under way: the attempt, or the connection as [`Transport::lose_connection`] does. The factory hears of it as of any
-    /// other end.
+    /// Ends whatever is under way: the attempt, or the connection as [`Transport::lose_connection`]
+    /// does. The factory hears of it as of any other end.
     pub fn disconnect(&self) {
         match self.0.state.get() {
             ConnectorState::Disconnected => {}
@@ -287,10 +306,17 @@ impl Connector {
     fn attempt_ended(&self, result: Result<(), Failure>) {
         let inner = &self.0;
         inner.attempt.take();
-        // a connection that was made is told of when it is lost, also if its `connection_made` has failed
-        let (ConnectorState::Connecting, Err(failure)) = (inner.state.get(), result) else { return };
+        // a connection that was made is told of when it is lost, also if its `connection_made` has
+        // failed
+        let (ConnectorState::Connecting, Err(failure)) = (inner.state.get(), result) else {
+            return;
+        };
         inner.state.set(ConnectorState::Disconnected);
-        let reason = if inner.stopping.get() { UserError::new().with_address(inner.destination.clone()).into() } else { failure };
+        let reason = if inner.stopping.get() {
+            UserError::new().with_address(inner.destination.clone()).into()
+        } else {
+            failure
+        };
         let Some(core) = inner.open_core() else { return self.over() };
         let telling = Telling { connector: self.clone(), reason: Some(reason) };
         if !inner.inside.get() {
@@ -335,7 +361,8 @@ impl Inner {
     }
 }
 
-/// The news that an attempt has failed. A reactor that is closed meanwhile drops it untold, and the factory is stopped all the same.
+/// The news that an attempt has failed. A reactor that is closed meanwhile drops it untold, and the
+/// factory is stopped all the same.
 struct Telling {
     connector: Connector,
     reason: Option<Failure>,
@@ -378,7 +405,12 @@ impl Acceptor for Watched {
         self.inner.name()
     }
 
-    fn accept(&self, stream: Rc<dyn Stream>, peer: &Address, hooks: Hooks) -> Result<Rc<dyn Live>, Failure> {
+    fn accept(
+        &self,
+        stream: Rc<dyn Stream>,
+        peer: &Address,
+        hooks: Hooks,
+    ) -> Result<Rc<dyn Live>, Failure> {
         let lost = self.connector.clone();
         let both: Hooks = Some(Box::new(move |reason| {
             if let Some(hooks) = hooks {

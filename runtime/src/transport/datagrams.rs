@@ -33,7 +33,12 @@ const READS_PER_TURN: u32 = 64;
 /// struct Echo;
 ///
 /// impl DatagramProtocol for Echo {
-///     fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport) {
+///     fn datagram_received(
+///         &mut self,
+///         datagram: &[u8],
+///         from: &Address,
+///         transport: &DatagramTransport,
+///     ) {
 ///         // a datagram that cannot be sent is lost, as on the way
 ///         let _ = transport.write(datagram, from);
 ///     }
@@ -47,8 +52,8 @@ pub trait DatagramProtocol: Sized + 'static {
         let _ = transport;
     }
 
-    /// A datagram has arrived: up to 65536 bytes, whole, perhaps none. The address is who has sent it; that of an unnamed UNIX socket is
-    /// `Address::Unix(None)`.
+    /// A datagram has arrived: up to 65536 bytes, whole, perhaps none. The address is who has sent
+    /// it; that of an unnamed UNIX socket is `Address::Unix(None)`.
     #[doc(alias = "datagramReceived")]
     fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport);
 
@@ -63,7 +68,8 @@ pub trait DatagramProtocol: Sized + 'static {
     fn stop_protocol(&mut self) {}
 }
 
-/// The sending side of a datagram port. A cheap handle; clones are the same port. No method of it enters a handler.
+/// The sending side of a datagram port. A cheap handle; clones are the same port. No method of it
+/// enters a handler.
 #[doc(alias = "IUDPTransport")]
 #[derive(Clone)]
 pub struct DatagramTransport(Rc<Socket>);
@@ -79,22 +85,37 @@ struct Socket {
 }
 
 impl DatagramTransport {
-    /// Sends one datagram to `to`, or to the other side of a connected port with `None`. It goes out now or not at all.
+    /// Sends one datagram to `to`, or to the other side of a connected port with `None`. It goes
+    /// out now or not at all.
     ///
     /// # Errors
-    /// [`InvalidAddressError`] for a host name, for an address of another kind than the port's, and on a connected port for any other
-    /// address; [`MessageLengthError`]; [`NotListeningError`] after the end; what the operating system says, with
-    /// [`WouldBlock`](ErrorKind::WouldBlock) where its buffer is full. That nobody listens is no error here.
-    pub fn write<'a>(&self, datagram: impl AsRef<[u8]>, to: impl Into<Option<&'a Address>>) -> Result<(), Failure> {
+    /// [`InvalidAddressError`] for a host name, for an address of another kind than the port's, and
+    /// on a connected port for any other address; [`MessageLengthError`]; [`NotListeningError`]
+    /// after the end; what the operating system says, with [`WouldBlock`](ErrorKind::WouldBlock)
+    /// where its buffer is full. That nobody listens is no error here.
+    pub fn write<'a>(
+        &self,
+        datagram: impl AsRef<[u8]>,
+        to: impl Into<Option<&'a Address>>,
+    ) -> Result<(), Failure> {
         let (datagram, to) = (datagram.as_ref(), to.into());
         let peer = self.0.peer.borrow().clone();
         let to = match (to, &peer) {
             (Some(to), Some(peer)) if to != peer => {
-                return Err(InvalidAddressError::with_text(format!("the port is connected to {peer}")).with_address(to.clone()).into());
+                return Err(InvalidAddressError::with_text(format!(
+                    "the port is connected to {peer}"
+                ))
+                .with_address(to.clone())
+                .into());
             }
             (_, Some(_)) => None,
             (Some(to), None) => Some(self.usable(to)?),
-            (None, None) => return Err(RuntimeError::with_text("a port that is not connected needs an address to send to").into()),
+            (None, None) => {
+                return Err(RuntimeError::with_text(
+                    "a port that is not connected needs an address to send to",
+                )
+                .into());
+            }
         };
         loop {
             match self.with_socket(|socket| socket.send(datagram, to)) {
@@ -107,7 +128,11 @@ impl DatagramTransport {
                     return Ok(());
                 }
                 Err(error) if error.raw_os_error() == Some(EMSGSIZE) => {
-                    return Err(MessageLengthError::with_text(format!("{} bytes in one datagram", datagram.len())).into());
+                    return Err(MessageLengthError::with_text(format!(
+                        "{} bytes in one datagram",
+                        datagram.len()
+                    ))
+                    .into());
                 }
                 Err(error) => return Err(self.closed_or(error)),
             }
@@ -131,14 +156,18 @@ impl DatagramTransport {
         self.write(datagram, to)
     }
 
-    /// Connects the port: from now on it sends to `to` alone, hears it alone, and is told when nobody listens there.
+    /// Connects the port: from now on it sends to `to` alone, hears it alone, and is told when
+    /// nobody listens there.
     ///
     /// # Errors
-    /// [`InvalidAddressError`] for a host name or an address of another kind, [`RuntimeError`] if it is connected, and what the operating
-    /// system says.
+    /// [`InvalidAddressError`] for a host name or an address of another kind, [`RuntimeError`] if
+    /// it is connected, and what the operating system says.
     pub fn connect(&self, to: &Address) -> Result<(), Failure> {
         if let Some(peer) = &*self.0.peer.borrow() {
-            return Err(RuntimeError::with_text(format!("the port is connected already, to {peer}")).into());
+            return Err(RuntimeError::with_text(format!(
+                "the port is connected already, to {peer}"
+            ))
+            .into());
         }
         let to = self.usable(to)?;
         self.with_socket(|socket| socket.connect(to)).map_err(|error| self.closed_or(error))?;
@@ -200,15 +229,19 @@ impl DatagramTransport {
 
     /// The error of a call, unless it is only that the port is closed.
     fn closed_or(&self, error: io::Error) -> Failure {
-        if self.is_listening() { error.into() } else { NotListeningError::with_text(self.0.host.to_string()).into() }
+        if self.is_listening() {
+            error.into()
+        } else {
+            NotListeningError::with_text(self.0.host.to_string()).into()
+        }
     }
 
     /// `to`, if this port can send there.
     fn usable<'a>(&self, to: &'a Address) -> Result<&'a Address, Failure> {
         let fits = match (&self.0.host, to) {
-            (Address::IPv4(_), Address::IPv4(_)) | (Address::IPv6(_), Address::IPv6(_)) | (Address::Unix(_), Address::Unix(Some(_))) => {
-                true
-            }
+            (Address::IPv4(_), Address::IPv4(_))
+            | (Address::IPv6(_), Address::IPv6(_))
+            | (Address::Unix(_), Address::Unix(Some(_))) => true,
             (_, Address::Hostname(..)) => {
                 let text = "a host name has to be looked up first";
                 return Err(InvalidAddressError::with_text(text).with_address(to.clone()).into());
@@ -218,7 +251,9 @@ impl DatagramTransport {
         if fits {
             return Ok(to);
         }
-        Err(InvalidAddressError::with_text(format!("the port is bound to {}", self.0.host)).with_address(to.clone()).into())
+        Err(InvalidAddressError::with_text(format!("the port is bound to {}", self.0.host))
+            .with_address(to.clone())
+            .into())
     }
 
     fn look_again(&self) {
@@ -228,10 +263,12 @@ impl DatagramTransport {
     }
 }
 
-/// "Message too long": std has no stable kind for it. The number of Linux, and of the BSDs and macOS.
+/// "Message too long": std has no stable kind for it. The number of Linux, and of the BSDs and
+/// macOS.
 const EMSGSIZE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 90 } else { 40 };
 
-/// An open datagram port with its protocol. A cheap handle; clones are the same port. Dropping it changes nothing.
+/// An open datagram port with its protocol. A cheap handle; clones are the same port. Dropping it
+/// changes nothing.
 #[must_use = "keep it to stop listening; it listens all the same if it is dropped"]
 pub struct DatagramPort<P: 'static>(Rc<Bound<P>>);
 
@@ -244,7 +281,12 @@ struct Bound<P: 'static> {
 
 impl<P: DatagramProtocol> DatagramPort<P> {
     /// Puts `protocol` on `socket`.
-    pub(super) fn open(core: &Rc<Core>, mut socket: Box<dyn Datagrams>, protocol: P, made: &'static Location<'static>) -> io::Result<Self> {
+    pub(super) fn open(
+        core: &Rc<Core>,
+        mut socket: Box<dyn Datagrams>,
+        protocol: P,
+        made: &'static Location<'static>,
+    ) -> io::Result<Self> {
         let host = socket.host()?;
         let slot = core.reserve();
         if let Err(error) = socket.register(slot) {
@@ -260,7 +302,11 @@ impl<P: DatagramProtocol> DatagramPort<P> {
             slot: Cell::new(slot),
             refused: Cell::new(false),
         }));
-        let bound = Rc::new(Bound { transport, protocol: RefCell::new(Some(protocol)), stopping: RefCell::default() });
+        let bound = Rc::new(Bound {
+            transport,
+            protocol: RefCell::new(Some(protocol)),
+            stopping: RefCell::default(),
+        });
         core.fill(slot, bound.clone());
         tracing::info!("{} starting on {}", last_name(type_name::<P>()), bound.transport.0.host);
         bound.enter("start_protocol", DatagramProtocol::start_protocol);
@@ -281,7 +327,8 @@ impl<P: DatagramProtocol> DatagramPort<P> {
     /// Looks at the protocol now or not at all.
     ///
     /// # Errors
-    /// [`NotNow::Busy`] inside one of its handlers, [`NotNow::Lost`] when the protocol has been given back.
+    /// [`NotNow::Busy`] inside one of its handlers, [`NotNow::Lost`] when the protocol has been
+    /// given back.
     pub fn try_get<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
         match self.0.protocol.try_borrow_mut() {
             Err(_) => Err(NotNow::Busy),
@@ -293,10 +340,12 @@ impl<P: DatagramProtocol> DatagramPort<P> {
         }
     }
 
-    /// Closes the port, and gives the protocol back when its `stop_protocol` has returned, in a later turn: it can be listened with again.
+    /// Closes the port, and gives the protocol back when its `stop_protocol` has returned, in a
+    /// later turn: it can be listened with again.
     ///
     /// # Errors
-    /// What the operating system says to the closing; [`NotListeningError`] if the protocol was given back before.
+    /// What the operating system says to the closing; [`NotListeningError`] if the protocol was
+    /// given back before.
     #[doc(alias = "stopListening")]
     #[track_caller]
     pub fn stop_listening(&self) -> Deferred<P> {
@@ -308,7 +357,9 @@ impl<P: DatagramProtocol> DatagramPort<P> {
         }
         if self.0.is_over() {
             return match self.0.protocol.try_borrow_mut() {
-                Ok(mut held) => held.take().map_or_else(|| Deferred::fail(self.not_listening()), Deferred::succeed),
+                Ok(mut held) => held
+                    .take()
+                    .map_or_else(|| Deferred::fail(self.not_listening()), Deferred::succeed),
                 Err(_) => Deferred::fail(NotNow::Busy),
             };
         }
@@ -340,7 +391,10 @@ impl<P: DatagramProtocol> Bound<P> {
             },
         );
         if let Err(failure) = result {
-            report(failure, format!("{handler} of {}, port {}", type_name::<P>(), self.transport.0.host));
+            report(
+                failure,
+                format!("{handler} of {}, port {}", type_name::<P>(), self.transport.0.host),
+            );
         }
     }
 
@@ -378,7 +432,9 @@ impl<P: DatagramProtocol> Source for Bound<P> {
             match self.transport.with_socket(|socket| socket.receive(buffer)) {
                 Ok((length, from)) => {
                     let datagram = buffer.get(..length).unwrap_or_default();
-                    self.enter("datagram_received", |protocol, transport| protocol.datagram_received(datagram, &from, transport));
+                    self.enter("datagram_received", |protocol, transport| {
+                        protocol.datagram_received(datagram, &from, transport);
+                    });
                 }
                 Err(_) if !self.transport.is_listening() => return self.finish(),
                 Err(error) => match error.kind() {
@@ -386,7 +442,10 @@ impl<P: DatagramProtocol> Source for Bound<P> {
                     ErrorKind::Interrupted => {}
                     ErrorKind::ConnectionRefused => self.refused(),
                     // it is told of once; there may be datagrams behind it
-                    _ => report(error.into(), format!("reading from the port {}", self.transport.0.host)),
+                    _ => report(
+                        error.into(),
+                        format!("reading from the port {}", self.transport.0.host),
+                    ),
                 },
             }
         }
@@ -428,5 +487,9 @@ impl fmt::Debug for DatagramTransport {
 }
 
 fn describe(f: &mut fmt::Formatter<'_>, name: &str, transport: &DatagramTransport) -> fmt::Result {
-    if transport.is_listening() { write!(f, "<{name} on {}>", transport.0.host) } else { write!(f, "<{name}, not listening>") }
+    if transport.is_listening() {
+        write!(f, "<{name} on {}>", transport.0.host)
+    } else {
+        write!(f, "<{name}, not listening>")
+    }
 }

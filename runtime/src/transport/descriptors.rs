@@ -58,7 +58,9 @@ impl WireStream {
         let first = slices.first().and_then(|slice| slice.get(..1)).map(IoSlice::new);
         let sent = self.with_wire(|wire| match &first {
             // those that are left go with the bytes behind
-            Some(first) if !later.is_empty() => wire.write_descriptors(std::slice::from_ref(first), &sending),
+            Some(first) if !later.is_empty() => {
+                wire.write_descriptors(std::slice::from_ref(first), &sending)
+            }
             _ => wire.write_descriptors(slices, &sending),
         });
         if sent.is_ok() {
@@ -76,7 +78,8 @@ impl WireStream {
     pub(super) fn overrun(&self) -> Option<Failure> {
         let count = self.descriptors(|descriptors| descriptors.sending.len());
         let text = format!("{count} descriptors for {} bytes", self.queued());
-        (count > self.queued()).then(|| FileDescriptorOverrun::with_text(text).with_address(self.peer()).into())
+        (count > self.queued())
+            .then(|| FileDescriptorOverrun::with_text(text).with_address(self.peer()).into())
     }
 
     /// Reads bytes and the descriptors that come with them.
@@ -87,10 +90,11 @@ impl WireStream {
         given
     }
 
-    /// Hands over the descriptors that have come before `data`. A handler may pause or hold the delivery: then `data` is kept until it goes
-    /// on; it may end it too.
+    /// Hands over the descriptors that have come before `data`. A handler may pause or hold the
+    /// delivery: then `data` is kept until it goes on; it may end it too.
     pub(super) fn deliver_descriptors(&self, data: &[u8], receiver: &dyn Receiver) -> bool {
-        while let Some(descriptor) = self.descriptors(|descriptors| descriptors.arrived.pop_front()) {
+        while let Some(descriptor) = self.descriptors(|descriptors| descriptors.arrived.pop_front())
+        {
             receiver.descriptor(descriptor);
             if self.is_reading() {
                 continue;

@@ -1,9 +1,12 @@
-//! How much a stream takes: its producer, its marks, who waits for room, and where its input is piped to.
+//! How much a stream takes: its producer, its marks, who waits for room, and where its input is
+//! piped to.
 //!
-//! A producer's methods are user code. `pause_producing` runs inside the write that fills the queue, the first `resume_producing` of a pull
-//! producer inside its registration; everything else in a turn of the reactor, with no borrow held.
+//! A producer's methods are user code. `pause_producing` runs inside the write that fills the
+//! queue, the first `resume_producing` of a pull producer inside its registration; everything else
+//! in a turn of the reactor, with no borrow held.
 use super::state::{
-    CLOSING, DISCARDING, ENDED, FLOW, OPEN, PEER_ENDED, PIPED, PRODUCING, PULLED, QUEUED, WRITE_CLOSED, WRITE_CLOSING, WireStream,
+    CLOSING, DISCARDING, ENDED, FLOW, OPEN, PEER_ENDED, PIPED, PRODUCING, PULLED, QUEUED,
+    WRITE_CLOSED, WRITE_CLOSING, WireStream,
 };
 use crate::{
     defer::{Deferred, Resolver},
@@ -35,7 +38,16 @@ pub(super) struct Flow {
 
 impl Default for Flow {
     fn default() -> Self {
-        Self { low: 0, high: HIGH_MARK, producer: None, paused: false, written: false, drained: Vec::new(), from_pipe: false, pipe: None }
+        Self {
+            low: 0,
+            high: HIGH_MARK,
+            producer: None,
+            paused: false,
+            written: false,
+            drained: Vec::new(),
+            from_pipe: false,
+            pipe: None,
+        }
     }
 }
 
@@ -45,10 +57,19 @@ impl WireStream {
     }
 
     /// Calls a method of the producer; a panic in it costs the connection.
-    fn produce(&self, producer: Rc<dyn Producer>, name: &'static str, call: impl FnOnce(&dyn Producer)) {
+    fn produce(
+        &self,
+        producer: Rc<dyn Producer>,
+        name: &'static str,
+        call: impl FnOnce(&dyn Producer),
+    ) {
         // user code
-        if let Err(failure) = guarded(|| Frame::new(name, Location::caller()), || call(&*producer)) {
-            report(failure.clone(), format!("{name} of the producer, connection with {}", self.peer()));
+        if let Err(failure) = guarded(|| Frame::new(name, Location::caller()), || call(&*producer))
+        {
+            report(
+                failure.clone(),
+                format!("{name} of the producer, connection with {}", self.peer()),
+            );
             self.close(Some(failure));
         }
         // user code: the drop of a producer
@@ -59,7 +80,9 @@ impl WireStream {
     pub(super) fn filled(&self) {
         let (queued, crowded) = (self.queued(), self.is_crowded());
         let producer = self.flow(|flow| match &flow.producer {
-            Some((producer, ProducerKind::Push)) if (crowded || queued > flow.high) && !flow.paused => {
+            Some((producer, ProducerKind::Push))
+                if (crowded || queued > flow.high) && !flow.paused =>
+            {
                 flow.paused = true;
                 Some(producer.clone())
             }
@@ -77,7 +100,8 @@ impl WireStream {
         }
     }
 
-    /// The queue may have become shorter: lets the producer go on, and who waits for room. Runs in a turn of the reactor.
+    /// The queue may have become shorter: lets the producer go on, and who waits for room. Runs in
+    /// a turn of the reactor.
     pub(super) fn eased(&self) {
         let queued = self.queued();
         let producer = self.flow(|flow| {
@@ -107,7 +131,9 @@ impl WireStream {
             return;
         }
         let queued = self.queued();
-        let drained = self.flow(|flow| if queued <= flow.low { std::mem::take(&mut flow.drained) } else { Vec::new() });
+        let drained = self.flow(|flow| {
+            if queued <= flow.low { std::mem::take(&mut flow.drained) } else { Vec::new() }
+        });
         for resolver in drained {
             // user code
             resolver.callback(());
@@ -125,13 +151,18 @@ impl WireStream {
         }
     }
 
-    pub(super) fn add_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
+    pub(super) fn add_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure> {
         if self.has(ENDED | DISCARDING | WRITE_CLOSED) {
             self.produce(producer, "stop_producing", |producer| producer.stop_producing());
             return Ok(());
         }
         if self.has(PRODUCING) {
-            let text = format!("a producer is registered already on the connection with {}", self.peer());
+            let text =
+                format!("a producer is registered already on the connection with {}", self.peer());
             return Err(RuntimeError::with_text(text).into());
         }
         self.flow(|flow| {
@@ -187,7 +218,8 @@ impl WireStream {
 
     pub(super) fn wait_for_room(&self, place: &'static Location<'static>) -> Deferred<()> {
         if self.has(ENDED) {
-            let reason = self.failure().unwrap_or_else(|| crate::error::ConnectionDone::new().into());
+            let reason =
+                self.failure().unwrap_or_else(|| crate::error::ConnectionDone::new().into());
             return Deferred::ready(Err(reason), place);
         }
         if self.queued() <= self.flow(|flow| flow.low) {
@@ -234,7 +266,8 @@ impl WireStream {
         self.look_again();
     }
 
-    /// The other side of a pipe is what is written here from now on; a producer that was there before is stopped.
+    /// The other side of a pipe is what is written here from now on; a producer that was there
+    /// before is stopped.
     pub(super) fn take_from_pipe(&self, source: Transport) {
         if let Some(old) = self.producer_out() {
             self.produce(old, "stop_producing", |producer| producer.stop_producing());
@@ -245,7 +278,8 @@ impl WireStream {
         }
     }
 
-    /// The other side of a pipe is no producer any more; a producer of somebody else's is waited for.
+    /// The other side of a pipe is no producer any more; a producer of somebody else's is waited
+    /// for.
     pub(super) fn drop_pipe_producer(&self) {
         if self.has(PIPED) && self.flow(|flow| flow.from_pipe) {
             let gone = self.producer_out();
@@ -253,7 +287,8 @@ impl WireStream {
         }
     }
 
-    /// What arrives goes to the protocol again, and where it went before is told; the other side is no producer any more.
+    /// What arrives goes to the protocol again, and where it went before is told; the other side is
+    /// no producer any more.
     pub(super) fn end_pipe(&self) -> Option<Transport> {
         let other = self.piped_to()?;
         if self.flow(|flow| flow.from_pipe && std::mem::take(&mut flow.paused)) {
@@ -305,6 +340,7 @@ impl WireStream {
         if self.has(ENDED | DISCARDING | WRITE_CLOSED) {
             return false;
         }
-        self.has(PRODUCING) && self.has(OPEN | CLOSING) || self.has(OPEN) && !self.has(WRITE_CLOSING)
+        self.has(PRODUCING) && self.has(OPEN | CLOSING)
+            || self.has(OPEN) && !self.has(WRITE_CLOSING)
     }
 }

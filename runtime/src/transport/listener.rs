@@ -52,14 +52,22 @@ pub(crate) fn accepting(factory: impl IntoFactory) -> Rc<dyn Acceptor> {
 }
 
 /// Opens a port of any kind.
-pub(crate) fn listen(reactor: &Reactor, bind: Bind, acceptor: Rc<dyn Acceptor>) -> Result<Port, Failure> {
+pub(crate) fn listen(
+    reactor: &Reactor,
+    bind: Bind,
+    acceptor: Rc<dyn Acceptor>,
+) -> Result<Port, Failure> {
     let port = Port::new(&reactor.0, bind.at.clone(), Some(bind), acceptor);
     port.start_listening()?;
     Ok(port)
 }
 
 /// The port of a socket that somebody else has opened.
-pub(super) fn adopt(core: &Rc<Core>, accept: Box<dyn Accept>, acceptor: Rc<dyn Acceptor>) -> io::Result<Port> {
+pub(super) fn adopt(
+    core: &Rc<Core>,
+    accept: Box<dyn Accept>,
+    acceptor: Rc<dyn Acceptor>,
+) -> io::Result<Port> {
     let port = Port::new(core, accept.host()?, None, acceptor);
     port.0.open(core, accept)?;
     Ok(port)
@@ -87,7 +95,9 @@ impl Source for Listening {
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
                     // that one has gone already
-                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => {}
+                    ErrorKind::Interrupted
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::ConnectionReset => {}
                     _ => return self.retry_later(&core, &error),
                 },
             }
@@ -102,7 +112,8 @@ impl Source for Listening {
     fn closed(self: Rc<Self>) {
         let closed = self.accept.take().map_or(Ok(()), Accept::close);
         let stopped = self.acceptor.stop();
-        for failure in [closed.map_err(Failure::from), stopped].into_iter().filter_map(Result::err) {
+        for failure in [closed.map_err(Failure::from), stopped].into_iter().filter_map(Result::err)
+        {
             report(failure, format!("closing the port {}", self.host.borrow()));
         }
     }
@@ -137,7 +148,10 @@ impl Listening {
         let slot = core.reserve();
         if let Err(error) = wire.register(&*core.backend, slot) {
             core.remove(slot);
-            tracing::error!("the connection of {peer} to {} could not be watched: {error}", self.host.borrow());
+            tracing::error!(
+                "the connection of {peer} to {} could not be watched: {error}",
+                self.host.borrow()
+            );
             return;
         }
         core.note_made_by(slot, self.slot.get());
@@ -148,14 +162,18 @@ impl Listening {
             Ok(live) => live.closed(),
             Err(failure) => {
                 if !failure.check::<NoProtocol>() {
-                    report(failure, format!("build_protocol for {} on {}", stream.peer, self.host.borrow()));
+                    report(
+                        failure,
+                        format!("build_protocol for {} on {}", stream.peer, self.host.borrow()),
+                    );
                 }
                 stream.die(None);
             }
         }
     }
 
-    /// Descriptors or memory have run out, or the system says something unheard of: the port stays, and tries again in a while.
+    /// Descriptors or memory have run out, or the system says something unheard of: the port stays,
+    /// and tries again in a while.
     fn retry_later(&self, core: &Rc<Core>, error: &io::Error) {
         let wait = self.back_off.get();
         if wait.is_zero() {
@@ -176,7 +194,8 @@ impl Listening {
     }
 }
 
-/// An open port. Dropping it changes nothing: it listens until [`stop_listening`](Self::stop_listening).
+/// An open port. Dropping it changes nothing: it listens until
+/// [`stop_listening`](Self::stop_listening).
 #[doc(alias = "IListeningPort")]
 #[derive(Clone)]
 #[must_use = "keep it to stop listening; it listens all the same if it is dropped"]
@@ -203,31 +222,44 @@ impl Port {
         Address::clone(&self.0.host.borrow())
     }
 
-    /// Listens again after [`stop_listening`](Self::stop_listening), at the same address: with the number that was found where port 0 was
-    /// asked for.
+    /// Listens again after [`stop_listening`](Self::stop_listening), at the same address: with the
+    /// number that was found where port 0 was asked for.
     ///
     /// # Errors
-    /// [`CannotListenError`] with the address and what the operating system said; [`RuntimeError`] if it listens, or if it was adopted;
-    /// [`ReactorClosed`].
+    /// [`CannotListenError`] with the address and what the operating system said; [`RuntimeError`]
+    /// if it listens, or if it was adopted; [`ReactorClosed`].
     #[doc(alias = "startListening")]
     pub fn start_listening(&self) -> Result<(), Failure> {
-        let core = self.0.core.upgrade().filter(|core| !core.is_closed()).ok_or_else(ReactorClosed::new)?;
+        let core = self
+            .0
+            .core
+            .upgrade()
+            .filter(|core| !core.is_closed())
+            .ok_or_else(ReactorClosed::new)?;
         if self.0.accept.borrow().is_some() {
-            return Err(RuntimeError::with_text(format!("the port {} is listening", self.host())).into());
+            return Err(
+                RuntimeError::with_text(format!("the port {} is listening", self.host())).into()
+            );
         }
         let Some(bind) = &self.0.bind else {
-            let text = format!("the port {} was adopted, and nobody knows how it was opened", self.host());
+            let text =
+                format!("the port {} was adopted, and nobody knows how it was opened", self.host());
             return Err(RuntimeError::with_text(text).into());
         };
         let bind = Bind { at: self.host(), ..bind.clone() };
-        core.backend.listen(&bind).and_then(|accept| self.0.open(&core, accept)).map_err(|error| cannot_listen(&bind.at, error))
+        core.backend
+            .listen(&bind)
+            .and_then(|accept| self.0.open(&core, accept))
+            .map_err(|error| cannot_listen(&bind.at, error))
     }
 
-    /// Stops listening: the socket is closed when this returns, and the file of a UNIX socket is gone. Connections that were accepted stay.
+    /// Stops listening: the socket is closed when this returns, and the file of a UNIX socket is
+    /// gone. Connections that were accepted stay.
     ///
     /// # Errors
-    /// The Deferred fails with what the system said to the closing, with what the factory's `stop_factory` panicked with, or with
-    /// [`NotListeningError`] if the port had been stopped before.
+    /// The Deferred fails with what the system said to the closing, with what the factory's
+    /// `stop_factory` panicked with, or with [`NotListeningError`] if the port had been stopped
+    /// before.
     #[doc(alias = "stopListening")]
     #[track_caller]
     pub fn stop_listening(&self) -> Deferred<()> {

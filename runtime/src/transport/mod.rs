@@ -12,7 +12,10 @@
 //! use twistor::{protocol::Raw, reactor::Reactor, transport::DEFAULT_BACKLOG};
 //! # use twistor::protocol::{Handle, Protocol};
 //! # struct Echo;
-//! # impl Protocol for Echo { type Framing = Raw; fn message_received(&mut self, this: &Handle<Self>, data: &[u8]) { this.write(data); } }
+//! # impl Protocol for Echo {
+//! #     type Framing = Raw;
+//! #     fn message_received(&mut self, this: &Handle<Self>, data: &[u8]) { this.write(data); }
+//! # }
 //! # use twistor::address::Address;
 //!
 //! let reactor = Reactor::new()?;

@@ -1,7 +1,7 @@
 //! What a stream is given to read, and what else an event can mean.
 use super::state::{
-    CLOSING, DESCRIPTORS, DISCARDING, ENDED, FLOW, IN_PIECES, KEPT, PEER_ENDED, PIPED, QUEUED, REASONED, Reason, TAKES, TOLD, WRITE_TOLD,
-    WireStream,
+    CLOSING, DESCRIPTORS, DISCARDING, ENDED, FLOW, IN_PIECES, KEPT, PEER_ENDED, PIPED, QUEUED,
+    REASONED, Reason, TAKES, TOLD, WRITE_TOLD, WireStream,
 };
 use crate::{
     protocol::{Look, READS_PER_TURN, Receiver, Stream, Transport},
@@ -16,7 +16,13 @@ impl WireStream {
     }
 
     /// Takes what a read has given and reads on, a bounded number of times.
-    pub(super) fn receive(&self, first: io::Result<usize>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) {
+    pub(super) fn receive(
+        &self,
+        first: io::Result<usize>,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        receiver: &dyn Receiver,
+    ) {
         let mut given = first;
         for left in (0..READS_PER_TURN).rev() {
             match given {
@@ -31,7 +37,11 @@ impl WireStream {
                         None => receiver.data(data),
                     }
                     // a short read says that nothing is left, unless the other side has ended
-                    if !self.is_reading() || (read < buffer.len() && !readiness.is_to_the_end() && !self.has(IN_PIECES)) {
+                    if !self.is_reading()
+                        || (read < buffer.len()
+                            && !readiness.is_to_the_end()
+                            && !self.has(IN_PIECES))
+                    {
                         return;
                     }
                 }
@@ -66,14 +76,24 @@ impl WireStream {
         self.set(TOLD);
     }
 
-    /// A look in the plain state at an event that is not plain input: there may be an end, or there is only room.
+    /// A look in the plain state at an event that is not plain input: there may be an end, or there
+    /// is only room.
     #[inline(never)]
-    pub(super) fn look_for_an_end(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> Look {
+    pub(super) fn look_for_an_end(
+        &self,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        receiver: &dyn Receiver,
+    ) -> Look {
         if readiness == Readiness::WRITABLE {
             return Look::Done;
         }
         match self.read_for(buffer) {
-            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => self.broken(&error),
+            Err(error)
+                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                self.broken(&error);
+            }
             given => self.receive(given, readiness, buffer, receiver),
         }
         if self.has(TOLD) {
@@ -87,8 +107,14 @@ impl WireStream {
     }
 
     /// Whatever else an event can mean than plain input.
-    pub(super) fn pump_unusual(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) {
-        // what resumes the delivery in here has it looked at again, and then what is left unparsed goes first
+    pub(super) fn pump_unusual(
+        &self,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        receiver: &dyn Receiver,
+    ) {
+        // what resumes the delivery in here has it looked at again, and then what is left unparsed
+        // goes first
         let reading = self.is_reading();
         if self.has(WRITE_TOLD) && !self.has(ENDED) {
             self.write_ended(receiver);
@@ -116,7 +142,8 @@ impl WireStream {
         }
         if self.has(DISCARDING) {
             self.discard(buffer);
-        } else if (readiness.is_readable() || readiness.is_closed()) && reading && self.is_reading() {
+        } else if (readiness.is_readable() || readiness.is_closed()) && reading && self.is_reading()
+        {
             if self.has(KEPT) && !self.deliver_kept(receiver) {
                 return;
             }

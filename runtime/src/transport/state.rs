@@ -56,15 +56,27 @@ pub(super) const WRITE_TOLD: u32 = 1 << 17;
 pub(super) const DESCRIPTORS: u32 = 1 << 18;
 /// The protocol takes descriptors.
 pub(super) const TAKES: u32 = 1 << 19;
-/// A short read does not say that nothing is left: a UNIX socket gives what lies before the next descriptors, a terminal one line.
+/// A short read does not say that nothing is left: a UNIX socket gives what lies before the next
+/// descriptors, a terminal one line.
 pub(super) const IN_PIECES: u32 = 1 << 20;
 /// The poller has said that the other side has ended.
 pub(super) const HUNG_UP: u32 = 1 << 21;
 /// Something that came with descriptors waits for the delivery to go on.
 pub(super) const KEPT: u32 = 1 << 22;
 /// What keeps a read from being the plain case.
-pub(super) const UNUSUAL: u32 =
-    QUEUED | PAUSED | CLOSING | DISCARDING | PEER_ENDED | ENDED | HELD | FLOW | PIPED | WRITE_TOLD | DESCRIPTORS | IN_PIECES | KEPT;
+pub(super) const UNUSUAL: u32 = QUEUED
+    | PAUSED
+    | CLOSING
+    | DISCARDING
+    | PEER_ENDED
+    | ENDED
+    | HELD
+    | FLOW
+    | PIPED
+    | WRITE_TOLD
+    | DESCRIPTORS
+    | IN_PIECES
+    | KEPT;
 
 /// Why a stream is over. The failure is made when somebody asks for it: many protocols do not.
 pub(super) enum Reason {
@@ -109,11 +121,18 @@ pub(super) struct WireStream {
 
 impl WireStream {
     /// A stream over `wire`, whose events come to `slot`.
-    pub(super) fn new(wire: AnyWire, slot: usize, core: &Rc<Core>, peer: Address, host: Option<Rc<Address>>) -> Rc<Self> {
+    pub(super) fn new(
+        wire: AnyWire,
+        slot: usize,
+        core: &Rc<Core>,
+        peer: Address,
+        host: Option<Rc<Address>>,
+    ) -> Rc<Self> {
         let mut stream = SPARE.with(Spare::take).unwrap_or_else(|| Rc::new(Self::blank()));
         // nobody else has it yet
         if let Some(stream) = Rc::get_mut(&mut stream) {
-            *stream.flags.get_mut() = if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN };
+            *stream.flags.get_mut() =
+                if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN };
             *stream.wire.get_mut() = Some(wire);
             *stream.slot.get_mut() = slot;
             stream.core = Rc::downgrade(core);
@@ -140,11 +159,23 @@ impl WireStream {
         }
     }
 
-    /// Its connection needs it no more: its memory is for another, unless somebody still has it. All that it had goes now; what
-    /// [`new`](Self::new) sets may stay.
+    /// Its connection needs it no more: its memory is for another, unless somebody still has it.
+    /// All that it had goes now; what [`new`](Self::new) sets may stay.
     pub(super) fn keep(mut self: Rc<Self>) {
         let Some(over) = Rc::get_mut(&mut self) else { return };
-        let Self { wire, queue, flags: _, holds, slot: _, core, peer: _, host: _, reason, desk, rare } = over;
+        let Self {
+            wire,
+            queue,
+            flags: _,
+            holds,
+            slot: _,
+            core,
+            peer: _,
+            host: _,
+            reason,
+            desk,
+            rare,
+        } = over;
         if wire.get_mut().is_some() {
             return;
         }
@@ -195,7 +226,10 @@ impl WireStream {
     }
 
     #[inline]
-    pub(super) fn with_wire<R>(&self, work: impl FnOnce(&AnyWire) -> io::Result<R>) -> io::Result<R> {
+    pub(super) fn with_wire<R>(
+        &self,
+        work: impl FnOnce(&AnyWire) -> io::Result<R>,
+    ) -> io::Result<R> {
         match &*self.wire.borrow() {
             Some(wire) => work(wire),
             None => Err(ErrorKind::NotConnected.into()),

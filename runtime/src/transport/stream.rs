@@ -1,4 +1,5 @@
-//! What a transport asks of a stream, and how a stream ends. `state.rs` has the flags, one by one; `reading.rs` and `writing.rs` the bytes.
+//! What a transport asks of a stream, and how a stream ends. `state.rs` has the flags, one by one;
+//! `reading.rs` and `writing.rs` the bytes.
 //!
 //! ```text
 //!            lose_connection                 all is sent                    the peer's end, 64 KiB or 2 s
@@ -14,12 +15,13 @@
 //! ```
 //! Every end that sends what is queued first waits for a registered producer too (`PRODUCING`).
 //!
-//! `ENDED` becomes `TOLD` when the connection is to call `connection_lost`: at once if the end came from reading, in a later turn if it came
-//! from a method of the transport. A close with unread input would reset the connection and cost the peer our tail, so input is read and
-//! discarded after the end of writing.
+//! `ENDED` becomes `TOLD` when the connection is to call `connection_lost`: at once if the end came
+//! from reading, in a later turn if it came from a method of the transport. A close with unread
+//! input would reset the connection and cost the peer our tail, so input is read and discarded
+//! after the end of writing.
 use super::state::{
-    CLOSING, DESCRIPTORS, ENDED, HELD, HUNG_UP, MISUSED, OPEN, PAUSED, PEER_ENDED, PRODUCING, PULLED, QUEUED, REASONED, Reason, TAKES,
-    TOLD, UNUSUAL, WRITE_CLOSING, WireStream,
+    CLOSING, DESCRIPTORS, ENDED, HELD, HUNG_UP, MISUSED, OPEN, PAUSED, PEER_ENDED, PRODUCING,
+    PULLED, QUEUED, REASONED, Reason, TAKES, TOLD, UNUSUAL, WRITE_CLOSING, WireStream,
 };
 use crate::{
     address::Address,
@@ -40,7 +42,9 @@ impl Ends for WireStream {
 impl Stream for WireStream {
     #[inline]
     fn write(&self, data: &[u8]) {
-        if self.flags.get() & (OPEN | QUEUED | PULLED | WRITE_CLOSING | DESCRIPTORS) == OPEN && !data.is_empty() {
+        if self.flags.get() & (OPEN | QUEUED | PULLED | WRITE_CLOSING | DESCRIPTORS) == OPEN
+            && !data.is_empty()
+        {
             let given = self.with_wire(|wire| wire.write(data));
             if !matches!(given, Ok(sent) if sent == data.len()) {
                 self.write_rest(given, data);
@@ -109,7 +113,11 @@ impl Stream for WireStream {
         }
     }
 
-    fn register_producer(&self, producer: Rc<dyn Producer>, kind: ProducerKind) -> Result<(), Failure> {
+    fn register_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure> {
         self.add_producer(producer, kind)
     }
 
@@ -259,7 +267,13 @@ impl Stream for WireStream {
         }
     }
 
-    fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> bool {
+    fn pump(
+        &self,
+        first: Option<io::Result<usize>>,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        receiver: &dyn Receiver,
+    ) -> bool {
         match first {
             Some(given) => self.receive(given, readiness, buffer, receiver),
             None => self.pump_unusual(readiness, buffer, receiver),

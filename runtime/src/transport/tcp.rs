@@ -55,26 +55,46 @@ impl ConnectOptions {
 }
 
 impl Reactor {
-    /// Listens on a TCP address and builds a protocol with `factory` for each connection. Port 0 is any free port; ask
-    /// [`Port::host`].
+    /// Listens on a TCP address and builds a protocol with `factory` for each connection. Port 0 is
+    /// any free port; ask [`Port::host`].
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
+    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the
+    /// operating system said.
     #[doc(alias = "listenTCP")]
     #[track_caller]
-    pub fn listen_tcp(&self, at: impl Into<SocketAddr>, factory: impl IntoFactory, backlog: u32) -> Result<Port, Failure> {
-        listen(self, Bind { at: at.into().into(), backlog, file: FileOptions::default(), made: Location::caller() }, accepting(factory))
+    pub fn listen_tcp(
+        &self,
+        at: impl Into<SocketAddr>,
+        factory: impl IntoFactory,
+        backlog: u32,
+    ) -> Result<Port, Failure> {
+        listen(
+            self,
+            Bind {
+                at: at.into().into(),
+                backlog,
+                file: FileOptions::default(),
+                made: Location::caller(),
+            },
+            accepting(factory),
+        )
     }
 
-    /// Connects to a TCP address and gives the protocol's handle, right after its `connection_made` has returned.
+    /// Connects to a TCP address and gives the protocol's handle, right after its `connection_made`
+    /// has returned.
     ///
     /// # Errors
-    /// Always in a later turn: [`ConnectionRefusedError`](crate::error::ConnectionRefusedError) and the other kinds of
-    /// [`ConnectError`](crate::error::ConnectError), [`TimeoutError`](crate::error::TimeoutError) when the limit has passed, [`ConnectBindError`](crate::error::ConnectBindError) for the local address,
-    /// [`NoProtocol`](crate::error::NoProtocol) if the factory refuses, and what a failing `connection_made` failed with.
+    /// Always in a later turn: [`ConnectionRefusedError`](crate::error::ConnectionRefusedError) and
+    /// the other kinds of [`ConnectError`](crate::error::ConnectError),
+    /// [`TimeoutError`](crate::error::TimeoutError) when the limit has passed,
+    /// [`ConnectBindError`](crate::error::ConnectBindError) for the local address,
+    /// [`NoProtocol`](crate::error::NoProtocol) if the factory refuses, and what a failing
+    /// `connection_made` failed with.
     ///
     /// # Cancellation
-    /// Ends the attempt and fails with [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
+    /// Ends the attempt and fails with
+    /// [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
     #[doc(alias = "connectTCP")]
     #[track_caller]
     pub fn connect_tcp<F: IntoFactory>(
@@ -83,7 +103,8 @@ impl Reactor {
         factory: F,
         options: &ConnectOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-        let dial = Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
+        let dial =
+            Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
         connect_with(factory, |acceptor| connect(self, &dial, acceptor, options.timeout))
     }
 }

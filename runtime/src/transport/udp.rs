@@ -24,7 +24,8 @@ use std::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpOptions {
-    /// Whether several ports may be bound to the same address, each hearing what is sent to a group: not by default.
+    /// Whether several ports may be bound to the same address, each hearing what is sent to a
+    /// group: not by default.
     #[doc(alias = "listenMultiple")]
     pub listen_multiple: bool,
 }
@@ -57,7 +58,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the operating system said.
+    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the
+    /// operating system said.
     #[doc(alias = "listenUDP")]
     #[doc(alias = "listenMulticast")]
     #[track_caller]
@@ -76,11 +78,12 @@ impl Reactor {
         self.bind(&bind, protocol)
     }
 
-    /// Opens a UNIX datagram port for `protocol` at `path`, or without a name: then it sends, and nobody can answer. The file is removed when
-    /// the port is closed.
+    /// Opens a UNIX datagram port for `protocol` at `path`, or without a name: then it sends, and
+    /// nobody can answer. The file is removed when the port is closed.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating system said.
+    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating
+    /// system said.
     #[doc(alias = "listenUNIXDatagram")]
     #[track_caller]
     pub fn listen_unix_datagram<P: DatagramProtocol>(
@@ -90,16 +93,22 @@ impl Reactor {
         options: &UnixOptions,
     ) -> Result<DatagramPort<P>, Failure> {
         self.bind(
-            &BindDatagrams { at: Address::Unix(path.into()), listen_multiple: false, file: options.file(), made: Location::caller() },
+            &BindDatagrams {
+                at: Address::Unix(path.into()),
+                listen_multiple: false,
+                file: options.file(),
+                made: Location::caller(),
+            },
             protocol,
         )
     }
 
-    /// Opens a UNIX datagram port and connects it to the socket at `to`. With `from` it has a path of its own, so that the other side can
-    /// answer.
+    /// Opens a UNIX datagram port and connects it to the socket at `to`. With `from` it has a path
+    /// of its own, so that the other side can answer.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError), and what the operating system says to the connecting.
+    /// [`CannotListenError`](crate::error::CannotListenError), and what the operating system says
+    /// to the connecting.
     #[doc(alias = "connectUNIXDatagram")]
     #[track_caller]
     pub fn connect_unix_datagram<P: DatagramProtocol>(
@@ -117,13 +126,19 @@ impl Reactor {
         Ok(port)
     }
 
-    fn bind<P: DatagramProtocol>(&self, bind: &BindDatagrams, protocol: P) -> Result<DatagramPort<P>, Failure> {
+    fn bind<P: DatagramProtocol>(
+        &self,
+        bind: &BindDatagrams,
+        protocol: P,
+    ) -> Result<DatagramPort<P>, Failure> {
         let core = &self.0;
         if core.is_closed() {
             return Err(ReactorClosed::new().into());
         }
         let socket = core.backend.bind(bind);
-        socket.and_then(|socket| DatagramPort::open(core, socket, protocol, bind.made)).map_err(|error| cannot_listen(&bind.at, error))
+        socket
+            .and_then(|socket| DatagramPort::open(core, socket, protocol, bind.made))
+            .map_err(|error| cannot_listen(&bind.at, error))
     }
 }
 
@@ -160,16 +175,25 @@ impl DatagramTransport {
     /// Whether datagrams may go to broadcast addresses.
     #[doc(alias = "getBroadcastAllowed")]
     pub fn broadcast_allowed(&self) -> Result<bool, Failure> {
-        Ok(matches!(self.option(DatagramOption::Broadcast(false))?, DatagramOption::Broadcast(true)))
+        Ok(matches!(
+            self.option(DatagramOption::Broadcast(false))?,
+            DatagramOption::Broadcast(true)
+        ))
     }
 
-    /// Hears what is sent to the group `address`, by one interface or by one of the system's choice.
+    /// Hears what is sent to the group `address`, by one interface or by one of the system's
+    /// choice.
     ///
     /// # Errors
-    /// [`MulticastJoinError`] with the address and what the operating system said: it is no multicast address, it is joined already, there is
-    /// no such interface, or it is named as the other version of IP does.
+    /// [`MulticastJoinError`] with the address and what the operating system said: it is no
+    /// multicast address, it is joined already, there is no such interface, or it is named as the
+    /// other version of IP does.
     #[doc(alias = "joinGroup")]
-    pub fn join_group(&self, address: impl Into<IpAddr>, interface: impl Into<MulticastInterface>) -> Result<(), Failure> {
+    pub fn join_group(
+        &self,
+        address: impl Into<IpAddr>,
+        interface: impl Into<MulticastInterface>,
+    ) -> Result<(), Failure> {
         self.change_group(address.into(), interface.into(), true)
     }
 
@@ -178,11 +202,20 @@ impl DatagramTransport {
     /// # Errors
     /// [`MulticastJoinError`] if it was not joined.
     #[doc(alias = "leaveGroup")]
-    pub fn leave_group(&self, address: impl Into<IpAddr>, interface: impl Into<MulticastInterface>) -> Result<(), Failure> {
+    pub fn leave_group(
+        &self,
+        address: impl Into<IpAddr>,
+        interface: impl Into<MulticastInterface>,
+    ) -> Result<(), Failure> {
         self.change_group(address.into(), interface.into(), false)
     }
 
-    fn change_group(&self, address: IpAddr, interface: MulticastInterface, join: bool) -> Result<(), Failure> {
+    fn change_group(
+        &self,
+        address: IpAddr,
+        interface: MulticastInterface,
+        join: bool,
+    ) -> Result<(), Failure> {
         let mut group = Group { address, interface: Ipv4Addr::UNSPECIFIED, index: 0, join };
         let fits = match interface {
             MulticastInterface::Any => true,
@@ -195,9 +228,14 @@ impl DatagramTransport {
                 address.is_ipv6()
             }
         };
-        let changed =
-            if fits { self.group(&group) } else { Err(io::Error::other("IPv4 names an interface by its address, IPv6 by its number")) };
-        changed.map_err(|error| MulticastJoinError::from_io(&error).with_address(Address::from((address, 0))).into())
+        let changed = if fits {
+            self.group(&group)
+        } else {
+            Err(io::Error::other("IPv4 names an interface by its address, IPv6 by its number"))
+        };
+        changed.map_err(|error| {
+            MulticastJoinError::from_io(&error).with_address(Address::from((address, 0))).into()
+        })
     }
 
     /// Sets how many networks a multicast datagram crosses: 1 at first.
@@ -225,7 +263,8 @@ impl DatagramTransport {
         Ok(matches!(self.option(DatagramOption::Loopback(false))?, DatagramOption::Loopback(true)))
     }
 
-    /// Sets the interface, by its IPv4 address, that multicast datagrams leave by; `0.0.0.0`, as at first, is one of the system's choice.
+    /// Sets the interface, by its IPv4 address, that multicast datagrams leave by; `0.0.0.0`, as at
+    /// first, is one of the system's choice.
     #[doc(alias = "setOutgoingInterface")]
     pub fn set_outgoing_interface(&self, interface: Ipv4Addr) -> Result<(), Failure> {
         self.set_option(DatagramOption::Interface(interface))
@@ -235,7 +274,10 @@ impl DatagramTransport {
     #[doc(alias = "getOutgoingInterface")]
     pub fn outgoing_interface(&self) -> Result<Ipv4Addr, Failure> {
         let any = Ipv4Addr::UNSPECIFIED;
-        let DatagramOption::Interface(interface) = self.option(DatagramOption::Interface(any))? else { return Ok(any) };
+        let DatagramOption::Interface(interface) = self.option(DatagramOption::Interface(any))?
+        else {
+            return Ok(any);
+        };
         Ok(interface)
     }
 }

@@ -39,8 +39,9 @@ pub struct UnixOptions {
     pub backlog: u32,
     /// The permissions of the socket file: `0o666` by default.
     pub mode: u32,
-    /// Whether a lock file, named like the socket with `.lock` behind it, says which process has it: not by default. With it, a socket file
-    /// that a process has left behind when it died is taken over; without it, such a file is in use.
+    /// Whether a lock file, named like the socket with `.lock` behind it, says which process has
+    /// it: not by default. With it, a socket file that a process has left behind when it died is
+    /// taken over; without it, such a file is in use.
     #[doc(alias = "wantPID")]
     pub want_pid: bool,
 }
@@ -108,27 +109,42 @@ impl ConnectUnixOptions {
 }
 
 impl Reactor {
-    /// Listens on a UNIX socket and builds a protocol with `factory` for each connection. The file is removed when the port is closed. On
-    /// Linux a path that begins with a NUL byte is a name of the abstract namespace, without a file.
+    /// Listens on a UNIX socket and builds a protocol with `factory` for each connection. The file
+    /// is removed when the port is closed. On Linux a path that begins with a NUL byte is a name of
+    /// the abstract namespace, without a file.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating system said, or who holds the lock.
+    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating
+    /// system said, or who holds the lock.
     #[doc(alias = "listenUNIX")]
     #[track_caller]
-    pub fn listen_unix(&self, path: impl Into<PathBuf>, factory: impl IntoFactory, options: &UnixOptions) -> Result<Port, Failure> {
-        let bind = Bind { at: Address::Unix(Some(path.into())), backlog: options.backlog, file: options.file(), made: Location::caller() };
+    pub fn listen_unix(
+        &self,
+        path: impl Into<PathBuf>,
+        factory: impl IntoFactory,
+        options: &UnixOptions,
+    ) -> Result<Port, Failure> {
+        let bind = Bind {
+            at: Address::Unix(Some(path.into())),
+            backlog: options.backlog,
+            file: options.file(),
+            made: Location::caller(),
+        };
         listen(self, bind, accepting(factory))
     }
 
-    /// Connects to a UNIX socket and gives the protocol's handle, right after its `connection_made` has returned.
+    /// Connects to a UNIX socket and gives the protocol's handle, right after its `connection_made`
+    /// has returned.
     ///
     /// # Errors
-    /// In a later turn: the kinds of [`ConnectError`](crate::error::ConnectError), [`TimeoutError`](crate::error::TimeoutError),
-    /// [`NoProtocol`](crate::error::NoProtocol) if the factory refuses, and what a failing `connection_made` failed with. At once:
+    /// In a later turn: the kinds of [`ConnectError`](crate::error::ConnectError),
+    /// [`TimeoutError`](crate::error::TimeoutError), [`NoProtocol`](crate::error::NoProtocol) if
+    /// the factory refuses, and what a failing `connection_made` failed with. At once:
     /// [`BadFileError`] if the lock file names nobody who lives.
     ///
     /// # Cancellation
-    /// Ends the attempt and fails with [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
+    /// Ends the attempt and fails with
+    /// [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
     #[doc(alias = "connectUNIX")]
     #[track_caller]
     pub fn connect_unix<F: IntoFactory>(
@@ -138,22 +154,29 @@ impl Reactor {
         options: &ConnectUnixOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
         let path = path.into();
-        let dial = Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
+        let dial =
+            Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
         connect_with(factory, |acceptor| attempt(self, &path, &dial, acceptor, options))
     }
 }
 
 impl Connector {
-    /// Connects `factory` to a UNIX socket. With `check_pid` each attempt looks at the lock file first, and fails with [`BadFileError`] if it
-    /// names nobody who lives.
+    /// Connects `factory` to a UNIX socket. With `check_pid` each attempt looks at the lock file
+    /// first, and fails with [`BadFileError`] if it names nobody who lives.
     #[doc(alias = "connectUNIX")]
     #[track_caller]
-    pub fn unix<F: IntoFactory>(reactor: &Reactor, path: impl Into<PathBuf>, factory: F, options: &ConnectUnixOptions) -> Self
+    pub fn unix<F: IntoFactory>(
+        reactor: &Reactor,
+        path: impl Into<PathBuf>,
+        factory: F,
+        options: &ConnectUnixOptions,
+    ) -> Self
     where
         F::Factory: ClientFactory,
     {
         let path = path.into();
-        let dial = Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
+        let dial =
+            Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
         let (destination, options) = (dial.to.clone(), options.clone());
         Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| {
             attempt(reactor, &path, &dial, acceptor, &options)
@@ -163,7 +186,13 @@ impl Connector {
 
 /// One attempt to connect, with a look at the lock file first if that was asked for.
 #[track_caller]
-fn attempt(reactor: &Reactor, path: &Path, dial: &Dial, acceptor: Rc<dyn Acceptor>, options: &ConnectUnixOptions) -> Deferred<()> {
+fn attempt(
+    reactor: &Reactor,
+    path: &Path,
+    dial: &Dial,
+    acceptor: Rc<dyn Acceptor>,
+    options: &ConnectUnixOptions,
+) -> Deferred<()> {
     if options.check_pid
         && let Err(failure) = check_pid(path)
     {

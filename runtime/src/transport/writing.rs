@@ -25,11 +25,17 @@ impl WireStream {
         loop {
             let sent = {
                 let queue = self.queue.borrow();
-                let Some(buffer) = queue.as_ref().filter(|buffer| !buffer.is_empty()) else { break };
+                let Some(buffer) = queue.as_ref().filter(|buffer| !buffer.is_empty()) else {
+                    break;
+                };
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let count = buffer.peek(&mut slices);
                 let slices = slices.get(..count).unwrap_or_default();
-                if self.has(DESCRIPTORS) { self.write_with_descriptors(slices) } else { self.with_wire(|wire| wire.write_vectored(slices)) }
+                if self.has(DESCRIPTORS) {
+                    self.write_with_descriptors(slices)
+                } else {
+                    self.with_wire(|wire| wire.write_vectored(slices))
+                }
             };
             match sent {
                 Ok(sent) => {

@@ -1,7 +1,9 @@
-//! Random programs, run on the real thing and on a model that is obvious: order of calls, results and reports are the same.
+//! Random programs, run on the real thing and on a model that is obvious: order of calls, results
+//! and reports are the same.
 //!
-//! A program makes Deferreds, puts callbacks, errbacks and gates behind them, fires, fails, cancels, chains and drops them, also from inside callbacks. To keep
-//! circles out, results flow from a later Deferred to an earlier one only.
+//! A program makes Deferreds, puts callbacks, errbacks and gates behind them, fires, fails,
+//! cancels, chains and drops them, also from inside callbacks. To keep circles out, results flow
+//! from a later Deferred to an earlier one only.
 mod obvious;
 mod program;
 mod real;
@@ -9,10 +11,16 @@ mod real;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(2000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn random_programs_do_what_the_model_does(program in prop::collection::vec(program::op(), 1..60)) {
+    fn random_programs_do_what_the_model_does(
+        program in prop::collection::vec(program::op(), 1..60),
+    ) {
         let mut model = obvious::Model::default();
         model.run(&program);
         prop_assert_eq!(real::run(&program), model.log);

@@ -1,4 +1,5 @@
-//! The model: a node for each Deferred that there ever was; whatever can go on does, until nothing can.
+//! The model: a node for each Deferred that there ever was; whatever can go on does, until nothing
+//! can.
 use super::program::{Act, Canceller, Effect, Op, Side, Why, pick};
 
 /// An outcome in the model: a failure with whether it has passed anything since it was made.
@@ -12,7 +13,10 @@ enum Kind {
     Link { up: usize, to: usize },
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is one fact of its own; the model is to be obvious")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact of its own; the model is to be obvious"
+)]
 struct Node {
     kind: Kind,
     /// It has its outcome, taken or not.
@@ -28,7 +32,8 @@ struct Node {
     held: bool,
 }
 
-/// The model: a node for each Deferred that there ever was; whatever can go on does, until nothing can.
+/// The model: a node for each Deferred that there ever was; whatever can go on does, until nothing
+/// can.
 #[derive(Default)]
 pub(super) struct Model {
     nodes: Vec<Node>,
@@ -42,7 +47,15 @@ pub(super) struct Model {
 
 impl Model {
     fn node(&mut self, kind: Kind, held: bool) -> usize {
-        self.nodes.push(Node { kind, fired: false, outcome: None, running: false, kept: false, waited: false, held });
+        self.nodes.push(Node {
+            kind,
+            fired: false,
+            outcome: None,
+            running: false,
+            kept: false,
+            waited: false,
+            held,
+        });
         self.nodes.len() - 1
     }
 
@@ -64,7 +77,9 @@ impl Model {
     fn go_on(&mut self) {
         let ready = |model: &Self, at: usize| {
             let node = &model.nodes[at];
-            !node.fired && !node.running && model.up(at).is_some_and(|up| model.nodes[up].outcome.is_some())
+            !node.fired
+                && !node.running
+                && model.up(at).is_some_and(|up| model.nodes[up].outcome.is_some())
         };
         while let Some(at) = (0..self.nodes.len()).find(|at| ready(self, *at)) {
             self.step(at);
@@ -116,7 +131,11 @@ impl Model {
             Act::Panic => Ok(Err((Why::Panicked, false))),
             Act::Pass => Ok(got.map(|value| value + 1).map_err(|(why, _)| (why, true))),
             Act::Return(other) => {
-                let inner = if other % self.tails.len() > chain { pick(&mut self.tails, other) } else { None };
+                let inner = if other % self.tails.len() > chain {
+                    pick(&mut self.tails, other)
+                } else {
+                    None
+                };
                 inner.map_or(Ok(Ok(2)), Err)
             }
             Act::Effect(effect) => {
@@ -168,7 +187,8 @@ impl Model {
         if node.waited || node.held {
             return;
         }
-        let stored = if let Kind::Gate { stored, .. } = &mut node.kind { stored.take() } else { None };
+        let stored =
+            if let Kind::Gate { stored, .. } = &mut node.kind { stored.take() } else { None };
         if let Some(Err((why, touched))) = node.outcome.take().or(stored)
             && why != Why::Cancelled
             && (why != Why::Abandoned || touched)
@@ -190,7 +210,10 @@ impl Model {
     }
 
     fn pause(&mut self, gate: usize) {
-        let Node { kind: Kind::Gate { pauses, stored, .. }, outcome, .. } = &mut self.nodes[gate] else { unreachable!() };
+        let Node { kind: Kind::Gate { pauses, stored, .. }, outcome, .. } = &mut self.nodes[gate]
+        else {
+            unreachable!()
+        };
         *pauses += 1;
         if let Some(out) = outcome.take() {
             *stored = Some(out);
@@ -239,7 +262,10 @@ impl Model {
     fn run_canceller(&mut self, leaf: usize, canceller: Canceller) -> Out {
         if !matches!(canceller, Canceller::None) {
             // the n-th Deferred that was made is the n-th leaf
-            let number = self.nodes[..leaf].iter().filter(|node| matches!(node.kind, Kind::Leaf { .. })).count();
+            let number = self.nodes[..leaf]
+                .iter()
+                .filter(|node| matches!(node.kind, Kind::Leaf { .. }))
+                .count();
             self.log.push(format!("canceller {number}"));
         }
         match canceller {
@@ -279,10 +305,13 @@ impl Model {
 
     fn one(&mut self, op: Op) {
         let count = self.tails.len();
-        let tail = |model: &Self, at: usize| (count > 0).then(|| model.tails[at % count].map(|tail| (at % count, tail))).flatten();
+        let tail = |model: &Self, at: usize| {
+            (count > 0).then(|| model.tails[at % count].map(|tail| (at % count, tail))).flatten()
+        };
         match op {
             Op::Make(canceller) => {
-                let leaf = self.node(Kind::Leaf { canceller, cancelled: false, chained: None }, true);
+                let leaf =
+                    self.node(Kind::Leaf { canceller, cancelled: false, chained: None }, true);
                 self.tails.push(Some(leaf));
                 self.resolvers.push(Some(leaf));
             }
@@ -290,7 +319,8 @@ impl Model {
                 if let Some((chain, up)) = tail(self, at) {
                     let label = self.added;
                     self.added += 1;
-                    // the Deferred is in the call that adds: a function that runs at once does not find it
+                    // the Deferred is in the call that adds: a function that runs at once does not
+                    // find it
                     self.tails[chain] = None;
                     let fired = self.nodes[up].outcome.is_some();
                     let next = self.behind(up, Kind::Add { side, act, label, chain, up }, true);

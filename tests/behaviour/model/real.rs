@@ -77,7 +77,14 @@ fn effect_real(world: &World, effect: Effect) {
 }
 
 /// What an added function does with what it got: of Deferred `chain`.
-fn act_real(world: &World, log: &Log, label: usize, chain: usize, act: Act, got: Result<u32, Failure>) -> Deferred<u32> {
+fn act_real(
+    world: &World,
+    log: &Log,
+    label: usize,
+    chain: usize,
+    act: Act,
+    got: Result<u32, Failure>,
+) -> Deferred<u32> {
     log.add(format!("{label} got {:?}", got.as_ref().map_err(why)));
     match act {
         Act::Value => Deferred::succeed(1),
@@ -89,7 +96,11 @@ fn act_real(world: &World, log: &Log, label: usize, chain: usize, act: Act, got:
         },
         Act::Return(other) => {
             let tails = world.borrow().tails.len();
-            let inner = if other % tails > chain { pick(&mut world.borrow_mut().tails, other) } else { None };
+            let inner = if other % tails > chain {
+                pick(&mut world.borrow_mut().tails, other)
+            } else {
+                None
+            };
             inner.unwrap_or_else(|| Deferred::succeed(2))
         }
         Act::Effect(effect) => {
@@ -102,12 +113,17 @@ fn act_real(world: &World, log: &Log, label: usize, chain: usize, act: Act, got:
 pub(super) fn run(program: &[Op]) -> Vec<String> {
     let log = Log::new();
     let reports = log.clone();
-    let _sink = report::push_sink(move |report| reports.add(format!("report {:?}", why(&report.failure))));
+    let _sink =
+        report::push_sink(move |report| reports.add(format!("report {:?}", why(&report.failure))));
     let world = World::default();
     let put = |at: usize, tail: Option<Deferred<u32>>| world.borrow_mut().tails[at] = tail;
     for op in program {
         let count = world.borrow().tails.len();
-        let take = |at: usize| (count > 0).then(|| pick(&mut world.borrow_mut().tails, at).map(|tail| (at % count, tail))).flatten();
+        let take = |at: usize| {
+            (count > 0)
+                .then(|| pick(&mut world.borrow_mut().tails, at).map(|tail| (at % count, tail)))
+                .flatten()
+        };
         match *op {
             Op::Make(canceller) => {
                 let (tail, resolver) = make_real(canceller, count, &log);
@@ -172,7 +188,10 @@ pub(super) fn run(program: &[Op]) -> Vec<String> {
             Op::Take(at) => {
                 if let Some((chain, tail)) = take(at) {
                     match tail.take_result() {
-                        Ok(result) => log.add(format!("{chain} took {:?}", result.map_err(|failure| why(&failure)))),
+                        Ok(result) => log.add(format!(
+                            "{chain} took {:?}",
+                            result.map_err(|failure| why(&failure))
+                        )),
                         Err(tail) => put(chain, Some(tail)),
                     }
                 }

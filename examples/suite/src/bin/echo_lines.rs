@@ -13,7 +13,9 @@ impl Echo {
 
 #[twistor::main]
 fn main(reactor: Reactor, args: Args) -> Deferred<()> {
-    let port = yield_!(server_from_string(&reactor, args.required(0, "LISTEN")?)?.listen(Echo::factory()))?;
+    let port = yield_!(
+        server_from_string(&reactor, args.required(0, "LISTEN")?)?.listen(Echo::factory())
+    )?;
     println!("listening on {}", port.host());
     yield_!(reactor.when_stopped())
 }

@@ -29,7 +29,9 @@ fn main() {
                         cs.push(None);
                         cs.len() - 1
                     });
-                    poll.registry().register(&mut s, Token(i), Interest::READABLE | Interest::WRITABLE).unwrap();
+                    poll.registry()
+                        .register(&mut s, Token(i), Interest::READABLE | Interest::WRITABLE)
+                        .unwrap();
                     cs[i] = Some((s, vec![]));
                 }
             } else {
@@ -64,7 +66,9 @@ fn main() {
                                             out.extend_from_slice(&buf[w..k])
                                         }
                                     }
-                                    Err(x) if x.kind() == ErrorKind::WouldBlock => out.extend_from_slice(&buf[..k]),
+                                    Err(x) if x.kind() == ErrorKind::WouldBlock => {
+                                        out.extend_from_slice(&buf[..k])
+                                    }
                                     Err(_) => {
                                         dead = true;
                                         break;

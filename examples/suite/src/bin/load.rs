@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 fn arg<T: std::str::FromStr>(k: &str, d: T) -> T {
-    std::env::args().find_map(|a| a.strip_prefix(&format!("{k}=")).and_then(|v| v.parse().ok())).unwrap_or(d)
+    std::env::args()
+        .find_map(|a| a.strip_prefix(&format!("{k}=")).and_then(|v| v.parse().ok()))
+        .unwrap_or(d)
 }
 fn cpu_ticks(pid: u32) -> f64 {
     if pid == 0 {
@@ -41,8 +43,14 @@ struct Conn {
 fn main() {
     let addr: SocketAddr = std::env::args().nth(1).unwrap().parse().unwrap();
     let mode = std::env::args().nth(2).unwrap();
-    let (n, size, depth, secs, pid, warm): (usize, usize, usize, f64, u32, f64) =
-        (arg("conns", 50), arg("size", 64), arg("depth", 1), arg("secs", 3.0), arg("pid", 0), arg("warm", 0.5));
+    let (n, size, depth, secs, pid, warm): (usize, usize, usize, f64, u32, f64) = (
+        arg("conns", 50),
+        arg("size", 64),
+        arg("depth", 1),
+        arg("secs", 3.0),
+        arg("pid", 0),
+        arg("warm", 0.5),
+    );
     let mut poll = Poll::new().unwrap();
     let mut ev = Events::with_capacity(1024);
     let mut h = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
@@ -59,7 +67,9 @@ fn main() {
         // spread over loopback source addresses so that more than 28k ports are usable
         let mut s = TcpStream::connect(addr).unwrap();
         s.set_nodelay(true).ok();
-        poll.registry().register(&mut s, Token(i), Interest::READABLE | Interest::WRITABLE).unwrap();
+        poll.registry()
+            .register(&mut s, Token(i), Interest::READABLE | Interest::WRITABLE)
+            .unwrap();
         Conn { s, sent: VecDeque::new(), got: 0, out: 0 }
     };
     for i in 0..n {
@@ -86,7 +96,8 @@ fn main() {
     let msgs: u64 = arg("msgs", 0);
     let mut buf = vec![0u8; 1 << 18];
     let start = Instant::now();
-    let (mut t0, mut cpu0, mut count, mut bytes, mut warmed) = (start, cpu_ticks(pid), 0u64, 0u64, false);
+    let (mut t0, mut cpu0, mut count, mut bytes, mut warmed) =
+        (start, cpu_ticks(pid), 0u64, 0u64, false);
     let (mut errors, mut opened) = (0u64, n as u64);
     loop {
         let now = Instant::now();
@@ -120,7 +131,12 @@ fn main() {
                     while c.out > 0 {
                         match c.s.write(&payload[..c.out.min(65536)]) {
                             Ok(k) => c.out -= k,
-                            Err(x) if x.kind() == ErrorKind::WouldBlock || x.kind() == ErrorKind::NotConnected => break,
+                            Err(x)
+                                if x.kind() == ErrorKind::WouldBlock
+                                    || x.kind() == ErrorKind::NotConnected =>
+                            {
+                                break;
+                            }
                             Err(_) => {
                                 dead = true;
                                 break 'io;
@@ -139,7 +155,10 @@ fn main() {
                                 bytes += k as u64;
                                 while c.got >= size && !c.sent.is_empty() {
                                     c.got -= size;
-                                    h.record(c.sent.pop_front().unwrap().elapsed().as_nanos() as u64).ok();
+                                    h.record(
+                                        c.sent.pop_front().unwrap().elapsed().as_nanos() as u64
+                                    )
+                                    .ok();
                                     count += 1;
                                     progressed = true;
                                 }
@@ -154,7 +173,12 @@ fn main() {
                                     }
                                 }
                             }
-                            Err(x) if x.kind() == ErrorKind::WouldBlock || x.kind() == ErrorKind::NotConnected => break,
+                            Err(x)
+                                if x.kind() == ErrorKind::WouldBlock
+                                    || x.kind() == ErrorKind::NotConnected =>
+                            {
+                                break;
+                            }
                             Err(_) => {
                                 dead = true;
                                 errors += 1;
@@ -183,7 +207,9 @@ fn main() {
     let el = t0.elapsed().as_secs_f64();
     let cpu = cpu_ticks(pid) - cpu0;
     println!(
-        "{{\"mode\":\"{mode}\",\"conns\":{n},\"size\":{size},\"depth\":{depth},\"rps\":{:.0},\"mb_s\":{:.1},\"p50_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"cpu_us\":{:.3},\"srv_util\":{:.2},\"errors\":{errors},\"opened\":{opened}}}",
+        "{{\"mode\":\"{mode}\",\"conns\":{n},\"size\":{size},\"depth\":{depth},\"rps\":{:.0},\
+         \"mb_s\":{:.1},\"p50_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\
+         \"cpu_us\":{:.3},\"srv_util\":{:.2},\"errors\":{errors},\"opened\":{opened}}}",
         count as f64 / el,
         bytes as f64 / el / 1e6,
         h.value_at_quantile(0.5) as f64 / 1e3,

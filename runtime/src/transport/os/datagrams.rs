@@ -34,7 +34,11 @@ impl Drop for SystemDatagrams {
 
 impl Datagrams for SystemDatagrams {
     fn register(&mut self, slot: usize) -> io::Result<()> {
-        self.registry.register(&mut SourceFd(&self.socket.as_raw_fd()), Token(slot), Interest::READABLE)
+        self.registry.register(
+            &mut SourceFd(&self.socket.as_raw_fd()),
+            Token(slot),
+            Interest::READABLE,
+        )
     }
 
     fn receive(&self, into: &mut [u8]) -> io::Result<(usize, Address)> {
@@ -76,16 +80,26 @@ impl Datagrams for SystemDatagrams {
             DatagramOption::Broadcast(_) => DatagramOption::Broadcast(self.socket.broadcast()?),
             DatagramOption::Ttl(_) if v6 => DatagramOption::Ttl(self.socket.multicast_hops_v6()?),
             DatagramOption::Ttl(_) => DatagramOption::Ttl(self.socket.multicast_ttl_v4()?),
-            DatagramOption::Loopback(_) if v6 => DatagramOption::Loopback(self.socket.multicast_loop_v6()?),
-            DatagramOption::Loopback(_) => DatagramOption::Loopback(self.socket.multicast_loop_v4()?),
-            DatagramOption::Interface(_) => DatagramOption::Interface(self.socket.multicast_if_v4()?),
+            DatagramOption::Loopback(_) if v6 => {
+                DatagramOption::Loopback(self.socket.multicast_loop_v6()?)
+            }
+            DatagramOption::Loopback(_) => {
+                DatagramOption::Loopback(self.socket.multicast_loop_v4()?)
+            }
+            DatagramOption::Interface(_) => {
+                DatagramOption::Interface(self.socket.multicast_if_v4()?)
+            }
         })
     }
 
     fn group(&self, group: &Group) -> io::Result<()> {
         match (group.address, group.join) {
-            (IpAddr::V4(address), true) => self.socket.join_multicast_v4(&address, &group.interface),
-            (IpAddr::V4(address), false) => self.socket.leave_multicast_v4(&address, &group.interface),
+            (IpAddr::V4(address), true) => {
+                self.socket.join_multicast_v4(&address, &group.interface)
+            }
+            (IpAddr::V4(address), false) => {
+                self.socket.leave_multicast_v4(&address, &group.interface)
+            }
             (IpAddr::V6(address), true) => self.socket.join_multicast_v6(&address, group.index),
             (IpAddr::V6(address), false) => self.socket.leave_multicast_v6(&address, group.index),
         }

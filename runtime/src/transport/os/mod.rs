@@ -1,4 +1,5 @@
-//! The operating system through mio: the one place that opens, reads, writes and sets options of sockets.
+//! The operating system through mio: the one place that opens, reads, writes and sets options of
+//! sockets.
 mod datagrams;
 mod standard_io;
 mod streams;

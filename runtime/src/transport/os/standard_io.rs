@@ -13,8 +13,8 @@ use std::{
     rc::Rc,
 };
 
-/// Copies of descriptors 0 and 1, which do not wait while this lives: terminals and pipes are shared with other processes, so what they were
-/// is put back.
+/// Copies of descriptors 0 and 1, which do not wait while this lives: terminals and pipes are
+/// shared with other processes, so what they were is put back.
 pub(super) struct StandardIo {
     input: Side,
     /// Gone when the writing side has ended.
@@ -71,8 +71,11 @@ impl StandardIo {
     pub(super) fn new(registry: Rc<Registry>) -> io::Result<Self> {
         let (input, mut output) = (Side::new(stdin())?, Side::new(stdout())?);
         input.stop_waiting()?;
-        if fcntl_getfl(&output.file)?.contains(OFlags::NONBLOCK) && !output.flags.is_some_and(|flags| flags.contains(OFlags::NONBLOCK)) {
-            // the two are one open file, such as a terminal: waiting is one flag of both, and the input puts it back
+        if fcntl_getfl(&output.file)?.contains(OFlags::NONBLOCK)
+            && !output.flags.is_some_and(|flags| flags.contains(OFlags::NONBLOCK))
+        {
+            // the two are one open file, such as a terminal: waiting is one flag of both, and the
+            // input puts it back
             output.flags = None;
         } else {
             output.stop_waiting()?;
@@ -113,7 +116,8 @@ impl Wire for StandardIo {
         if let Some(output) = self.output.take() {
             output.leave(&self.registry);
             drop(output);
-            // the reader sees the end only when descriptor 1 is closed too; what prints later prints nowhere
+            // the reader sees the end only when descriptor 1 is closed too; what prints later
+            // prints nowhere
             rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
         }
         Ok(())

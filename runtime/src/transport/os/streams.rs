@@ -6,7 +6,8 @@ use crate::{
 };
 use mio::{Interest, Registry, Token, event::Source};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use socket2::{SockAddr, SockRef};
 use std::{
@@ -133,30 +134,44 @@ where
         }
     }
 
-    fn write_descriptors(&self, data: &[IoSlice<'_>], descriptors: &[OwnedFd]) -> io::Result<usize> {
+    fn write_descriptors(
+        &self,
+        data: &[IoSlice<'_>],
+        descriptors: &[OwnedFd],
+    ) -> io::Result<usize> {
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut space =
+            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&borrowed));
         Ok(sendmsg(self, data, &mut control, SendFlags::NOSIGNAL)?)
     }
 
-    fn read_descriptors(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    fn read_descriptors(
+        &self,
+        into: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
+        let mut space =
+            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = recvmsg(self, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let got =
+            recvmsg(self, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(got) = message {
                 descriptors.extend(got);
             } else {
-                tracing::warn!("a control message that is not about descriptors came with data, and is ignored");
+                tracing::warn!(
+                    "a control message that is not about descriptors came with data, and is ignored"
+                );
             }
         }
         Ok(got.bytes)
     }
 }
 
-/// A socket of which a copy may live on elsewhere: closing this one does not take it out of the poller, so it leaves before.
+/// A socket of which a copy may live on elsewhere: closing this one does not take it out of the
+/// poller, so it leaves before.
 pub(super) struct Shared<S: Source> {
     pub(super) socket: S,
     pub(super) registry: Rc<Registry>,
@@ -170,11 +185,21 @@ impl<S: Source> Drop for Shared<S> {
 }
 
 impl<S: Source> Source for Shared<S> {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         self.socket.register(registry, token, interests)
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         self.socket.reregister(registry, token, interests)
     }
 
@@ -237,7 +262,8 @@ impl Listener for mio::net::UnixListener {
 
     fn next(&self) -> io::Result<(Self::Stream, Address)> {
         let (stream, _) = self.accept()?;
-        let peer = SockRef::from(&stream).peer_addr().map_or(Address::Unix(None), |peer| address(&peer));
+        let peer =
+            SockRef::from(&stream).peer_addr().map_or(Address::Unix(None), |peer| address(&peer));
         Ok((stream, peer))
     }
 }
@@ -288,19 +314,25 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Gets `path` ready for a socket. With a lock beside it, only one process has it, and a file left behind by one that has died is removed.
+    /// Gets `path` ready for a socket. With a lock beside it, only one process has it, and a file
+    /// left behind by one that has died is removed.
     pub(super) fn prepare(path: &Path, want_pid: bool) -> io::Result<Self> {
         let mut file = Self { path: path.to_owned(), made: None, lock: None };
         if want_pid {
             let mut lock = FilesystemLock::new(lock_path(path));
             if !lock.lock()? {
-                let text = format!("the lock file {} is held by a process that lives", lock_path(path).display());
+                let text = format!(
+                    "the lock file {} is held by a process that lives",
+                    lock_path(path).display()
+                );
                 return Err(io::Error::new(ErrorKind::AddrInUse, text));
             }
             let clean = lock.is_clean();
             file.lock = Some(lock);
             // what is no socket stays, and is in the way
-            if !clean && std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            if !clean
+                && std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+            {
                 gone_is_fine(std::fs::remove_file(path))?;
             }
         }

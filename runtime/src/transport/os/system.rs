@@ -9,7 +9,10 @@ use crate::{
     failure::Failure,
     reactor::{
         Reactor,
-        backend::{Accept, Adopted, Alarm, AnyWire, Backend, Bind, BindDatagrams, Datagrams, Dial, DialError, Event, FileOptions, Signals},
+        backend::{
+            Accept, Adopted, Alarm, AnyWire, Backend, Bind, BindDatagrams, Datagrams, Dial,
+            DialError, Event, FileOptions, Signals,
+        },
         source::Readiness,
     },
 };
@@ -48,7 +51,8 @@ impl Reactor {
     /// A reactor over the operating system.
     ///
     /// # Errors
-    /// What the operating system says when it gives no event queue: mostly that there are no descriptors left.
+    /// What the operating system says when it gives no event queue: mostly that there are no
+    /// descriptors left.
     pub fn new() -> Result<Self, Failure> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -116,12 +120,17 @@ impl Backend for System {
         let begun = socket_address(&dial.to).and_then(|to| socket.connect(&to));
         match begun {
             Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
-            // a UNIX socket says so when the other side's backlog is full, and no event would follow
+            // a UNIX socket says so when the other side's backlog is full, and no event would
+            // follow
             Err(error) if error.kind() == ErrorKind::WouldBlock && !unix => {}
             Err(error) => return Err(DialError::Connect(error)),
             Ok(()) => {}
         }
-        Ok(if unix { UnixStream::from_std(socket.into()).into() } else { TcpStream::from_std(socket.into()).into() })
+        Ok(if unix {
+            UnixStream::from_std(socket.into()).into()
+        } else {
+            TcpStream::from_std(socket.into()).into()
+        })
     }
 
     fn bind(&self, bind: &BindDatagrams) -> io::Result<Box<dyn Datagrams>> {
@@ -136,7 +145,12 @@ impl Backend for System {
             socket.bind(&socket_address(&bind.at)?)?;
             (socket, None)
         };
-        Ok(Box::new(SystemDatagrams { socket, registry: self.registry.clone(), file, adopted: false }))
+        Ok(Box::new(SystemDatagrams {
+            socket,
+            registry: self.registry.clone(),
+            file,
+            adopted: false,
+        }))
     }
 
     fn adopt(&self, descriptor: OwnedFd) -> io::Result<Adopted> {
@@ -151,7 +165,12 @@ impl Backend for System {
         match socket.r#type()? {
             Type::DGRAM => {
                 let registry = self.registry.clone();
-                return Ok(Adopted::Datagrams(Box::new(SystemDatagrams { socket, registry, file: None, adopted: true })));
+                return Ok(Adopted::Datagrams(Box::new(SystemDatagrams {
+                    socket,
+                    registry,
+                    file: None,
+                    adopted: true,
+                })));
             }
             Type::STREAM => {}
             _ => return Ok(Adopted::Unknown),
@@ -180,7 +199,12 @@ impl Backend for System {
         Ok(AnyWire::new(StandardIo::new(self.registry.clone())?))
     }
 
-    fn watch(&self, source: &mut dyn Source, slot: usize, interest: Option<Interest>) -> io::Result<()> {
+    fn watch(
+        &self,
+        source: &mut dyn Source,
+        slot: usize,
+        interest: Option<Interest>,
+    ) -> io::Result<()> {
         match interest {
             Some(interest) => source.register(&self.registry, Token(slot), interest),
             None => source.deregister(&self.registry),
@@ -194,8 +218,10 @@ impl Backend for System {
     }
 }
 
-/// "The connection is being made": std has no stable kind for it. The number of Linux, and of the BSDs and macOS.
-const EINPROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
+/// "The connection is being made": std has no stable kind for it. The number of Linux, and of the
+/// BSDs and macOS.
+const EINPROGRESS: i32 =
+    if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
 
 fn open(at: &Address, kind: Type) -> io::Result<Socket> {
     let domain = match at {
@@ -208,7 +234,8 @@ fn open(at: &Address, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether connections can be accepted from it. Where the system does not say, the first accept does.
+/// Whether connections can be accepted from it. Where the system does not say, the first accept
+/// does.
 fn listens(socket: &Socket) -> io::Result<bool> {
     #[cfg(not(target_vendor = "apple"))]
     return Ok(rustix::net::sockopt::socket_acceptconn(socket)?);
@@ -219,8 +246,14 @@ fn listens(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-/// A UNIX socket at its path, with the mode and the lock that were asked for. Without a path it is unnamed.
-fn bind_file(at: &Address, path: Option<&Path>, kind: Type, options: FileOptions) -> io::Result<(Socket, Option<SocketFile>)> {
+/// A UNIX socket at its path, with the mode and the lock that were asked for. Without a path it is
+/// unnamed.
+fn bind_file(
+    at: &Address,
+    path: Option<&Path>,
+    kind: Type,
+    options: FileOptions,
+) -> io::Result<(Socket, Option<SocketFile>)> {
     let socket = open(at, kind)?;
     let Some(path) = path else { return Ok((socket, None)) };
     if is_abstract(path) {
@@ -235,7 +268,12 @@ fn bind_file(at: &Address, path: Option<&Path>, kind: Type, options: FileOptions
 }
 
 impl System {
-    fn port<L: Listener + 'static>(&self, listener: L, file: Option<SocketFile>, adopted: bool) -> Box<dyn Accept> {
+    fn port<L: Listener + 'static>(
+        &self,
+        listener: L,
+        file: Option<SocketFile>,
+        adopted: bool,
+    ) -> Box<dyn Accept> {
         Box::new(SystemPort { listener, registry: self.registry.clone(), adopted, file })
     }
 }

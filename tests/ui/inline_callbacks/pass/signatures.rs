@@ -32,12 +32,20 @@ where
 }
 
 #[inline_callbacks]
-fn with_attributes(#[cfg(any())] missing: Missing, #[cfg(all())] n: u32, #[expect(unused_variables)] unused: u32) -> Deferred<u32> {
+fn with_attributes(
+    #[cfg(any())] missing: Missing,
+    #[cfg(all())] n: u32,
+    #[expect(unused_variables)] unused: u32,
+) -> Deferred<u32> {
     return_value!(n)
 }
 
 #[inline_callbacks]
-fn trait_objects(all: Vec<Rc<dyn Display>>, one: &'static str, call: fn(&str) -> usize) -> Deferred<usize> {
+fn trait_objects(
+    all: Vec<Rc<dyn Display>>,
+    one: &'static str,
+    call: fn(&str) -> usize,
+) -> Deferred<usize> {
     let mut length = call(one);
     for each in all {
         length += yield_!(Deferred::succeed(each.to_string()))?.len();
@@ -101,7 +109,8 @@ fn main() {
     assert_eq!(inner::outer(1).take_result().unwrap().unwrap(), 2);
     assert_eq!(higher_ranked("abc".into(), |text| &text[1..]).take_result().unwrap().unwrap(), 2);
     assert_eq!(with_attributes(3, 4).take_result().unwrap().unwrap(), 3);
-    assert_eq!(trait_objects(vec![Rc::new(12), Rc::new("x")], "ab", str::len).take_result().unwrap().unwrap(), 5);
+    let total = trait_objects(vec![Rc::new(12), Rc::new("x")], "ab", str::len);
+    assert_eq!(total.take_result().unwrap().unwrap(), 5);
     assert_eq!(Rc::new(Person("ada")).greeting().take_result().unwrap().unwrap(), "hello ada");
     assert_eq!(Person(5).into_inner().take_result().unwrap().unwrap(), 5);
     assert_eq!(Box::new(Person(6)).boxed().take_result().unwrap().unwrap(), 6);

@@ -45,6 +45,9 @@ struct Neither;
 impl Neither {}
 
 fn main() {
-    assert_eq!([Plain::HALF_CLOSEABLE, Coroutines::HALF_CLOSEABLE, Neither::HALF_CLOSEABLE], [true, true, false]);
-    assert_eq!([Plain::TAKES_DESCRIPTORS, Coroutines::TAKES_DESCRIPTORS, Neither::TAKES_DESCRIPTORS], [true, true, false]);
+    let half = [Plain::HALF_CLOSEABLE, Coroutines::HALF_CLOSEABLE, Neither::HALF_CLOSEABLE];
+    assert_eq!(half, [true, true, false]);
+    let takes =
+        [Plain::TAKES_DESCRIPTORS, Coroutines::TAKES_DESCRIPTORS, Neither::TAKES_DESCRIPTORS];
+    assert_eq!(takes, [true, true, false]);
 }

@@ -1,4 +1,5 @@
-//! A helper whose name is close to a handler's: used in the block, public, marked, or in a plain `impl`.
+//! A helper whose name is close to a handler's: used in the block, public, marked, or in a plain
+//! `impl`.
 use twistor::prelude::*;
 
 #[protocol]
