@@ -208,5 +208,5 @@ fn unsafe_code_stands_in_one_file() {
         .filter(|path| fs::read_to_string(path).expect("a source").contains("unsafe {"))
         .map(|path| path.strip_prefix(&source).expect("below").to_str().expect("a name").to_owned())
         .collect();
-    assert_eq!(with, ["inline/cell.rs"]);
+    assert_eq!(with, ["coroutine/cell.rs"]);
 }

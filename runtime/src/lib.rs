@@ -41,10 +41,10 @@
 //! # The four paths
 //!
 //! ```text
-//! byte in     reactor/poll > protocol/connection (its slot) > transport/stream > protocol/delivery (framing) > your handler
-//! byte out    Transport::write > transport/stream > transport/buffer > socket
-//! value       defer/resolver > defer/chain > defer/then > your callback (a Failure takes the errback side of the same loop)
-//! coroutine   defer/chain > inline/driver > your code up to its next unfired Deferred
+//! byte in     reactor/turn > protocol/connection (the slot) > stream/read > protocol/delivery (framing) > your handler
+//! byte out    Transport::write > stream/write > stream/buffer > socket
+//! value       defer/resolver > defer/chain > defer/then > your callback (a Failure takes the errback side)
+//! coroutine   defer/chain > coroutine/driver > your code up to its next unfired Deferred
 //! ```
 //!
 //! User code runs in the thread of the reactor, one piece after the other. A panic in a piece costs
@@ -55,24 +55,25 @@
 pub mod __private;
 pub mod address;
 pub mod basic;
+pub mod coroutine;
 pub mod defer;
 pub mod endpoints;
 pub mod error;
 pub mod failure;
-pub mod inline;
+mod free_list;
 pub mod lockfile;
 pub mod prelude;
 pub mod protocol;
 pub mod reactor;
+mod remote_queue;
 pub mod report;
-mod spare;
+mod stream;
 pub mod task;
 pub mod testing;
 pub mod threads;
 pub mod time;
 mod timers;
 pub mod transport;
-mod wake;
 
 /// Waits for a Deferred inside a function marked [`#[inline_callbacks]`](macro@inline_callbacks):
 /// Twisted's `yield`.

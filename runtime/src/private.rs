@@ -1,8 +1,8 @@
 //! What generated code may call. Not for other use: it changes without notice.
 use crate::{
+    coroutine::start,
     defer::{Deferred, Outcome},
     error::{FramingError, MessageLengthError},
-    inline::start,
     protocol,
 };
 use std::{future::Future, panic::Location};

@@ -4,9 +4,8 @@ use crate::support::{Bang, Log, Reports, TestDoor, now, watch};
 use futures::{channel::oneshot, executor::block_on};
 use std::cell::Cell;
 use twistor::{
-    defer::{execute, log_error, maybe_deferred},
+    defer::{ensure_deferred, execute, log_error, maybe_deferred},
     error::{CancelledError, Panicked},
-    inline::ensure_deferred,
     prelude::*,
 };
 

@@ -36,8 +36,9 @@ mod shared;
 mod then;
 mod timeout;
 mod upstream;
-mod waiting;
+mod wait_queue;
 
+pub use crate::coroutine::bridge::ensure_deferred;
 pub use call::{execute, log_error, maybe_deferred};
 pub use deferred::{CancelHandle, Deferred, IntoDeferred};
 pub use filesystem_lock::{DeferredFilesystemLock, HeldFilesystemLock};

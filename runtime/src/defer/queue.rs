@@ -1,5 +1,5 @@
 //! `DeferredQueue`: items for those who wait for them.
-use super::{deferred::Deferred, waiting::Waiting};
+use super::{deferred::Deferred, wait_queue::Waiting};
 use std::{cell::RefCell, collections::VecDeque, error::Error, fmt, panic::Location, rc::Rc};
 
 /// The queue is full: it gives the item back.

@@ -1,7 +1,7 @@
 //! `DeferredSemaphore` and `DeferredLock`: one after the other, in the order in which they asked.
 use super::{
     deferred::{Deferred, IntoDeferred},
-    waiting::Waiting,
+    wait_queue::Waiting,
 };
 use crate::{error::ValueError, failure::Failure};
 use std::{cell::Cell, fmt, panic::Location, rc::Rc};

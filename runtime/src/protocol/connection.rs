@@ -1,19 +1,15 @@
 //! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that
 //! wait for it, its end.
-use super::{
-    framing::Framing,
-    handle::Handle,
-    protocol::Protocol,
-    transport::{Look, Transport},
-};
+use super::{handle::Handle, protocol::Protocol};
 use crate::{
     address::Address,
     defer::{CancelHandle, Ends, Resolver, with_loss},
     error::{ConnectionAborted, ConnectionDone},
     failure::{Failure, Frame, current_function},
+    free_list::Spare,
     reactor::source::{Readiness, Source},
     report::{drop_guarded, guarded, panicked, report},
-    spare::Spare,
+    stream::{Framing, Look, Transport},
 };
 use std::{
     any::type_name,
@@ -23,9 +19,6 @@ use std::{
     panic::{AssertUnwindSafe, Location, catch_unwind},
     rc::Rc,
 };
-
-/// How often a stream is read in one turn before the others have theirs.
-pub(crate) const READS_PER_TURN: u32 = 8;
 
 /// How large a connection's memory is, with its protocol in it, that is kept for the next one.
 const LARGEST_SPARE: usize = 4096;

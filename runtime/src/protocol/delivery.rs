@@ -4,17 +4,15 @@
 //! looks whether it is paused, closing, lost or held. So any chunking of the input gives the same
 //! events.
 use super::{
-    connection::READS_PER_TURN,
-    framing::{Framing, Input},
     handle::Handle,
     protocol::{Message, Protocol},
-    transport::{Look, Receiver},
 };
 use crate::{
     error::MessageError,
     failure::{Failure, Frame},
     reactor::source::Readiness,
     report::panicked,
+    stream::{Framing, Input, Look, READS_PER_TURN, Receiver},
 };
 use std::{
     io,

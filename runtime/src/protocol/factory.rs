@@ -1,17 +1,16 @@
 //! Factory: how a protocol is made for each connection.
 use super::{
     connection::{Connection, Hooks, Live},
-    framing::Framing,
     handle::Handle,
     protocol::Protocol,
-    transport::{Stream, Transport},
 };
 use crate::{
     address::Address,
     error::NoProtocol,
     failure::{Failure, Frame},
+    free_list::Spare,
     report::{guarded, report},
-    spare::Spare,
+    stream::{Framing, Stream, Transport},
 };
 use std::{any::type_name, cell::RefCell, collections::HashMap, fmt, panic::Location, rc::Rc};
 

@@ -2,13 +2,13 @@
 use super::{
     connection::{Connection, Life},
     protocol::Protocol,
-    transport::Transport,
 };
 use crate::{
     defer::{Deferred, IntoDeferred},
     error::MessageError,
     failure::{Failure, Frame},
     report::guarded,
+    stream::Transport,
 };
 use std::{fmt, ops::Deref, panic::Location, rc::Rc};
 

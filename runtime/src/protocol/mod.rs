@@ -24,26 +24,20 @@
 //! ```
 mod connection;
 mod delivery;
-mod desk;
 mod factory;
-mod flow;
-mod framing;
 mod handle;
-mod handled;
+mod handler_result;
 #[expect(clippy::module_inception, reason = "the trait's own file, named after it")]
 mod protocol;
-mod transport;
 
+pub use crate::stream::{
+    Consumer, Encoder, Framing, Input, Producer, ProducerKind, Raw, Transport, pipe,
+};
 pub use factory::{BuildFrom, Factory, Fresh, IntoFactory};
-pub use flow::{Consumer, Producer, ProducerKind, pipe};
-pub use framing::{Encoder, Framing, Input, Raw};
 pub use handle::{Handle, NotNow};
-pub use handled::Handled;
+pub use handler_result::Handled;
 pub use protocol::{Message, Protocol};
-pub use transport::Transport;
 
-pub(crate) use connection::{Hooks, Live, READS_PER_TURN};
-pub(crate) use desk::Desk;
+pub(crate) use connection::{Hooks, Live};
 pub(crate) use factory::{Accepting, Acceptor, last_name};
-pub(crate) use handled::{begun, lingering};
-pub(crate) use transport::{Look, Receiver, Stream};
+pub(crate) use handler_result::{begun, lingering};

@@ -1,11 +1,12 @@
 //! Protocol: what a connection calls.
 use super::{
     factory::{BuildFrom, Fresh},
-    framing::Framing,
     handle::Handle,
-    transport::Transport,
 };
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    stream::{Framing, Transport},
+};
 use std::os::fd::OwnedFd;
 
 /// What happens on one connection. [`#[protocol]`](macro@crate::protocol) writes this trait from

@@ -16,28 +16,28 @@
 //! reactor.run()?;
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```
-mod added;
 pub(crate) mod backend;
-mod crossing;
-mod handle;
-mod names;
-mod poll;
-mod pool;
-mod running;
+mod core;
+mod dns;
+mod lifecycle;
+mod remote;
+mod remote_deferred;
 mod signals;
 pub(crate) mod source;
-mod threads;
+mod thread_pool;
 mod triggers;
+mod turn;
+mod user_source;
 mod watchdog;
 
-pub use added::{AddedSource, Ready};
-pub(crate) use handle::Core;
-pub use handle::Reactor;
-pub use names::{AddressFamily, HostnameResolver, NameQuery, SimpleResolver, SystemResolver};
-pub use pool::ThreadPool;
+pub(crate) use self::core::Core;
+pub use self::core::Reactor;
+pub use dns::{AddressFamily, HostnameResolver, NameQuery, SimpleResolver, SystemResolver};
+pub use remote::Remote;
 pub use signals::SignalHandler;
-pub use threads::Remote;
+pub use thread_pool::ThreadPool;
 pub use triggers::{SystemEvent, SystemEventTrigger, TriggerPhase};
+pub use user_source::{AddedSource, Ready};
 
 /// The library under the reactor, for [`Reactor::add_source`].
 pub use mio;

@@ -3,7 +3,7 @@
 use super::{
     Reactor,
     backend::Signals,
-    handle::Core,
+    core::Core,
     source::{Readiness, Source},
 };
 use crate::{

@@ -4,18 +4,18 @@ use super::{
     connecting::{keeping, stop_factory},
     datagrams::{DatagramPort, DatagramProtocol},
     listener::{self, Port, accepting},
-    state::WireStream,
 };
 use crate::{
     address::Address,
     error::{NoProtocol, ReactorClosed, UnsupportedAddressFamily, ValueError},
     failure::Failure,
-    protocol::{Acceptor, Factory, Handle, IntoFactory, Stream},
+    protocol::{Acceptor, Factory, Handle, IntoFactory},
     reactor::{
         Core, Reactor,
         backend::{Adopted, AnyWire},
         source::{Readiness, Source},
     },
+    stream::{Stream, WireStream},
 };
 use std::{io, os::fd::OwnedFd, panic::Location, rc::Rc};
 

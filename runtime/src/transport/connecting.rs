@@ -1,6 +1,5 @@
 //! An attempt to connect, of every kind: begin, wait for the decision, hand the connection over, or
 //! tell why not in a later turn.
-use super::state::WireStream;
 use crate::{
     address::Address,
     defer::{Deferred, Resolver},
@@ -9,13 +8,14 @@ use crate::{
         NoProtocol, NoRouteError, ReactorClosed, TcpTimedOutError, TimeoutError,
     },
     failure::Failure,
-    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory, Stream},
+    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory},
     reactor::{
         Core, Reactor,
         backend::{AnyWire, Dial, DialError, WireOption},
         source::{Readiness, Source},
     },
     report::report,
+    stream::{Stream, WireStream},
     time::DelayedCall,
 };
 use std::{

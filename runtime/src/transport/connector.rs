@@ -18,9 +18,10 @@ use crate::{
     defer::{CancelHandle, Deferred},
     error::{NotConnectingError, ReactorClosed, RuntimeError, UserError},
     failure::{Failure, Frame},
-    protocol::{Acceptor, Factory, Hooks, IntoFactory, Live, Stream, Transport},
+    protocol::{Acceptor, Factory, Hooks, IntoFactory, Live},
     reactor::{Core, Reactor, backend::Dial},
     report::{guarded, report},
+    stream::{Stream, Transport},
 };
 use std::{
     any::type_name,

@@ -1,17 +1,17 @@
 //! Ports: accept, back off when descriptors run out, stop.
-use super::state::WireStream;
 use crate::{
     address::Address,
     defer::Deferred,
     error::{CannotListenError, NoProtocol, NotListeningError, ReactorClosed, RuntimeError},
     failure::Failure,
-    protocol::{Accepting, Acceptor, IntoFactory, Stream},
+    protocol::{Accepting, Acceptor, IntoFactory},
     reactor::{
         Core, Reactor,
         backend::{Accept, AnyWire, Bind, WireOption},
         source::{Readiness, Source},
     },
     report::report,
+    stream::{Stream, WireStream},
     time::DelayedCall,
 };
 use std::{

@@ -25,22 +25,14 @@
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```
 mod adopt;
-mod buffer;
-mod closing;
 mod connecting;
 mod connector;
 mod datagrams;
-mod descriptors;
-mod flow;
 mod listener;
 mod os;
-mod reading;
-mod state;
-mod stream;
 mod tcp;
 mod udp;
 mod unix;
-mod writing;
 
 pub use connecting::connect_error;
 pub use connector::{ClientFactory, Connector, ConnectorState};

@@ -1,8 +1,8 @@
 //! The operating system through mio: the one place that opens, reads, writes and sets options of
 //! sockets.
-mod datagrams;
+mod datagram_sockets;
+mod sockets;
 mod standard_io;
-mod streams;
 mod system;
 
-pub(super) use streams::lock_path;
+pub(super) use sockets::lock_path;

@@ -1,8 +1,8 @@
 //! The reactor over mio: waiting, and opening what the other files of this folder read and write.
 use super::{
-    datagrams::SystemDatagrams,
+    datagram_sockets::SystemDatagrams,
+    sockets::{Listener, Shared, SocketFile, SystemPort, address, is_abstract, socket_address},
     standard_io::StandardIo,
-    streams::{Listener, Shared, SocketFile, SystemPort, address, is_abstract, socket_address},
 };
 use crate::{
     address::Address,

@@ -1,7 +1,7 @@
 //! What a framed connection keeps between reads, shared by the framing loop and the transport that
 //! steers it.
 use super::framing::Encoder;
-use crate::{failure::Failure, spare::Spare};
+use crate::{failure::Failure, free_list::Spare};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,

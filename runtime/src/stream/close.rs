@@ -4,7 +4,7 @@ use super::state::{
     CLOSING, DISCARDING, ENDED, OPEN, PEER_ENDED, PIPED, QUEUED, Reason, TOLD, WRITE_CLOSED,
     WRITE_CLOSING, WRITE_TOLD, WireStream,
 };
-use crate::{protocol::Receiver, reactor::source::Readiness, time::DelayedCall};
+use crate::{reactor::source::Readiness, stream::Receiver, time::DelayedCall};
 use std::{io::ErrorKind, time::Duration};
 
 /// How much a closing stream discards, and for how long, before it stops waiting for the peer's

@@ -2,8 +2,8 @@
 //! one.
 use crate::{
     defer::{Step, run},
+    remote_queue::{Door, door},
     report::drop_guarded,
-    wake::{Door, door},
 };
 use slab::Slab;
 use std::{

@@ -1,5 +1,5 @@
 //! Deferreds that another thread fires.
-use super::{Reactor, threads::Remote};
+use super::{Reactor, remote::Remote};
 use crate::{
     defer::{Deferred, Resolver},
     error::ReactorClosed,

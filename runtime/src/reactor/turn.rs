@@ -10,7 +10,7 @@
 //! 5. the events, in the order in which the system gives them.
 //!
 //! Whatever runs in a turn and puts something off puts it off to the next one.
-use super::{backend::Event, handle::Core, source::Readiness};
+use super::{backend::Event, core::Core, source::Readiness};
 use crate::{
     failure::Frame,
     report::{drop_guarded, guarded, report},

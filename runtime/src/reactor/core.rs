@@ -1,21 +1,21 @@
 //! Reactor: what it is made of; timers, other threads, its end.
 use super::{
     backend::{Backend, Event},
-    crossing::Crossings,
-    names::{HostnameResolver, SystemResolver},
-    poll::Desk,
-    pool::ThreadPool,
-    running::Stage,
+    dns::{HostnameResolver, SystemResolver},
+    lifecycle::Stage,
+    remote::{Inbox, Remote},
+    remote_deferred::Crossings,
     source::Source,
-    threads::{Inbox, Remote},
+    thread_pool::ThreadPool,
     triggers::Triggers,
+    turn::Desk,
 };
 use crate::{
     defer::{CancelHandle, Resolver, debug::debugging},
+    remote_queue::{Door, door, set_door},
     report::{drop_each, drop_guarded},
     time::{DelayedCall, ReactorTime},
     timers::Timers,
-    wake::{Door, door, set_door},
 };
 use slab::Slab;
 use std::{
@@ -100,7 +100,7 @@ impl Reactor {
         if !door().is_some_and(|door| door.is_open()) {
             set_door(Some(inbox.clone()));
             // coroutines that were rung before there was a reactor
-            crate::inline::door_opened();
+            crate::coroutine::door_opened();
         }
         Self(Rc::new(Core {
             backend,

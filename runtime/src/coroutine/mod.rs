@@ -4,13 +4,12 @@
 //! the driver here. There is no executor: the driver is the Deferred machinery. A coroutine starts
 //! at once and runs to the first Deferred that has not fired; that one's slot then holds it, and
 //! the fire resumes it.
-mod bridge;
+pub(crate) mod bridge;
 mod cell;
 mod driver;
-mod foreign;
 mod wait;
+mod waker;
 
-pub use bridge::ensure_deferred;
 pub(crate) use driver::start;
-pub(crate) use foreign::door_opened;
 pub use wait::Wait;
+pub(crate) use waker::door_opened;

@@ -28,8 +28,8 @@ use crate::{
     defer::{Deferred, Ends},
     error::{ConnectionAborted, ConnectionDone},
     failure::Failure,
-    protocol::{Desk, Encoder, Look, Producer, ProducerKind, Receiver, Stream, Transport},
     reactor::{backend::WireOption, source::Readiness},
+    stream::{Desk, Encoder, Look, Producer, ProducerKind, Receiver, Stream, Transport},
 };
 use std::{io, os::fd::OwnedFd, panic::Location, rc::Rc};
 

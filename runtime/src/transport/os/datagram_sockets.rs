@@ -1,5 +1,5 @@
 //! Datagram sockets of the operating system: UDP and UNIX.
-use super::streams::{SocketFile, address, socket_address, unix_path};
+use super::sockets::{SocketFile, address, socket_address, unix_path};
 use crate::{
     address::Address,
     reactor::backend::{DatagramOption, Datagrams, Group},
@@ -20,7 +20,7 @@ pub(super) struct SystemDatagrams {
     pub(super) socket: Socket,
     pub(super) registry: Rc<Registry>,
     pub(super) file: Option<SocketFile>,
-    /// As for a stream that is [`Shared`](super::streams::Shared).
+    /// As for a stream that is [`Shared`](super::sockets::Shared).
     pub(super) adopted: bool,
 }
 

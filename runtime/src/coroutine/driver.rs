@@ -9,7 +9,7 @@
 //! ```
 use super::{
     cell::Pinned,
-    foreign::{Foreign, Lent},
+    waker::{Foreign, Lent},
 };
 use crate::{
     defer::{Deferred, Outcome, Slot, Source, Step, Up, Upstream, cancel_from, debug, run},

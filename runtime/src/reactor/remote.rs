@@ -1,6 +1,6 @@
 //! How other threads reach a reactor.
 use super::backend::Alarm;
-use crate::wake::{Door, Work};
+use crate::remote_queue::{Door, Work};
 use std::{
     fmt,
     sync::{

@@ -1,7 +1,7 @@
 //! Transport: the writing side of a connection.
 use super::{
-    desk::Desk,
-    flow::{Producer, ProducerKind},
+    framing_state::Desk,
+    producer::{Producer, ProducerKind},
 };
 use crate::{
     address::Address,

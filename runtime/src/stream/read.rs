@@ -4,8 +4,8 @@ use super::state::{
     REASONED, Reason, TAKES, TOLD, WRITE_TOLD, WireStream,
 };
 use crate::{
-    protocol::{Look, READS_PER_TURN, Receiver, Stream, Transport},
     reactor::source::Readiness,
+    stream::{Look, READS_PER_TURN, Receiver, Stream, Transport},
 };
 use std::io::{self, ErrorKind};
 

@@ -3,8 +3,8 @@ use super::state::{DESCRIPTORS, KEPT, OPEN, WireStream};
 use crate::{
     error::FileDescriptorOverrun,
     failure::Failure,
-    protocol::{Receiver, Stream},
     reactor::source::Readiness,
+    stream::{Receiver, Stream},
 };
 use std::{
     collections::VecDeque,

@@ -1,13 +1,13 @@
 //! What a stream is made of: the socket, the queue, the flags. `stream.rs` shows how they change.
-use super::{buffer::Buffer, closing::Lingering, descriptors::Descriptors, flow::Flow};
+use super::framing_state::Desk;
+use super::{buffer::Buffer, close::Lingering, descriptors::Descriptors, flow::Flow};
 use crate::{
     address::Address,
     error::{ConnectionDone, ConnectionLost},
     failure::{Failure, Frame},
-    protocol::Desk,
+    free_list::Spare,
     reactor::{Core, backend::AnyWire, source::Readiness},
     report::drop_guarded,
-    spare::Spare,
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -88,6 +88,9 @@ pub(super) enum Reason {
     Made(Failure),
 }
 
+/// How often a stream is read in one turn before the others have theirs.
+pub(crate) const READS_PER_TURN: u32 = 8;
+
 /// What most streams never need.
 #[derive(Default)]
 pub(super) struct Rare {
@@ -104,7 +107,7 @@ thread_local! {
 }
 
 /// A stream: the socket, the queue, the flags. It never points at a protocol.
-pub(super) struct WireStream {
+pub(crate) struct WireStream {
     pub(super) wire: RefCell<Option<AnyWire>>,
     pub(super) queue: RefCell<Option<Box<Buffer>>>,
     pub(super) flags: Cell<u32>,
@@ -112,7 +115,7 @@ pub(super) struct WireStream {
     pub(super) holds: Cell<u16>,
     pub(super) slot: Cell<usize>,
     pub(super) core: Weak<Core>,
-    pub(super) peer: Address,
+    pub(crate) peer: Address,
     pub(super) host: OnceCell<Rc<Address>>,
     pub(super) reason: RefCell<Option<Reason>>,
     pub(super) desk: OnceCell<Rc<Desk>>,
@@ -121,7 +124,7 @@ pub(super) struct WireStream {
 
 impl WireStream {
     /// A stream over `wire`, whose events come to `slot`.
-    pub(super) fn new(
+    pub(crate) fn new(
         wire: AnyWire,
         slot: usize,
         core: &Rc<Core>,
@@ -196,7 +199,7 @@ impl WireStream {
     }
 
     /// Why it is over or will be, as soon as there is a reason.
-    pub(super) fn failure(&self) -> Option<Failure> {
+    pub(crate) fn failure(&self) -> Option<Failure> {
         let mut reason = self.reason.borrow_mut();
         // no function of the user's has made it, whichever runs now
         let frame = Frame::new("", Location::caller());

@@ -40,7 +40,7 @@ impl<T: 'static> Deferred<T> {
 /// [`#[inline_callbacks]`](macro@crate::inline_callbacks) does.
 ///
 /// ```
-/// use twistor::inline::ensure_deferred;
+/// use twistor::defer::ensure_deferred;
 /// assert_eq!(ensure_deferred(async { "42".parse::<u32>() }).take_result().unwrap().unwrap(), 42);
 /// ```
 #[doc(alias = "ensureDeferred")]

@@ -1,5 +1,5 @@
 //! Host names: who looks them up, the time limit, and the system's own way.
-use super::{Reactor, crossing::Answer};
+use super::{Reactor, remote_deferred::Answer};
 use crate::{
     defer::Deferred,
     error::{DnsLookupError, ReactorClosed, TimeoutError},

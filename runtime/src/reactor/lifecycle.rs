@@ -8,18 +8,18 @@
 //! Turns go on from Starting to Ending, so that what the triggers wait for can come.
 use super::{
     Reactor,
-    handle::{Core, Phase},
-    poll::Desk,
+    core::{Core, Phase},
+    remote::Remote,
     signals,
-    threads::Remote,
     triggers::{SystemEvent, SystemEventTrigger, TriggerPhase},
+    turn::Desk,
 };
 use crate::{
     defer::{Deferred, IntoDeferred},
     error::{ReactorAlreadyRunning, ReactorClosed, ReactorNotRunning},
     failure::{Failure, Frame},
+    remote_queue::{Door, set_door},
     report::{drop_guarded, guarded, report},
-    wake::{Door, set_door},
 };
 use std::{
     cell::{Cell, RefCell},

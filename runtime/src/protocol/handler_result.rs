@@ -1,6 +1,6 @@
 //! What a handler gives back.
-use super::{connection::failed, handle::Handle, protocol::Protocol, transport::Transport};
-use crate::{defer::Deferred, failure::Failure, report::report};
+use super::{connection::failed, handle::Handle, protocol::Protocol};
+use crate::{defer::Deferred, failure::Failure, report::report, stream::Transport};
 
 /// What a handler may return: `()`, `Result<(), E>` with any error, or `Deferred<()>`.
 ///

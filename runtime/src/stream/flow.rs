@@ -12,9 +12,9 @@ use crate::{
     defer::{Deferred, Resolver},
     error::RuntimeError,
     failure::{Failure, Frame},
-    protocol::{Producer, ProducerKind, Stream, Transport},
     reactor::source::Readiness,
     report::{drop_guarded, guarded, report},
+    stream::{Producer, ProducerKind, Stream, Transport},
 };
 use std::{panic::Location, rc::Rc};
 
