@@ -1,33 +1,32 @@
-//! Memory of what is over, kept for what comes: connections, their streams, the buffers of framed
-//! ones.
+//! Free lists that recycle allocations of closed connections, streams and framing buffers.
 use std::{cell::RefCell, rc::Rc};
 
-/// Up to `most` values that nobody has any more.
+/// Up to `limit` values that nobody else holds any more.
 ///
-/// What comes and goes in crowds is dear to an allocator: it keeps a few pieces of each size at
-/// hand, and takes the long way for the others.
-pub(crate) struct Spare<T> {
-    most: usize,
-    kept: RefCell<Vec<Rc<T>>>,
+/// An allocator keeps a few pieces of each size at hand and takes a slow path for the others, which
+/// shows when connections come and go in crowds.
+pub(crate) struct FreeList<T> {
+    limit: usize,
+    free: RefCell<Vec<Rc<T>>>,
 }
 
-impl<T> Spare<T> {
-    pub(crate) const fn new(most: usize) -> Self {
-        Self { most, kept: RefCell::new(Vec::new()) }
+impl<T> FreeList<T> {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { limit, free: RefCell::new(Vec::new()) }
     }
 
-    /// One that was kept: nobody else has it.
+    /// Takes a value that nobody else holds.
     #[inline]
     pub(crate) fn take(&self) -> Option<Rc<T>> {
-        self.kept.borrow_mut().pop()
+        self.free.borrow_mut().pop()
     }
 
-    /// Keeps `over`, unless there are enough.
+    /// Puts a value that nobody else holds; it is dropped if the list is full.
     #[inline]
-    pub(crate) fn keep(&self, over: Rc<T>) {
-        let mut kept = self.kept.borrow_mut();
-        if kept.len() < self.most {
-            kept.push(over);
+    pub(crate) fn put(&self, value: Rc<T>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < self.limit {
+            free.push(value);
         }
     }
 }

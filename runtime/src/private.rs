@@ -184,12 +184,12 @@ pub fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(
     this: &Handle<P>,
     handler: &'static str,
 ) {
-    protocol::begun::<P, HOLD, CANCEL>(deferred, this, handler);
+    protocol::await_handler::<P, HOLD, CANCEL>(deferred, this, handler);
 }
 
 /// Takes what a coroutine for `connection_lost` has begun.
 pub fn lingering<P: Protocol>(deferred: Deferred<()>, this: &Handle<P>, handler: &'static str) {
-    protocol::lingering(deferred, this, handler);
+    protocol::await_connection_lost(deferred, this, handler);
 }
 
 /// Why the connection is over.

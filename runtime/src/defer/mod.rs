@@ -52,5 +52,5 @@ pub use shared::Shared;
 
 pub(crate) use chain::{Outcome, Slot, Source, Step, ends_here, run};
 pub(crate) use deferred::State;
-pub(crate) use resolver::{Ends, with_loss};
+pub(crate) use resolver::{AbandonCause, with_abandon_cause};
 pub(crate) use upstream::{Up, Upstream, assist_from, cancel_from};

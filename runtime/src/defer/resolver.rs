@@ -286,26 +286,29 @@ thread_local! {
     static DROPS: Cell<u32> = const { Cell::new(0) };
     static LATE_DROPS: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
     /// What was lost, while what it held is dropped.
-    static LOSS: RefCell<Option<Rc<dyn Ends>>> = const { RefCell::new(None) };
+    static ABANDON_CAUSE: RefCell<Option<Rc<dyn AbandonCause>>> = const { RefCell::new(None) };
 }
 
 /// What ends for a reason, which is a failure as soon as somebody asks for it: a connection.
-pub(crate) trait Ends {
+pub(crate) trait AbandonCause {
     /// Why it is over, once it is.
     fn reason(&self) -> Option<Failure>;
 }
 
 /// Runs `work`, in which the loss of `what` makes Resolvers impossible to answer: what they are
 /// dropped with has its reason as their source.
-pub(crate) fn with_loss<R>(what: Option<Rc<dyn Ends>>, work: impl FnOnce() -> R) -> R {
-    struct Back(Option<Rc<dyn Ends>>);
+pub(crate) fn with_abandon_cause<R>(
+    what: Option<Rc<dyn AbandonCause>>,
+    work: impl FnOnce() -> R,
+) -> R {
+    struct Back(Option<Rc<dyn AbandonCause>>);
     impl Drop for Back {
         fn drop(&mut self) {
-            let old = LOSS.try_with(|loss| loss.replace(self.0.take()));
+            let old = ABANDON_CAUSE.try_with(|loss| loss.replace(self.0.take()));
             drop(old);
         }
     }
-    let _back = Back(LOSS.try_with(|loss| loss.replace(what)).ok().flatten());
+    let _back = Back(ABANDON_CAUSE.try_with(|loss| loss.replace(what)).ok().flatten());
     work()
 }
 
@@ -314,7 +317,7 @@ impl<T: 'static> Drop for Resolver<T> {
         if let Some(leaf) = self.leaf.take()
             && !leaf.slot().is_fired()
         {
-            let loss = LOSS.try_with(|loss| loss.borrow().clone()).ok().flatten();
+            let loss = ABANDON_CAUSE.try_with(|loss| loss.borrow().clone()).ok().flatten();
             let error = AbandonedError::new();
             let error = match loss.and_then(|lost| lost.reason()) {
                 Some(reason) => error.caused_by(reason.shared_value()),

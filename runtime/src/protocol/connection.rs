@@ -1,15 +1,14 @@
-//! A connection as the reactor's slot owns it: the protocol's cell, its framing, the calls that
-//! wait for it, its end.
+//! A connection as the reactor's slot owns it: the protocol, its framing, queued calls, the close.
 use super::{handle::Handle, protocol::Protocol};
 use crate::{
     address::Address,
-    defer::{CancelHandle, Ends, Resolver, with_loss},
+    defer::{AbandonCause, CancelHandle, Resolver, with_abandon_cause},
     error::{ConnectionAborted, ConnectionDone},
     failure::{Failure, Frame, current_function},
-    free_list::Spare,
+    free_list::FreeList,
     reactor::source::{Readiness, Source},
     report::{drop_guarded, guarded, panicked, report},
-    stream::{Framing, Look, Transport},
+    stream::{Framing, Transport},
 };
 use std::{
     any::type_name,
@@ -20,105 +19,112 @@ use std::{
     rc::Rc,
 };
 
-/// How large a connection's memory is, with its protocol in it, that is kept for the next one.
-const LARGEST_SPARE: usize = 4096;
+/// The size of a connection, with its protocol in it, up to which it is recycled.
+const LARGEST_RECYCLED: usize = 4096;
 
 /// What the slot owns; a [`Handle`] is a pointer to it.
 pub(crate) struct Connection<P: Protocol> {
-    pub(super) life: RefCell<Life<P>>,
+    /// `None` once the connection has dropped it.
+    pub(super) protocol: RefCell<Option<P>>,
     /// What most connections never need.
-    rare: RefCell<Option<Box<Rare>>>,
-    /// Whether calls are queued, for a quick look after each handler.
-    pub(super) queued: Cell<bool>,
+    cold: RefCell<Option<Box<ColdState>>>,
+    /// What has to be looked at after a handler or a call: derived, so that one check is enough.
+    attention: Cell<u8>,
+    /// Whether queued calls are being run.
     pub(super) draining: Cell<bool>,
+    closing: Cell<Closing>,
     pub(super) framing: RefCell<P::Framing>,
     pub(super) transport: Transport,
-    /// Whether something has arrived and is not parsed: it may be delivered without new input.
-    pub(super) leftover: Cell<bool>,
-    /// Whether `connection_lost` has been called.
-    ending: Cell<bool>,
-    /// Whether `connection_lost` is a coroutine that has not finished.
-    lingering: Cell<bool>,
-    /// Whether the protocol is to be dropped as soon as the call that has it is done.
-    doomed: Cell<bool>,
-    /// Where its memory goes.
-    spare: Option<Rc<Spare<Self>>>,
+    /// Where the allocation goes at the end.
+    free_list: Option<Rc<FreeList<Self>>>,
+}
+
+/// Calls are queued, or the protocol is to be dropped after the call that has it.
+const CALLS: u8 = 1;
+/// Input is buffered that may be delivered without new input.
+const UNPARSED: u8 = 1 << 1;
+
+/// How far the end of a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// The connection is open.
+    No,
+    /// `connection_lost` is being called.
+    Notifying,
+    /// `connection_lost` is a coroutine that has not finished.
+    WaitingForHandler,
+    /// A handler or a call still has the protocol, which is dropped right after it.
+    WaitingForCall,
+    /// The protocol has been dropped.
+    Done,
 }
 
 #[derive(Default)]
-struct Rare {
-    /// The calls that found the protocol busy, in order. Each is let in by firing its gate.
+struct ColdState {
+    /// The calls that found the protocol busy, in order. Firing a gate runs its call.
     queue: VecDeque<Resolver<()>>,
     /// What is cancelled when the connection is lost.
     on_loss: Vec<CancelHandle>,
-    hooks: Hooks,
+    on_closed: OnClosed,
 }
 
 /// What is called at the end, with the reason: the factory's side of it.
-pub(crate) type Hooks = Option<Box<dyn FnOnce(&Failure)>>;
+pub(crate) type OnClosed = Option<Box<dyn FnOnce(&Failure)>>;
 
-/// The protocol, or that it is gone.
-pub(super) enum Life<P> {
-    Live(P),
-    Lost,
-}
-
-/// A connection that has been built and not been told so.
-pub(crate) trait Live: Source {
+/// A connection without its protocol's type.
+pub(crate) trait ErasedConnection: Source {
     /// Calls `connection_made`.
-    fn made(self: Rc<Self>);
+    fn on_connected(self: Rc<Self>);
 }
 
 impl<P: Protocol> Connection<P> {
-    /// Puts `protocol` on `transport`, in the memory of a connection that is over if there is some.
+    /// Puts `protocol` on `transport`, in a recycled allocation if there is one.
     pub(crate) fn new(
         mut protocol: P,
         framing: P::Framing,
         transport: Transport,
-        hooks: Hooks,
-        spare: Option<&Rc<Spare<Self>>>,
+        on_closed: OnClosed,
+        free_list: Option<&Rc<FreeList<Self>>>,
     ) -> Rc<Self> {
         protocol.attach(&transport);
+        let cold = on_closed.map(|on_closed| {
+            Box::new(ColdState { on_closed: Some(on_closed), ..ColdState::default() })
+        });
         let fresh = Self {
-            life: RefCell::new(Life::Live(protocol)),
-            rare: RefCell::new(
-                hooks.map(|hooks| Box::new(Rare { hooks: Some(hooks), ..Rare::default() })),
-            ),
-            queued: Cell::new(false),
+            protocol: RefCell::new(Some(protocol)),
+            cold: RefCell::new(cold),
+            attention: Cell::new(0),
             draining: Cell::new(false),
+            closing: Cell::new(Closing::No),
             framing: RefCell::new(framing),
             transport,
-            leftover: Cell::new(false),
-            ending: Cell::new(false),
-            lingering: Cell::new(false),
-            doomed: Cell::new(false),
-            spare: spare.cloned(),
+            free_list: free_list.cloned(),
         };
-        if let Some(mut kept) = spare.and_then(|spare| spare.take())
-            && let Some(place) = Rc::get_mut(&mut kept)
+        if let Some(mut free) = free_list.and_then(|list| list.take())
+            && let Some(place) = Rc::get_mut(&mut free)
         {
             *place = fresh;
-            return kept;
+            return free;
         }
         Rc::new(fresh)
     }
 
-    /// It is over: its memory is for the next connection, unless somebody still has a handle or the
-    /// transport, it is large, or its framing has something to drop.
-    fn retire(mut self: Rc<Self>) {
-        let Some(over) = Rc::get_mut(&mut self) else { return };
-        let spare = over.spare.take();
-        if let Some(stream) = over.transport.0.take() {
-            stream.retire();
+    /// Recycles the allocation, unless somebody still has a handle or the transport, it is large,
+    /// or its framing has something to drop.
+    fn recycle(mut self: Rc<Self>) {
+        let Some(closed) = Rc::get_mut(&mut self) else { return };
+        let free_list = closed.free_list.take();
+        if let Some(stream) = closed.transport.0.take() {
+            stream.recycle();
         }
-        match spare {
-            Some(spare)
-                if size_of::<Self>() <= LARGEST_SPARE
+        match free_list {
+            Some(list)
+                if size_of::<Self>() <= LARGEST_RECYCLED
                     && !needs_drop::<P::Framing>()
-                    && matches!(over.life.get_mut(), Life::Lost)
-                    && over.rare.get_mut().is_none() =>
+                    && closed.protocol.get_mut().is_none()
+                    && closed.cold.get_mut().is_none() =>
             {
-                spare.keep(self);
+                list.put(self);
             }
             // user code: the framing's drop
             _ => drop_guarded(self),
@@ -126,59 +132,38 @@ impl<P: Protocol> Connection<P> {
     }
 }
 
-impl<P: Protocol> Live for Connection<P> {
-    fn made(self: Rc<Self>) {
+impl<P: Protocol> ErasedConnection for Connection<P> {
+    fn on_connected(self: Rc<Self>) {
         let this = Handle(self);
         // user code
         this.guarded("connection_made", || P::__connection_made(&this));
-        this.drain();
+        this.after_user_code();
     }
 }
 
 impl<P: Protocol> Source for Connection<P> {
     fn describe(&self) -> Option<String> {
-        Some(format!(
-            "a connection with {}, of {}",
-            self.transport.peer(),
-            std::any::type_name::<P>()
-        ))
+        Some(format!("a connection with {}, of {}", self.transport.peer(), type_name::<P>()))
     }
 
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]) {
         let this = Handle(self);
         let Some(stream) = &this.0.transport.0 else { return };
-        if P::Framing::BUFFERS && (this.0.leftover.get() || readiness.is_to_the_end()) {
-            // what was left when a handler paused or held
-            this.parse();
-        }
-        match stream.look(readiness, buffer, &this) {
-            // a short read leaves nothing behind, and the end can only come from a later look
-            Look::Read(Ok(read)) if read > 0 && read < buffer.len() => {
-                this.deliver(buffer.get(..read).unwrap_or_default());
-            }
-            Look::Done => {}
-            Look::Over => {
-                this.end();
-                this.0.retire();
-            }
-            first => {
-                this.read_on(first, readiness, buffer);
-                if this.0.ending.get() {
-                    this.0.retire();
-                }
-            }
+        if stream.on_event(readiness, buffer, &this) {
+            this.connection_lost();
+            this.0.recycle();
         }
     }
 
     fn closed(self: Rc<Self>) {
         let this = Handle(self);
         // no handler is called, also where one of them has closed the reactor
-        this.0.ending.set(true);
+        this.0.closing.set(Closing::Notifying);
         let reason: Failure = ConnectionAborted::with_text("the reactor was closed").into();
         if let Some(stream) = &this.0.transport.0 {
-            stream.die(Some(reason));
+            stream.close_socket(Some(reason));
         }
-        this.bury();
+        this.drop_protocol();
     }
 }
 
@@ -193,168 +178,198 @@ impl<P: Protocol> Handle<P> {
 
     #[cold]
     fn panicked(&self, handler: &'static str, payload: Box<dyn std::any::Any + Send>) {
-        let frame = Frame::new(current_function(), Location::caller());
-        failed(
-            &self.0.transport,
-            panicked(payload, frame),
-            &format!("{handler} of {}", type_name::<P>()),
-        );
+        let failure = panicked(payload, Frame::new(current_function(), Location::caller()));
+        fail_connection(&self.0.transport, failure, &format!("{handler} of {}", type_name::<P>()));
     }
 
     /// The input broke the rules of the framing.
     #[cold]
-    pub(super) fn broken(&self, failure: Failure) {
-        failed(&self.0.transport, failure, &format!("the framing of {}", type_name::<P>()));
+    pub(super) fn framing_failed(&self, failure: Failure) {
+        let what = format!("the framing of {}", type_name::<P>());
+        fail_connection(&self.0.transport, failure, &what);
     }
 
-    /// The protocol, for one handler. Nothing happens if it is gone.
+    /// Lends the protocol to one handler. Nothing happens if it has been dropped.
     #[inline]
     pub(crate) fn enter(&self, run: impl FnOnce(&mut P)) {
-        if let Ok(mut life) = self.0.life.try_borrow_mut()
-            && let Life::Live(protocol) = &mut *life
+        if let Ok(mut protocol) = self.0.protocol.try_borrow_mut()
+            && let Some(protocol) = &mut *protocol
         {
             run(protocol);
         }
     }
 
-    /// Lets the queued calls in, in order.
+    /// After a handler or a call: runs queued calls in order, then delivers what a resumed delivery
+    /// has left unparsed.
     #[inline]
-    pub(super) fn drain(&self) {
-        if self.0.queued.get() {
-            self.drain_all();
-        }
-        if P::Framing::BUFFERS && self.0.leftover.get() {
-            // what was just done may have resumed the delivery
-            self.parse();
+    pub(super) fn after_user_code(&self) {
+        if self.0.attention.get() != 0 {
+            self.attend();
         }
     }
 
     #[inline(never)]
-    fn drain_all(&self) {
+    fn attend(&self) {
+        if self.has_attention(CALLS) {
+            self.run_calls();
+        }
+        if P::Framing::BUFFERS && self.has_attention(UNPARSED) {
+            self.parse();
+        }
+    }
+
+    fn has_attention(&self, flag: u8) -> bool {
+        self.0.attention.get() & flag != 0
+    }
+
+    fn set_attention(&self, flag: u8, on: bool) {
+        let attention = self.0.attention.get();
+        self.0.attention.set(if on { attention | flag } else { attention & !flag });
+    }
+
+    /// Notes whether input is buffered that may be delivered without new input.
+    pub(super) fn set_unparsed(&self, unparsed: bool) {
+        self.set_attention(UNPARSED, unparsed);
+    }
+
+    fn run_calls(&self) {
         if self.0.draining.replace(true) {
             return;
         }
         loop {
-            let gate = self.rare(|rare| rare.queue.pop_front());
+            let gate = self.cold(|cold| cold.queue.pop_front());
             let Some(gate) = gate else {
-                self.0.queued.set(false);
+                self.set_attention(CALLS, false);
                 break;
             };
             // user code
             gate.callback_now(());
         }
         self.0.draining.set(false);
-        if self.0.doomed.replace(false) {
-            self.bury();
+        if self.0.closing.get() == Closing::WaitingForCall {
+            self.drop_protocol();
         }
     }
 
     /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the
     /// queued calls; the factory; the protocol is dropped, whoever holds a handle.
-    pub(super) fn end(&self) {
-        if self.0.ending.replace(true) {
+    fn connection_lost(&self) {
+        if self.0.closing.get() != Closing::No {
             return;
         }
+        self.0.closing.set(Closing::Notifying);
         if let Some(stream) = &self.0.transport.0 {
-            stream.die(None);
+            stream.close_socket(None);
         }
         // user code; what it says about the connection comes too late to change it
         let frame = || Frame::new("", Location::caller());
         if let Err(failure) = guarded(frame, || P::__connection_lost(self)) {
             report(failure, format!("connection_lost of {}", type_name::<P>()));
         }
-        self.drain();
+        self.after_user_code();
         self.cancel_on_loss_now();
-        if !self.0.lingering.get() {
-            self.bury();
+        if self.0.closing.get() == Closing::Notifying {
+            self.drop_protocol();
         }
     }
 
     /// Cancels `handler` when the connection is lost.
     pub(super) fn cancel_on_loss(&self, handler: CancelHandle) {
-        self.rare(|rare| {
-            // those that have ended go, before the list would grow for ever
-            if rare.on_loss.len() == rare.on_loss.capacity() {
-                rare.on_loss.retain(|handler| !handler.is_dead());
+        self.cold(|cold| {
+            // those that have finished are removed, before the list would grow for ever
+            if cold.on_loss.len() == cold.on_loss.capacity() {
+                cold.on_loss.retain(|handler| !handler.is_dead());
             }
-            rare.on_loss.push(handler);
+            cold.on_loss.push(handler);
         });
     }
 
-    /// Queues a call: `gate` lets it in.
-    pub(super) fn enqueue(&self, gate: Resolver<()>) {
-        self.rare(|rare| rare.queue.push_back(gate));
-        self.0.queued.set(true);
+    /// Whether a call would run at once.
+    pub(super) fn is_free(&self) -> bool {
+        !self.0.draining.get()
+            && !self.has_attention(CALLS)
+            && self.0.protocol.try_borrow_mut().is_ok()
     }
 
-    fn rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> R {
-        work(self.0.rare.borrow_mut().get_or_insert_default())
+    /// Queues a call: firing `gate` runs it.
+    pub(super) fn enqueue(&self, gate: Resolver<()>) {
+        self.cold(|cold| cold.queue.push_back(gate));
+        self.set_attention(CALLS, true);
+    }
+
+    fn cold<R>(&self, work: impl FnOnce(&mut ColdState) -> R) -> R {
+        work(self.0.cold.borrow_mut().get_or_insert_default())
     }
 
     /// Keeps the protocol until the coroutine of `connection_lost` has finished.
-    pub(super) fn linger(&self) {
-        self.0.lingering.set(true);
-    }
-
-    pub(super) fn lingered(&self) {
-        if self.0.lingering.replace(false) {
-            self.drain();
-            self.bury();
+    pub(super) fn wait_for_connection_lost(&self) {
+        if self.0.closing.get() == Closing::Notifying {
+            self.0.closing.set(Closing::WaitingForHandler);
         }
     }
 
-    /// Whether the connection is over, and why.
+    /// The coroutine of `connection_lost` has finished.
+    pub(super) fn connection_lost_finished(&self) {
+        if self.0.closing.get() == Closing::WaitingForHandler {
+            self.after_user_code();
+            self.drop_protocol();
+        }
+    }
+
+    /// Why the connection is lost, once it is.
     pub(super) fn reason(&self) -> Option<Failure> {
         self.0.transport.0.as_ref().and_then(|stream| stream.reason())
     }
 
-    /// The same once it is known to be over.
+    /// The reason of a loss that is known to have come.
     pub(crate) fn loss(&self) -> Failure {
         self.reason().unwrap_or_else(|| ConnectionDone::new().into())
     }
 
-    fn bury(&self) {
-        if self.0.life.try_borrow_mut().is_err() {
-            // a handler or a call has it: `drain` comes after that
-            self.0.doomed.set(true);
-            return self.0.queued.set(true);
+    /// Calls the factory's side of the end and drops the protocol; queued calls fail.
+    fn drop_protocol(&self) {
+        if self.0.protocol.try_borrow_mut().is_err() {
+            // a handler or a call has it: `run_calls` comes after that
+            self.0.closing.set(Closing::WaitingForCall);
+            return self.set_attention(CALLS, true);
         }
-        let mut rare = self.0.rare.take();
-        if let Some(hooks) = rare.as_mut().and_then(|rare| rare.hooks.take()) {
+        self.0.closing.set(Closing::Done);
+        let mut cold = self.0.cold.take();
+        if let Some(on_closed) = cold.as_mut().and_then(|cold| cold.on_closed.take()) {
             let reason = self.loss();
+            let frame = || Frame::new("", Location::caller());
             // user code
-            if let Err(failure) = guarded(|| Frame::new("", Location::caller()), || hooks(&reason))
-            {
+            if let Err(failure) = guarded(frame, || on_closed(&reason)) {
                 report(failure, format!("the factory of {}", type_name::<P>()));
             }
         }
-        let gone = match self.0.life.try_borrow_mut() {
-            Ok(mut life) => std::mem::replace(&mut *life, Life::Lost),
+        let protocol = match self.0.protocol.try_borrow_mut() {
+            Ok(mut protocol) => protocol.take(),
             Err(_) => return,
         };
         if needs_drop::<P>() {
-            let stream = self.0.transport.0.clone();
+            let cause = self.0.transport.0.clone().map(|stream| stream as Rc<dyn AbandonCause>);
             // user code: the drop of the protocol
-            with_loss(stream.map(|stream| stream as Rc<dyn Ends>), || drop_guarded(gone));
+            with_abandon_cause(cause, || drop_guarded(protocol));
         }
-        if let Some(rare) = rare {
-            for gate in rare.queue {
+        if let Some(cold) = cold {
+            for gate in cold.queue {
                 gate.errback(self.loss());
             }
         }
     }
 
-    /// Cancels the coroutines that asked for it.
+    /// Cancels the handlers that asked for it.
     #[inline]
     pub(super) fn cancel_on_loss_now(&self) {
-        if self.0.rare.borrow().is_some() {
+        if self.0.cold.borrow().is_some() {
             self.cancel_all();
         }
     }
 
     #[inline(never)]
     fn cancel_all(&self) {
-        let on_loss = self.rare(|rare| take(&mut rare.on_loss));
+        let on_loss = self.cold(|cold| take(&mut cold.on_loss));
         for handler in on_loss {
             // user code
             handler.cancel();
@@ -362,12 +377,11 @@ impl<P: Protocol> Handle<P> {
     }
 }
 
-/// A handler or a framing failed: the failure is reported, and the connection closed with it as its
-/// reason.
-pub(super) fn failed(transport: &Transport, failure: Failure, what: &str) {
+/// A handler or a framing failed: reports the failure, and closes the connection for that reason.
+pub(super) fn fail_connection(transport: &Transport, failure: Failure, what: &str) {
     report(failure.clone(), format!("{what}, {}", named(transport)));
     if let Some(stream) = &transport.0 {
-        stream.close(Some(failure));
+        stream.lose_connection(Some(failure));
     }
 }
 

@@ -1,8 +1,8 @@
 //! From bytes to messages: the loop that delivers, once for every framing.
 //!
 //! It takes one message, lends the protocol, ends the borrow, runs the calls that were queued, then
-//! looks whether it is paused, closing, lost or held. So any chunking of the input gives the same
-//! events.
+//! looks whether the delivery is paused, closing, lost or suspended. So any chunking of the input
+//! gives the same events.
 use super::{
     handle::Handle,
     protocol::{Message, Protocol},
@@ -10,19 +10,33 @@ use super::{
 use crate::{
     error::MessageError,
     failure::{Failure, Frame},
-    reactor::source::Readiness,
     report::panicked,
-    stream::{Framing, Input, Look, READS_PER_TURN, Receiver},
+    stream::{Framing, Input, Receiver},
 };
 use std::{
-    io,
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, Location, catch_unwind},
 };
 
 impl<P: Protocol> Receiver for Handle<P> {
+    /// Gives what has arrived to the protocol: as it is without a framing, else message by message.
+    #[expect(clippy::inline_always, reason = "the path of every byte: 10 of 250 instructions")]
+    #[inline(always)]
     fn data(&self, data: &[u8]) {
-        self.deliver(data);
+        if P::Framing::BUFFERS {
+            return self.frame(data);
+        }
+        match self.decode(Input::new(data, false)) {
+            Ok(Some((message, _))) => self.message(message),
+            Ok(None) => {}
+            Err(failure) => self.framing_failed(failure),
+        }
+    }
+
+    fn deliver_unparsed(&self) {
+        if P::Framing::BUFFERS {
+            self.parse();
+        }
     }
 
     fn is_half_closeable(&self) -> bool {
@@ -34,126 +48,67 @@ impl<P: Protocol> Receiver for Handle<P> {
         self.guarded("file_descriptor_received", || {
             P::__file_descriptor_received(self, descriptor);
         });
-        self.drain();
+        self.after_user_code();
     }
 
     fn read_connection_lost(&self) {
         // user code
         self.guarded("read_connection_lost", || P::__read_connection_lost(self));
-        self.drain();
+        self.after_user_code();
     }
 
     fn write_connection_lost(&self) {
         if P::HALF_CLOSEABLE {
             // user code
             self.guarded("write_connection_lost", || P::__write_connection_lost(self));
-            self.drain();
+            self.after_user_code();
         }
+    }
+
+    fn end_held_back(&self) {
+        self.cancel_on_loss_now();
     }
 }
 
 impl<P: Protocol> Handle<P> {
-    /// Gives what has arrived to the protocol: as it is without a framing, else message by message.
-    #[expect(
-        clippy::inline_always,
-        reason = "the way of every byte: 10 of 250 instructions a message, counted"
-    )]
-    #[inline(always)]
-    pub(super) fn deliver(&self, data: &[u8]) {
-        if P::Framing::BUFFERS {
-            return self.arrived(data);
-        }
-        match self.decode(Input::new(data, false)) {
-            Ok(Some((message, _))) => {
-                // user code
-                self.guarded("message_received", || P::__message_received(self, message));
-                self.drain();
-            }
-            Ok(None) => {}
-            Err(failure) => self.broken(failure),
-        }
-    }
-
-    /// Goes on as long as reads fill the buffer and nothing else is to be done, a bounded number of
-    /// times.
-    #[inline(never)]
-    pub(super) fn read_on(&self, mut given: Look, readiness: Readiness, buffer: &mut [u8]) {
-        let Some(stream) = self.0.transport.0.as_deref() else { return };
-        for left in (0..READS_PER_TURN).rev() {
-            match given {
-                Look::Read(Ok(read)) if read > 0 => {
-                    let Some(data) = buffer.get(..read) else { return };
-                    self.deliver(data);
-                    if read < buffer.len() {
-                        return;
-                    }
-                }
-                Look::Read(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Look::Read(given) => return self.pump(Some(given), readiness, buffer),
-                Look::Unusual => return self.pump(None, readiness, buffer),
-                Look::Over => return self.end(),
-                Look::Held if !P::HALF_CLOSEABLE => return self.cancel_on_loss_now(),
-                Look::Held | Look::Done => return,
-            }
-            if left == 0 {
-                return stream.read_later();
-            }
-            given = stream.look(readiness, buffer, self);
-        }
-    }
-
-    #[inline(never)]
-    fn pump(&self, first: Option<io::Result<usize>>, readiness: Readiness, buffer: &mut [u8]) {
-        let Some(stream) = &self.0.transport.0 else { return };
-        if !P::HALF_CLOSEABLE && stream.hides_an_end(readiness) {
-            self.cancel_on_loss_now();
-            if stream.is_reading() {
-                // it is looked at again, and what is left unparsed goes first
-                return;
-            }
-        }
-        if stream.pump(first, readiness, buffer, self) {
-            return self.end();
-        }
-        if !P::HALF_CLOSEABLE && stream.hides_an_end(readiness) {
-            // in a handler of what this look has delivered
-            self.cancel_on_loss_now();
-        }
+    /// Delivers one message.
+    #[inline]
+    fn message(&self, message: Message<'_, P>) {
+        // user code
+        self.guarded("message_received", || P::__message_received(self, message));
+        self.after_user_code();
     }
 
     /// Takes what has arrived at a framed protocol.
     ///
     /// Mostly that is one message and nothing else, which is lent out of the read buffer. Only what
-    /// it leaves behind is kept, before its handler runs, because that may look at it.
-    fn arrived(&self, data: &[u8]) {
-        let Some(desk) = self.0.transport.0.as_ref().and_then(|stream| stream.desk()) else {
+    /// it leaves behind is copied, before its handler runs, because that may look at it.
+    fn frame(&self, data: &[u8]) {
+        let Some(state) = self.0.transport.0.as_ref().and_then(|stream| stream.framing()) else {
             return;
         };
-        if !desk.is_empty() {
-            desk.arrived(data);
+        if !state.is_empty() {
+            state.append(data);
             return self.parse();
         }
-        let decoded = self.decode(Input::new(data, desk.is_raw()));
-        match decoded {
+        match self.decode(Input::new(data, state.is_raw())) {
             Ok(Some((message, used))) => {
                 let rest = data.get(used..).unwrap_or_default();
                 if !rest.is_empty() {
-                    desk.arrived(rest);
+                    state.append(rest);
                 }
-                desk.set_busy(true);
-                // user code
-                self.guarded("message_received", || P::__message_received(self, message));
-                self.drain();
-                desk.set_busy(false);
-                if !desk.is_empty() {
+                state.set_busy(true);
+                self.message(message);
+                state.set_busy(false);
+                if !state.is_empty() {
                     self.parse();
                 }
             }
             Ok(None) => {
-                desk.arrived(data);
-                self.0.leftover.set(true);
+                state.append(data);
+                self.set_unparsed(true);
             }
-            Err(failure) => self.broken(failure),
+            Err(failure) => self.framing_failed(failure),
         }
     }
 
@@ -173,34 +128,31 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// Delivers the messages that are there.
+    /// Delivers the messages that are buffered.
     pub(super) fn parse(&self) {
         let Some(stream) = &self.0.transport.0 else { return };
-        let Some(desk) = stream.desk() else { return };
-        if desk.set_busy(true) {
+        let Some(state) = stream.framing() else { return };
+        if state.set_busy(true) {
             return;
         }
         while stream.is_reading() {
-            let (bytes, start) = desk.bytes();
+            let (bytes, start) = state.bytes();
             let Some(data) = bytes.get(start..).filter(|data| !data.is_empty()) else { break };
-            let decoded = self.decode(Input::new(data, desk.is_raw()));
-            match decoded {
+            match self.decode(Input::new(data, state.is_raw())) {
                 Ok(Some((message, used))) => {
-                    desk.advance(used);
-                    // user code
-                    self.guarded("message_received", || P::__message_received(self, message));
-                    self.drain();
+                    state.advance(used);
+                    self.message(message);
                 }
                 Ok(None) => break,
                 Err(failure) => {
-                    self.broken(failure);
+                    self.framing_failed(failure);
                     break;
                 }
             }
         }
-        desk.set_busy(false);
-        desk.tidy();
-        self.0.leftover.set(!desk.is_empty());
+        state.set_busy(false);
+        state.release();
+        self.set_unparsed(!state.is_empty());
     }
 }
 
@@ -209,6 +161,7 @@ type Decoded<'a, P> = Result<Option<(Message<'a, P>, usize)>, Failure>;
 
 /// A framing took no bytes for a message, and would give it again for ever; or more than there are.
 #[cold]
-fn wrong_length(framing: &str, used: usize, there: usize) -> Failure {
-    MessageError::with_text(format!("{framing} took {used} of {there} bytes for a message")).into()
+fn wrong_length(framing: &str, used: usize, available: usize) -> Failure {
+    let text = format!("{framing} took {used} of {available} bytes for a message");
+    MessageError::with_text(text).into()
 }

@@ -1,6 +1,6 @@
 //! Factory: how a protocol is made for each connection.
 use super::{
-    connection::{Connection, Hooks, Live},
+    connection::{Connection, ErasedConnection, OnClosed},
     handle::Handle,
     protocol::Protocol,
 };
@@ -8,9 +8,9 @@ use crate::{
     address::Address,
     error::NoProtocol,
     failure::{Failure, Frame},
-    free_list::Spare,
+    free_list::FreeList,
     report::{guarded, report},
-    stream::{Framing, Stream, Transport},
+    stream::{Framing, FramingState, Stream, Transport},
 };
 use std::{any::type_name, cell::RefCell, collections::HashMap, fmt, panic::Location, rc::Rc};
 
@@ -157,10 +157,10 @@ pub(crate) trait Acceptor {
     /// A protocol on `stream`; the reason why not otherwise.
     fn accept(
         &self,
-        stream: Rc<dyn Stream>,
+        stream: Rc<Stream>,
         peer: &Address,
-        hooks: Hooks,
-    ) -> Result<Rc<dyn Live>, Failure>;
+        on_closed: OnClosed,
+    ) -> Result<Rc<dyn ErasedConnection>, Failure>;
 }
 
 /// The [`Acceptor`] of a factory; `take` sees each handle.
@@ -169,23 +169,23 @@ pub(crate) struct Accepting<F: Factory, K> {
     pub(crate) keep: K,
     /// The memory of its connections that are over, for the next ones: for a factory that makes
     /// many.
-    pub(crate) spare: Option<Rc<Spare<Connection<F::Protocol>>>>,
+    pub(crate) free_list: Option<Rc<FreeList<Connection<F::Protocol>>>>,
 }
 
 /// How many connections that are over a port keeps the memory of.
-const SPARES: usize = 64;
+const FREE_CONNECTIONS: usize = 64;
 
 impl<F: Factory, K> Accepting<F, K> {
     /// A factory of one connection, whose handle `keep` gets.
     pub(crate) fn once(factory: Rc<F>, keep: K) -> Self {
-        Self { factory, keep, spare: None }
+        Self { factory, keep, free_list: None }
     }
 }
 
 impl<F: Factory> Accepting<F, fn(&Handle<F::Protocol>)> {
     /// A factory of any number of connections, whose handles nobody keeps.
     pub(crate) fn many(factory: Rc<F>) -> Self {
-        Self { factory, keep: |_| (), spare: Some(Rc::new(Spare::new(SPARES))) }
+        Self { factory, keep: |_| (), free_list: Some(Rc::new(FreeList::new(FREE_CONNECTIONS))) }
     }
 }
 
@@ -238,10 +238,10 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
 
     fn accept(
         &self,
-        stream: Rc<dyn Stream>,
+        stream: Rc<Stream>,
         peer: &Address,
-        hooks: Hooks,
-    ) -> Result<Rc<dyn Live>, Failure> {
+        on_closed: OnClosed,
+    ) -> Result<Rc<dyn ErasedConnection>, Failure> {
         let frame = || Frame::new("build_protocol", Location::caller());
         // user code
         let built = guarded(frame, || self.factory.build_protocol(peer))?;
@@ -249,14 +249,20 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
         // user code: a framing of the user's own
         let framing = guarded(frame, || protocol.framing())?;
         if <<F::Protocol as Protocol>::Framing as Framing>::BUFFERS {
-            stream.furnish(framing.encoder());
+            stream.set_framing(FramingState::new(framing.encoder()));
         }
         if F::Protocol::TAKES_DESCRIPTORS {
-            stream.take_descriptors();
+            stream.accept_descriptors();
         }
         // user code: attach
         let connection = guarded(frame, || {
-            Connection::new(protocol, framing, Transport(Some(stream)), hooks, self.spare.as_ref())
+            Connection::new(
+                protocol,
+                framing,
+                Transport(Some(stream)),
+                on_closed,
+                self.free_list.as_ref(),
+            )
         })?;
         let handle = Handle(connection);
         (self.keep)(&handle);

@@ -1,8 +1,5 @@
 //! Handle: a live protocol, from anywhere in its thread.
-use super::{
-    connection::{Connection, Life},
-    protocol::Protocol,
-};
+use super::{connection::Connection, protocol::Protocol};
 use crate::{
     defer::{Deferred, IntoDeferred},
     error::MessageError,
@@ -112,17 +109,17 @@ impl<P: Protocol> Handle<P> {
         struct Drain<'a, P: Protocol>(&'a Handle<P>);
         impl<P: Protocol> Drop for Drain<'_, P> {
             fn drop(&mut self) {
-                self.0.drain();
+                self.0.after_user_code();
             }
         }
         // declared first, so that the borrow has ended when it is dropped
         let _drain = Drain(self);
-        match self.0.life.try_borrow_mut() {
+        match self.0.protocol.try_borrow_mut() {
             Err(_) => Err(NotNow::Busy),
-            Ok(mut life) => match &mut *life {
+            Ok(mut protocol) => match &mut *protocol {
                 // user code
-                Life::Live(protocol) => Ok(f(protocol)),
-                Life::Lost => Err(NotNow::Lost(self.loss())),
+                Some(protocol) => Ok(f(protocol)),
+                None => Err(NotNow::Lost(self.loss())),
             },
         }
     }
@@ -132,26 +129,20 @@ impl<P: Protocol> Handle<P> {
         &self.0.transport
     }
 
-    fn is_free(&self) -> bool {
-        !self.0.draining.get() && !self.0.queued.get() && self.0.life.try_borrow_mut().is_ok()
-    }
-
     fn call_now<R: IntoDeferred + 'static>(
         &self,
         f: impl FnOnce(&mut P) -> R + 'static,
         place: &'static Location<'static>,
     ) -> Deferred<R::Value> {
-        let given = match self.0.life.try_borrow_mut() {
-            Ok(mut life) => match &mut *life {
+        let given = match self.0.protocol.try_borrow_mut() {
+            Ok(mut protocol) => match &mut *protocol {
                 // user code
-                Life::Live(protocol) => {
-                    guarded(|| Frame::new("Handle::call", place), || f(protocol))
-                }
-                Life::Lost => Err(self.loss()),
+                Some(protocol) => guarded(|| Frame::new("Handle::call", place), || f(protocol)),
+                None => Err(self.loss()),
             },
             Err(_) => Err(NotNow::Busy.into()),
         };
-        self.drain();
+        self.after_user_code();
         match given {
             Ok(given) => given.into_deferred(),
             Err(failure) => Deferred::ready(Err(failure), place),

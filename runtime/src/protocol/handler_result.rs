@@ -1,6 +1,11 @@
-//! What a handler gives back.
-use super::{connection::failed, handle::Handle, protocol::Protocol};
-use crate::{defer::Deferred, failure::Failure, report::report, stream::Transport};
+//! What a handler returns, and what becomes of it.
+use super::{connection::fail_connection, handle::Handle, protocol::Protocol};
+use crate::{
+    defer::{AbandonCause as _, Deferred},
+    failure::Failure,
+    report::report,
+    stream::Transport,
+};
 
 /// What a handler may return: `()`, `Result<(), E>` with any error, or `Deferred<()>`.
 ///
@@ -24,7 +29,7 @@ impl<E: Into<Failure>> Handled for Result<(), E> {
     #[inline]
     fn handled(self, transport: &Transport, handler: &'static str) {
         if let Err(error) = self {
-            failed(transport, error.into(), handler);
+            fail_connection(transport, error.into(), handler);
         }
     }
 }
@@ -33,65 +38,69 @@ impl Handled for Deferred<()> {
     fn handled(self, transport: &Transport, handler: &'static str) {
         let transport = transport.clone();
         self.add_errback(move |failure| {
-            ended(&transport, failure, handler);
+            failed_later(&transport, failure, handler);
             Ok(())
         })
         .detach();
     }
 }
 
-/// The failure of a handler that ended later: it closes the connection. After the loss it is
+/// The failure of a handler that finished later: it closes the connection. After the loss it is
 /// reported, unless it is that very reason.
-fn ended(transport: &Transport, failure: Failure, handler: &'static str) {
+fn failed_later(transport: &Transport, failure: Failure, handler: &'static str) {
     match transport.0.as_ref().and_then(|stream| stream.reason()) {
-        None => failed(transport, failure, handler),
+        None => fail_connection(transport, failure, handler),
         Some(reason) if reason.is_same(&failure) => {}
-        Some(_) => report(
-            failure,
-            format!("{handler}, after the end of the connection with {}", transport.peer()),
-        ),
+        Some(_) => {
+            let peer = transport.peer();
+            report(failure, format!("{handler}, after the end of the connection with {peer}"));
+        }
     }
 }
 
-/// What a coroutine handler has begun.
+/// Takes what a coroutine handler returned.
 ///
-/// `HOLD`: the next message waits until it is done. `CANCEL`: the loss of the connection cancels
-/// it.
-pub(crate) fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(
-    begun: Deferred<()>,
+/// `SUSPEND`: the next message waits until it has finished. `CANCEL`: the loss of the connection
+/// cancels it.
+pub(crate) fn await_handler<P: Protocol, const SUSPEND: bool, const CANCEL: bool>(
+    result: Deferred<()>,
     this: &Handle<P>,
     handler: &'static str,
 ) {
     let Some(stream) = &this.transport().0 else { return };
     if CANCEL {
-        this.cancel_on_loss(begun.canceller());
+        this.cancel_on_loss(result.canceller());
     }
-    if !HOLD {
-        return begun.handled(this.transport(), handler);
+    if !SUSPEND {
+        return result.handled(this.transport(), handler);
     }
-    stream.hold(true);
+    stream.suspend_delivery();
     let handle = this.clone();
-    let done = begun.add_both(move |result| {
+    let finished = result.add_both(move |result| {
         if let Some(stream) = &handle.transport().0 {
-            stream.hold(false);
+            stream.resume_delivery();
         }
         result
     });
-    done.handled(this.transport(), handler);
+    finished.handled(this.transport(), handler);
 }
 
-/// What a coroutine for `connection_lost` has begun: the protocol lives until it is done.
-pub(crate) fn lingering<P: Protocol>(begun: Deferred<()>, this: &Handle<P>, handler: &'static str) {
-    // one that has ended already needs no lingering: the end is under way
-    let begun = match begun.take_result() {
+/// Takes what a coroutine for `connection_lost` returned: the protocol lives until it has finished.
+pub(crate) fn await_connection_lost<P: Protocol>(
+    result: Deferred<()>,
+    this: &Handle<P>,
+    handler: &'static str,
+) {
+    // one that has finished already keeps nothing: the end is under way
+    let pending = match result.take_result() {
         Ok(result) => return finished(result, this, handler),
         Err(pending) => pending,
     };
-    this.linger();
+    this.wait_for_connection_lost();
     let handle = this.clone();
-    begun
+    pending
         .add_both(move |result| {
-            handle.lingered();
+            handle.connection_lost_finished();
             finished(result, &handle, handler);
         })
         .detach();

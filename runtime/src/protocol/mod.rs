@@ -38,6 +38,6 @@ pub use handle::{Handle, NotNow};
 pub use handler_result::Handled;
 pub use protocol::{Message, Protocol};
 
-pub(crate) use connection::{Hooks, Live};
+pub(crate) use connection::{ErasedConnection, OnClosed};
 pub(crate) use factory::{Accepting, Acceptor, last_name};
-pub(crate) use handler_result::{begun, lingering};
+pub(crate) use handler_result::{await_connection_lost, await_handler};

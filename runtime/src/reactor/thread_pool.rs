@@ -27,7 +27,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// that every reactor has: [`Reactor::thread_pool`](super::Reactor::thread_pool).
 ///
 /// ```
-/// use twistor::remote::ThreadPool;
+/// use twistor::threads::ThreadPool;
 ///
 /// let pool = ThreadPool::new(0, 4)?;
 /// pool.start();

@@ -151,7 +151,7 @@ impl Core {
     }
 
     /// Has the source in `slot` looked at in the next turn.
-    pub(crate) fn look_again(&self, slot: usize, readiness: Readiness) {
+    pub(crate) fn reschedule(&self, slot: usize, readiness: Readiness) {
         self.again.borrow_mut().push(Event { slot, readiness });
     }
 }

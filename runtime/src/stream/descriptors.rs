@@ -1,13 +1,10 @@
 //! Descriptors that go over a UNIX stream with its bytes, both ways.
-use super::state::{DESCRIPTORS, KEPT, OPEN, WireStream};
-use crate::{
-    error::FileDescriptorOverrun,
-    failure::Failure,
-    reactor::source::Readiness,
-    stream::{Receiver, Stream},
+use super::{
+    read::Receiver,
+    state::{Descriptors, Reason, Stream},
 };
+use crate::{error::FileDescriptorOverrun, reactor::source::Readiness};
 use std::{
-    collections::VecDeque,
     io::{self, IoSlice},
     os::fd::OwnedFd,
 };
@@ -18,37 +15,31 @@ const PER_MESSAGE: usize = 253;
 /// With more descriptors than this the queue counts as full.
 const CROWD: usize = 64;
 
-/// Descriptors on their way.
-#[derive(Default)]
-pub(super) struct Descriptors {
-    /// Those that go with the next bytes.
-    sending: Vec<OwnedFd>,
-    /// Those that have arrived, and the bytes behind them, while the protocol cannot be told.
-    arrived: VecDeque<OwnedFd>,
-    kept: Vec<u8>,
-}
-
-impl WireStream {
+impl Stream {
     fn descriptors<R>(&self, work: impl FnOnce(&mut Descriptors) -> R) -> R {
-        work(&mut self.rare.borrow_mut().get_or_insert_default().descriptors)
+        self.cold_mut(|cold| work(&mut cold.descriptors))
     }
 
-    /// Whether so many wait to be sent that a producer should wait.
+    fn sending(&self) -> usize {
+        self.cold(|cold| cold.descriptors.sending.len()).unwrap_or(0)
+    }
+
+    /// Whether so many descriptors wait to be sent that a producer should wait.
     pub(super) fn is_crowded(&self) -> bool {
-        self.has(DESCRIPTORS) && self.descriptors(|descriptors| descriptors.sending.len() > CROWD)
+        self.sending() > CROWD
     }
 
-    /// Keeps a descriptor for the next bytes. It is looked after in the next turn at the latest.
-    pub(super) fn keep_descriptor(&self, descriptor: OwnedFd) {
-        if !self.takes_writes() {
+    /// Queues a descriptor to be sent with the next byte; the next turn flushes it at the latest.
+    pub(crate) fn send_descriptor(&self, descriptor: OwnedFd) {
+        if !self.accepts_writes() {
             return;
         }
         self.descriptors(|descriptors| descriptors.sending.push(descriptor));
-        if !self.has(DESCRIPTORS) {
-            self.set(DESCRIPTORS);
-            self.put_off(Readiness::WRITABLE);
+        if self.sending() == 1 {
+            self.update();
+            self.reschedule(Readiness::WRITABLE);
         }
-        self.filled();
+        self.above_high_water();
     }
 
     /// Sends queued bytes with the descriptors that wait for them.
@@ -67,41 +58,47 @@ impl WireStream {
             sending.clear();
         }
         sending.extend(later);
-        if sending.is_empty() {
-            self.clear(DESCRIPTORS);
-        }
         self.descriptors(|descriptors| descriptors.sending = sending);
         sent
     }
 
-    /// Whether there are more descriptors than bytes: those would never be sent.
-    pub(super) fn overrun(&self) -> Option<Failure> {
-        let count = self.descriptors(|descriptors| descriptors.sending.len());
-        let text = format!("{count} descriptors for {} bytes", self.queued());
-        (count > self.queued())
-            .then(|| FileDescriptorOverrun::with_text(text).with_address(self.peer()).into())
+    /// The reason to close if there are more descriptors than bytes: those would never be sent.
+    pub(super) fn overrun(&self) -> Option<Reason> {
+        let (sending, queued) = (self.sending(), self.queued());
+        if sending <= queued {
+            return None;
+        }
+        let text = format!("{sending} descriptors for {queued} bytes");
+        let error = FileDescriptorOverrun::with_text(text).with_address(self.peer().clone());
+        Some(Reason::Made(error.into()))
     }
 
     /// Reads bytes and the descriptors that come with them.
     pub(super) fn read_with_descriptors(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut arrived = Vec::new();
         let given = self.with_wire(|wire| wire.read_descriptors(buffer, &mut arrived));
-        self.descriptors(|descriptors| descriptors.arrived.extend(arrived));
+        if !arrived.is_empty() {
+            self.descriptors(|descriptors| descriptors.arrived.extend(arrived));
+        }
         given
     }
 
-    /// Hands over the descriptors that have come before `data`. A handler may pause or hold the
-    /// delivery: then `data` is kept until it goes on; it may end it too.
-    pub(super) fn deliver_descriptors(&self, data: &[u8], receiver: &dyn Receiver) -> bool {
-        while let Some(descriptor) = self.descriptors(|descriptors| descriptors.arrived.pop_front())
-        {
+    fn next_descriptor(&self) -> Option<OwnedFd> {
+        self.cold.borrow_mut().as_mut().and_then(|cold| cold.descriptors.arrived.pop_front())
+    }
+
+    /// Delivers the descriptors that have come before `data`. A handler may pause or suspend the
+    /// delivery: `data` is then kept until it goes on. A handler may end it too. Returns whether
+    /// `data` may be delivered.
+    pub(super) fn deliver_descriptors<R: Receiver>(&self, data: &[u8], receiver: &R) -> bool {
+        while let Some(descriptor) = self.next_descriptor() {
             receiver.descriptor(descriptor);
             if self.is_reading() {
                 continue;
             }
-            if self.has(OPEN) {
-                self.descriptors(|descriptors| descriptors.kept.extend_from_slice(data));
-                self.set(KEPT);
+            if self.is_open() {
+                self.descriptors(|descriptors| descriptors.bytes.extend_from_slice(data));
+                self.update();
             } else {
                 self.descriptors(|descriptors| descriptors.arrived.clear());
             }
@@ -110,17 +107,18 @@ impl WireStream {
         true
     }
 
-    /// Goes on with what a handler has held back among descriptors.
-    pub(super) fn deliver_kept(&self, receiver: &dyn Receiver) -> bool {
-        self.clear(KEPT);
-        let kept = self.descriptors(|descriptors| std::mem::take(&mut descriptors.kept));
-        if !self.deliver_descriptors(&kept, receiver) {
-            return false;
+    /// Delivers what a handler has held back among descriptors. Returns whether more may be read.
+    pub(super) fn deliver_kept<R: Receiver>(&self, receiver: &R) -> bool {
+        let kept = self.cold.borrow_mut().as_mut().map(|cold| {
+            let descriptors = &mut cold.descriptors;
+            std::mem::take(&mut descriptors.bytes)
+        });
+        match kept.filter(|kept| !kept.is_empty()) {
+            Some(kept) => {
+                self.update();
+                self.deliver(&kept, receiver)
+            }
+            None => true,
         }
-        match self.piped_to() {
-            Some(other) => other.write(kept),
-            None => receiver.data(&kept),
-        }
-        self.is_reading()
     }
 }

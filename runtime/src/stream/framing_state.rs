@@ -1,7 +1,7 @@
 //! What a framed connection keeps between reads, shared by the framing loop and the transport that
 //! steers it.
 use super::framing::Encoder;
-use crate::{failure::Failure, free_list::Spare};
+use crate::{failure::Failure, free_list::FreeList};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -12,7 +12,7 @@ use std::{
 /// A message is lent out of the bytes while its handler runs, and the handler may look at what
 /// comes behind it, or replace it. So the bytes are shared: the loop holds one reference, and
 /// whoever changes them makes new ones.
-pub(crate) struct Desk {
+pub(crate) struct FramingState {
     bytes: RefCell<Rc<Vec<u8>>>,
     /// Where the unparsed part begins.
     start: Cell<usize>,
@@ -26,7 +26,7 @@ pub(crate) struct Desk {
 
 thread_local! {
     /// A buffer that is not in use: an idle connection holds none.
-    static SPARE: Spare<Vec<u8>> = const { Spare::new(SPARES) };
+    static FREE: FreeList<Vec<u8>> = const { FreeList::new(FREE_BUFFERS) };
     /// Stands for no bytes at all.
     static NOTHING: Rc<Vec<u8>> = Rc::new(Vec::new());
     /// Where a message is framed before it is written.
@@ -34,14 +34,14 @@ thread_local! {
 }
 
 /// How many spare buffers a thread keeps, and how large a one it still keeps.
-const SPARES: usize = 16;
-const LARGEST_SPARE: usize = 64 * 1024;
+const FREE_BUFFERS: usize = 16;
+const LARGEST_FREE: usize = 64 * 1024;
 
 fn nothing() -> Rc<Vec<u8>> {
     NOTHING.with(Rc::clone)
 }
 
-impl Desk {
+impl FramingState {
     pub(crate) fn new(encoder: Option<Box<dyn Encoder>>) -> Self {
         Self {
             bytes: RefCell::new(nothing()),
@@ -53,15 +53,15 @@ impl Desk {
         }
     }
 
-    /// Adds what has arrived.
-    pub(crate) fn arrived(&self, data: &[u8]) {
+    /// Appends what has arrived.
+    pub(crate) fn append(&self, data: &[u8]) {
         let mut slot = self.bytes.borrow_mut();
         if let Some(bytes) = Rc::get_mut(&mut slot).filter(|bytes| bytes.capacity() > 0) {
             bytes.drain(..self.start.replace(0));
             bytes.extend_from_slice(data);
             return;
         }
-        let mut fresh = SPARE.with(Spare::take).unwrap_or_default();
+        let mut fresh = FREE.with(FreeList::take).unwrap_or_default();
         let rest = slot.get(self.start.replace(0)..).unwrap_or_default();
         // a spare one is held by nobody else
         if let Some(bytes) = Rc::get_mut(&mut fresh) {
@@ -86,15 +86,15 @@ impl Desk {
         self.start.get() >= self.bytes.borrow().len()
     }
 
-    /// Gives the buffer back if all of it is parsed.
-    pub(crate) fn tidy(&self) {
+    /// Returns the buffer to the free list if all of it is parsed.
+    pub(crate) fn release(&self) {
         if self.is_empty() {
             let mut bytes = self.bytes.replace(nothing());
             self.start.set(0);
             if Rc::get_mut(&mut bytes)
-                .is_some_and(|bytes| (1..=LARGEST_SPARE).contains(&bytes.capacity()))
+                .is_some_and(|bytes| (1..=LARGEST_FREE).contains(&bytes.capacity()))
             {
-                SPARE.with(|spare| spare.keep(bytes));
+                FREE.with(|free| free.put(bytes));
             }
         }
     }
@@ -148,7 +148,7 @@ impl Desk {
         if result.is_ok() {
             write(&framed);
         }
-        if framed.capacity() <= LARGEST_SPARE {
+        if framed.capacity() <= LARGEST_FREE {
             SCRATCH.set(framed);
         }
         result

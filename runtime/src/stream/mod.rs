@@ -7,18 +7,18 @@ mod descriptors;
 mod flow;
 mod framing;
 mod framing_state;
+mod pipe;
 mod producer;
 mod read;
 mod state;
-#[expect(clippy::module_inception, reason = "the methods of a stream")]
-mod stream;
 mod transport;
 mod write;
 
 pub use framing::{Encoder, Framing, Input, Raw};
-pub use producer::{Consumer, Producer, ProducerKind, pipe};
+pub use pipe::pipe;
+pub use producer::{Consumer, Producer, ProducerKind};
 pub use transport::Transport;
 
-pub(crate) use framing_state::Desk;
-pub(crate) use state::{READS_PER_TURN, WireStream};
-pub(crate) use transport::{Look, Receiver, Stream};
+pub(crate) use framing_state::FramingState;
+pub(crate) use read::Receiver;
+pub(crate) use state::Stream;

@@ -1,27 +1,173 @@
-//! What a stream is given to read, and what else an event can mean.
-use super::state::{
-    CLOSING, DESCRIPTORS, DISCARDING, ENDED, FLOW, IN_PIECES, KEPT, PEER_ENDED, PIPED, QUEUED,
-    REASONED, Reason, TAKES, TOLD, WRITE_TOLD, WireStream,
+//! Read side of a stream: events of the poller, and the one read loop.
+use super::state::{ACCEPTS_DESCRIPTORS, HUNG_UP, Lifecycle, ReadHalf, SHORT_READS, Stream};
+use crate::reactor::source::Readiness;
+use std::{
+    io::{self, ErrorKind},
+    os::fd::OwnedFd,
+    rc::Rc,
 };
-use crate::{
-    reactor::source::Readiness,
-    stream::{Look, READS_PER_TURN, Receiver, Stream, Transport},
-};
-use std::io::{self, ErrorKind};
 
-impl WireStream {
+/// How often a stream is read in one turn before the others have theirs.
+const READS_PER_TURN: u32 = 8;
+
+/// What a stream delivers to: the connection above it.
+pub(crate) trait Receiver {
+    /// Input has arrived.
+    fn data(&self, data: &[u8]);
+
+    /// Delivery goes on after a pause: input that was left unparsed comes before new input.
+    fn deliver_unparsed(&self);
+
+    /// Whether the end of one direction is not the end of the connection.
+    fn is_half_closeable(&self) -> bool;
+
+    /// The peer writes no more.
+    fn read_connection_lost(&self);
+
+    /// This side's end of writing, asked for earlier, has been sent.
+    fn write_connection_lost(&self);
+
+    /// A descriptor has come with the bytes that are delivered next.
+    fn descriptor(&self, descriptor: OwnedFd);
+
+    /// The peer has ended while a handler suspends the delivery, so that the end is not read yet.
+    fn end_held_back(&self);
+}
+
+impl Stream {
+    /// Handles an event. `true`: the stream is closed and `connection_lost` is due.
     #[inline]
-    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.with_wire(|wire| wire.read(buffer))
+    pub(crate) fn on_event<R: Receiver>(
+        &self,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        receiver: &R,
+    ) -> bool {
+        let mut first = None;
+        if self.is_plain_read() && readiness.is_plain_input() {
+            let given = self.read(buffer);
+            if let Ok(read) = given
+                && read > 0
+                && read < buffer.len()
+            {
+                // a short read leaves nothing behind, and an end would bring another event
+                receiver.data(buffer.get(..read).unwrap_or_default());
+                return false;
+            }
+            first = Some(given);
+        }
+        self.on_event_slow(first, readiness, buffer, receiver)
+    }
+
+    /// Everything but a short read of plain input; `first` is what a first read gave.
+    #[inline(never)]
+    fn on_event_slow<R: Receiver>(
+        &self,
+        first: Option<io::Result<usize>>,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        receiver: &R,
+    ) -> bool {
+        if readiness.is_closed() {
+            self.set(HUNG_UP, true);
+        }
+        match first {
+            Some(first) => self.receive(first, readiness, buffer, receiver),
+            None => self.on_other_event(readiness, buffer, receiver),
+        }
+        if self.is_lost() {
+            return true;
+        }
+        if self.is_end_held_back() && !receiver.is_half_closeable() {
+            // suspended by a handler of what has just been delivered
+            receiver.end_held_back();
+        }
+        false
+    }
+
+    /// An event that is more than plain input, or a stream that is not in its plain state.
+    ///
+    /// Each step may run user code, so each looks at the state anew. Their order matters.
+    fn on_other_event<R: Receiver>(&self, readiness: Readiness, buffer: &mut [u8], receiver: &R) {
+        // 1. what was left when a handler paused or suspended the delivery is older than new input
+        if readiness.is_to_the_end() {
+            receiver.deliver_unparsed();
+        }
+        // 2. with edges each new connection brings an event that only says that there is room
+        if readiness == Readiness::WRITABLE && self.is_plain_read() {
+            return;
+        }
+        // 3. handlers that end with the connection do so before anything of the end is delivered
+        if self.is_end_held_back() && !receiver.is_half_closeable() {
+            receiver.end_held_back();
+            if self.is_reading() {
+                // this has rescheduled the stream, and unparsed input comes first then
+                return;
+            }
+        }
+        // sampled now: code called below may resume the delivery, which reschedules the stream so
+        // that unparsed input is parsed before new reads
+        let reading = self.is_reading();
+        // 4. the end of writing is told before an end that both halves make together
+        self.tell_write_closed(receiver);
+        // 5. an end from a method of the transport: this is the later turn
+        if self.is_closed() {
+            return self.close_now_due();
+        }
+        // 6. descriptors that no byte was written for would never be sent
+        if let Some(reason) = self.overrun() {
+            return self.close_now(reason);
+        }
+        // 7. a given reason says that something has failed: nobody needs the rest of the producer
+        if self.has_given_reason() && matches!(self.lifecycle(), Lifecycle::Flushing { .. }) {
+            self.stop_producer();
+        }
+        // 8. output before input: what is sent makes room for what the input brings
+        if readiness.is_writable() {
+            self.flush_queue();
+            self.below_low_water();
+        }
+        if self.is_closed() {
+            return self.close_now_due();
+        }
+        self.read_event(readiness, reading, buffer, receiver);
+    }
+
+    /// The read side of an event, after all else.
+    fn read_event<R: Receiver>(
+        &self,
+        readiness: Readiness,
+        reading: bool,
+        buffer: &mut [u8],
+        receiver: &R,
+    ) {
+        let readable = readiness.is_readable() || readiness.is_closed();
+        match self.lifecycle() {
+            Lifecycle::Lingering => self.discard(buffer),
+            Lifecycle::Open { .. } if readable && reading && self.is_reading() => {
+                if !self.deliver_kept(receiver) {
+                    return;
+                }
+                let given = self.read_any(buffer);
+                self.receive(given, readiness, buffer, receiver);
+            }
+            // nothing is read any more that would tell of a reset
+            Lifecycle::Open { read: ReadHalf::Eof, .. } | Lifecycle::Flushing { .. }
+                if readiness.is_closed() =>
+            {
+                self.probe_error();
+            }
+            _ => {}
+        }
     }
 
     /// Takes what a read has given and reads on, a bounded number of times.
-    pub(super) fn receive(
+    fn receive<R: Receiver>(
         &self,
         first: io::Result<usize>,
         readiness: Readiness,
         buffer: &mut [u8],
-        receiver: &dyn Receiver,
+        receiver: &R,
     ) {
         let mut given = first;
         for left in (0..READS_PER_TURN).rev() {
@@ -29,128 +175,56 @@ impl WireStream {
                 Ok(0) => return self.peer_ended(receiver),
                 Ok(read) => {
                     let data = buffer.get(..read).unwrap_or_default();
-                    if self.has(TAKES) && !self.deliver_descriptors(data, receiver) {
+                    if !self.deliver(data, receiver) {
                         return;
                     }
-                    match self.piped() {
-                        Some(other) => other.write(data),
-                        None => receiver.data(data),
-                    }
-                    // a short read says that nothing is left, unless the other side has ended
-                    if !self.is_reading()
-                        || (read < buffer.len()
-                            && !readiness.is_to_the_end()
-                            && !self.has(IN_PIECES))
-                    {
+                    // a short read says that nothing is left, unless there may be an end behind it
+                    let short = read < buffer.len();
+                    if short && !readiness.is_to_the_end() && !self.has(SHORT_READS) {
                         return;
                     }
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
                     ErrorKind::Interrupted => {}
-                    _ => return self.broken(&error),
+                    _ => return self.close_now(self.loss_reason(&error)),
                 },
             }
             if left == 0 {
-                return self.put_off(readiness);
+                return self.reschedule(readiness);
             }
-            given = self.read_for(buffer);
+            given = self.read_any(buffer);
         }
     }
 
-    /// Reads, with descriptors if the protocol takes any.
+    /// Hands input over to the pipe or the protocol. Returns whether more may be read.
+    pub(super) fn deliver<R: Receiver>(&self, data: &[u8], receiver: &R) -> bool {
+        if self.has(ACCEPTS_DESCRIPTORS) && !self.deliver_descriptors(data, receiver) {
+            return false;
+        }
+        match self.pipe() {
+            Some(other) => other.write(data),
+            None => receiver.data(data),
+        }
+        self.is_reading()
+    }
+
     #[inline]
-    pub(super) fn read_for(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.has(TAKES) { self.read_with_descriptors(buffer) } else { self.read(buffer) }
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.with_wire(|wire| wire.read(buffer))
     }
 
-    /// Where what arrives goes, if not to the protocol.
-    #[inline]
-    pub(super) fn piped(&self) -> Option<Transport> {
-        if self.has(PIPED) { Self::piped_to(self) } else { None }
-    }
-
-    /// A read or a look says that the connection is broken.
-    pub(super) fn broken(&self, error: &io::Error) {
-        self.end(self.lost(error));
-        self.set(TOLD);
-    }
-
-    /// A look in the plain state at an event that is not plain input: there may be an end, or there
-    /// is only room.
-    #[inline(never)]
-    pub(super) fn look_for_an_end(
-        &self,
-        readiness: Readiness,
-        buffer: &mut [u8],
-        receiver: &dyn Receiver,
-    ) -> Look {
-        if readiness == Readiness::WRITABLE {
-            return Look::Done;
-        }
-        match self.read_for(buffer) {
-            Err(error)
-                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
-                self.broken(&error);
-            }
-            given => self.receive(given, readiness, buffer, receiver),
-        }
-        if self.has(TOLD) {
-            Look::Over
-        } else if self.hides_an_end(readiness) {
-            // by a handler of what has just been delivered
-            Look::Held
+    /// Reads, with descriptors if the protocol accepts any.
+    pub(super) fn read_any(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.has(ACCEPTS_DESCRIPTORS) {
+            self.read_with_descriptors(buffer)
         } else {
-            Look::Done
+            self.read(buffer)
         }
     }
 
-    /// Whatever else an event can mean than plain input.
-    pub(super) fn pump_unusual(
-        &self,
-        readiness: Readiness,
-        buffer: &mut [u8],
-        receiver: &dyn Receiver,
-    ) {
-        // what resumes the delivery in here has it looked at again, and then what is left unparsed
-        // goes first
-        let reading = self.is_reading();
-        if self.has(WRITE_TOLD) && !self.has(ENDED) {
-            self.write_ended(receiver);
-        }
-        if self.has(ENDED) {
-            return self.set(TOLD);
-        }
-        if self.has(DESCRIPTORS)
-            && let Some(reason) = self.overrun()
-        {
-            self.end(Reason::Made(reason));
-            return self.set(TOLD);
-        }
-        if self.has(REASONED) && self.has(CLOSING) {
-            self.stop_producer();
-        }
-        if readiness.is_writable() && self.has(QUEUED) {
-            self.flush();
-        }
-        if readiness.is_writable() && self.has(FLOW) && !self.has(ENDED) {
-            self.eased();
-        }
-        if self.has(ENDED) {
-            return self.set(TOLD);
-        }
-        if self.has(DISCARDING) {
-            self.discard(buffer);
-        } else if (readiness.is_readable() || readiness.is_closed()) && reading && self.is_reading()
-        {
-            if self.has(KEPT) && !self.deliver_kept(receiver) {
-                return;
-            }
-            let given = self.read_for(buffer);
-            self.receive(given, readiness, buffer, receiver);
-        } else if readiness.is_closed() && self.has(PEER_ENDED | CLOSING) {
-            self.look_for_a_break();
-        }
+    /// Where input goes, if not to the protocol.
+    pub(super) fn pipe(&self) -> Option<Rc<Self>> {
+        self.cold(|cold| cold.flow.pipe.clone()).flatten()
     }
 }

@@ -1,128 +1,213 @@
-//! What a stream is made of: the socket, the queue, the flags. `stream.rs` shows how they change.
-use super::framing_state::Desk;
-use super::{buffer::Buffer, close::Lingering, descriptors::Descriptors, flow::Flow};
+//! What a stream is made of, and its lifecycle.
+//!
+//! ```text
+//!            lose_connection             all is sent            the peer's end, 64 KiB or 2 s
+//!   Open ─────────────────▶ Flushing ─────────────▶ Lingering ────────────────▶ Closed
+//!    │  the peer's end, with bytes queued ▲    │ the peer's end was read before    ▲
+//!    ├────────────────────────────────────┘    └───────────────────────────────────┤
+//!    └── the peer's end, a reset, an error, abort_connection ──────────────────────┘
+//! ```
+//! While it is open each half may end by itself, for a protocol that is half-closeable:
+//! ```text
+//!   write: Open ── lose_write_connection ──▶ Closing ── all is sent ──▶ Closed ┐ both: the
+//!   read:  Open ── the peer's end ─────────▶ Eof ──────────────────────────────┘ stream is Closed
+//! ```
+//! An end that sends what is queued first waits for a registered producer too. A close with unread
+//! input would reset the connection and cost the peer the last bytes, so a stream lingers: it reads
+//! and discards input after it has ended its own writing.
+//!
+//! `Closed` has two steps. The stream is closed as soon as nothing more can be sent or received;
+//! `connection_lost` is due at once if the end came from reading, in a later turn if it came from a
+//! method of the transport.
+use super::{
+    buffer::Buffer,
+    framing_state::FramingState,
+    producer::{Producer, ProducerKind},
+};
 use crate::{
     address::Address,
+    defer::{AbandonCause, Resolver},
     error::{ConnectionDone, ConnectionLost},
     failure::{Failure, Frame},
-    free_list::Spare,
-    reactor::{Core, backend::AnyWire, source::Readiness},
+    free_list::FreeList,
+    reactor::{
+        Core,
+        backend::{AnyWire, WireOption},
+        source::Readiness,
+    },
     report::drop_guarded,
+    time::DelayedCall,
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
     io::{self, ErrorKind},
+    os::fd::OwnedFd,
     panic::Location,
     rc::{Rc, Weak},
 };
 
-/// Connected, and nobody on this side has asked for the end.
-pub(super) const OPEN: u32 = 1;
-/// Bytes wait for room.
-pub(super) const QUEUED: u32 = 1 << 1;
-/// `pause_producing` was called last.
-pub(super) const PAUSED: u32 = 1 << 2;
-/// The end was asked for; what is queued is being sent.
-pub(super) const CLOSING: u32 = 1 << 3;
-/// The writing side is shut down; input is discarded.
-pub(super) const DISCARDING: u32 = 1 << 4;
-/// The peer's end has been read.
-pub(super) const PEER_ENDED: u32 = 1 << 5;
-/// It is over.
-pub(super) const ENDED: u32 = 1 << 6;
-/// It is over, and `connection_lost` is due.
-pub(super) const TOLD: u32 = 1 << 7;
-/// A coroutine handler holds back the next message.
-pub(super) const HELD: u32 = 1 << 8;
-/// A call of the wrong framing has been reported.
-pub(super) const MISUSED: u32 = 1 << 9;
-/// A handler or a caller has given the reason of the end.
-pub(super) const REASONED: u32 = 1 << 10;
-/// Somebody wants to know how much is queued: a producer, or who waits for room.
-pub(super) const FLOW: u32 = 1 << 11;
-/// A producer is registered.
-pub(super) const PRODUCING: u32 = 1 << 12;
-/// It is a pull producer: its writes are noted.
-pub(super) const PULLED: u32 = 1 << 13;
-/// What arrives goes to another transport.
-pub(super) const PIPED: u32 = 1 << 14;
-/// The end of writing was asked for; reading goes on.
-pub(super) const WRITE_CLOSING: u32 = 1 << 15;
-/// The end of writing has been sent; reading goes on.
-pub(super) const WRITE_CLOSED: u32 = 1 << 16;
-/// The protocol is to be told of it.
-pub(super) const WRITE_TOLD: u32 = 1 << 17;
-/// Descriptors go with the next bytes.
-pub(super) const DESCRIPTORS: u32 = 1 << 18;
-/// The protocol takes descriptors.
-pub(super) const TAKES: u32 = 1 << 19;
-/// A short read does not say that nothing is left: a UNIX socket gives what lies before the next
-/// descriptors, a terminal one line.
-pub(super) const IN_PIECES: u32 = 1 << 20;
-/// The poller has said that the other side has ended.
-pub(super) const HUNG_UP: u32 = 1 << 21;
-/// Something that came with descriptors waits for the delivery to go on.
-pub(super) const KEPT: u32 = 1 << 22;
-/// What keeps a read from being the plain case.
-pub(super) const UNUSUAL: u32 = QUEUED
-    | PAUSED
-    | CLOSING
-    | DISCARDING
-    | PEER_ENDED
-    | ENDED
-    | HELD
-    | FLOW
-    | PIPED
-    | WRITE_TOLD
-    | DESCRIPTORS
-    | IN_PIECES
-    | KEPT;
+/// How far a stream has come: exactly one of these at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lifecycle {
+    /// Connected, and neither side has ended the whole connection.
+    Open { write: WriteHalf, read: ReadHalf },
+    /// This side has asked for the end; queued bytes are still being sent.
+    Flushing { read: ReadHalf },
+    /// The end of writing has been sent; input is discarded until the peer ends too.
+    Lingering,
+    /// Nothing more is sent or received. `loss_due`: `connection_lost` is due now, or has been
+    /// called; until then a later turn makes it so.
+    Closed { loss_due: bool },
+}
 
-/// Why a stream is over. The failure is made when somebody asks for it: many protocols do not.
+/// The sending half of an open stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WriteHalf {
+    Open,
+    /// The end of writing was asked for; queued bytes are still being sent.
+    Closing,
+    /// The end of writing has been sent. `callback_due`: the protocol has not been told yet.
+    Closed {
+        callback_due: bool,
+    },
+}
+
+/// The receiving half of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadHalf {
+    Open,
+    /// The peer's end has been read.
+    Eof,
+}
+
+/// `pause_producing` was called last.
+pub(super) const PAUSED: u8 = 1;
+/// The protocol accepts descriptors.
+pub(super) const ACCEPTS_DESCRIPTORS: u8 = 1 << 1;
+/// A short read does not mean that the socket is drained: a UNIX socket gives what lies before the
+/// next descriptors, a terminal one line.
+pub(super) const SHORT_READS: u8 = 1 << 2;
+/// The poller has said that the peer has ended.
+pub(super) const HUNG_UP: u8 = 1 << 3;
+/// A call meant for another framing has been reported.
+pub(super) const MISUSE_REPORTED: u8 = 1 << 4;
+
+/// A read is all that an event of plain input needs.
+const PLAIN_READ: u8 = 1;
+/// A write goes straight to the wire.
+const PLAIN_WRITE: u8 = 1 << 1;
+
+/// Why a stream is closed. The failure is made when somebody asks for it: many protocols do not.
 pub(super) enum Reason {
     /// `ConnectionDone`
     Done,
     /// `ConnectionLost`, with the number of the system.
     Lost(i32),
-    /// It has been made.
+    /// The failure has been made.
     Made(Failure),
+    /// A handler or a caller has given it; it stays, whatever else ends the stream.
+    Given(Failure),
 }
-
-/// How often a stream is read in one turn before the others have theirs.
-pub(crate) const READS_PER_TURN: u32 = 8;
 
 /// What most streams never need.
 #[derive(Default)]
-pub(super) struct Rare {
+pub(super) struct ColdState {
     pub(super) flow: Flow,
     pub(super) descriptors: Descriptors,
-    pub(super) lingering: Option<Lingering>,
+    pub(super) linger: Option<Linger>,
 }
 
-/// How many streams that are over a thread keeps the memory of.
-const SPARES: usize = 64;
+/// Back-pressure: the producer, the watermarks, `drained()` waiters and the pipe.
+pub(super) struct Flow {
+    pub(super) low: usize,
+    pub(super) high: usize,
+    pub(super) producer: Option<(Rc<dyn Producer>, ProducerKind)>,
+    /// Whether the push producer was paused last.
+    pub(super) paused: bool,
+    /// Whether the pull producer has written since it was resumed.
+    pub(super) written: bool,
+    pub(super) drained: Vec<Resolver<()>>,
+    /// Where input goes instead of the protocol.
+    pub(super) pipe: Option<Rc<Stream>>,
+    /// Whether the producer is the other side of a pipe.
+    pub(super) from_pipe: bool,
+}
+
+/// The high mark of a stream, unless it is told otherwise.
+pub(super) const HIGH_MARK: usize = 64 * 1024;
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            low: 0,
+            high: HIGH_MARK,
+            producer: None,
+            paused: false,
+            written: false,
+            drained: Vec::new(),
+            pipe: None,
+            from_pipe: false,
+        }
+    }
+}
+
+impl Flow {
+    /// Whether somebody wants to know how much is queued.
+    fn is_watched(&self) -> bool {
+        self.producer.is_some() || !self.drained.is_empty()
+    }
+
+    fn has_pull_producer(&self) -> bool {
+        matches!(self.producer, Some((_, ProducerKind::Pull)))
+    }
+}
+
+/// Descriptors on their way, in both directions.
+#[derive(Default)]
+pub(super) struct Descriptors {
+    /// Descriptors that go with the next bytes.
+    pub(super) sending: Vec<OwnedFd>,
+    /// Received descriptors, and the bytes that follow them, while delivery is suspended.
+    pub(super) arrived: VecDeque<OwnedFd>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// How long a closing stream still waits for the peer's end.
+pub(super) struct Linger {
+    pub(super) left: usize,
+    pub(super) timer: DelayedCall,
+}
+
+/// How many closed streams a thread keeps for reuse.
+const FREE_STREAMS: usize = 64;
 
 thread_local! {
-    static SPARE: Spare<WireStream> = const { Spare::new(SPARES) };
+    static FREE: FreeList<Stream> = const { FreeList::new(FREE_STREAMS) };
 }
 
-/// A stream: the socket, the queue, the flags. It never points at a protocol.
-pub(crate) struct WireStream {
-    pub(super) wire: RefCell<Option<AnyWire>>,
+/// A stream of bytes over a wire, with its queue and its lifecycle. It never points at a protocol.
+pub(crate) struct Stream {
+    /// The wire is taken out for the length of a call, which is cheaper than a borrow.
+    wire: Cell<Option<AnyWire>>,
+    /// Bytes that the wire has not taken yet; never an empty buffer.
     pub(super) queue: RefCell<Option<Box<Buffer>>>,
-    pub(super) flags: Cell<u32>,
-    /// How many coroutine handlers hold back the next message.
-    pub(super) holds: Cell<u16>,
+    lifecycle: Cell<Lifecycle>,
+    flags: Cell<u8>,
+    /// Which of the two byte paths are plain: derived from everything else by `update`.
+    plain: Cell<u8>,
+    /// How many handlers that wait hold back the next message.
+    suspensions: Cell<u16>,
     pub(super) slot: Cell<usize>,
     pub(super) core: Weak<Core>,
-    pub(crate) peer: Address,
-    pub(super) host: OnceCell<Rc<Address>>,
+    peer: Address,
+    host: OnceCell<Rc<Address>>,
     pub(super) reason: RefCell<Option<Reason>>,
-    pub(super) desk: OnceCell<Rc<Desk>>,
-    pub(super) rare: RefCell<Option<Box<Rare>>>,
+    framing: OnceCell<Rc<FramingState>>,
+    pub(super) cold: RefCell<Option<Box<ColdState>>>,
 }
 
-impl WireStream {
+impl Stream {
     /// A stream over `wire`, whose events come to `slot`.
     pub(crate) fn new(
         wire: AnyWire,
@@ -131,16 +216,17 @@ impl WireStream {
         peer: Address,
         host: Option<Rc<Address>>,
     ) -> Rc<Self> {
-        let mut stream = SPARE.with(Spare::take).unwrap_or_else(|| Rc::new(Self::blank()));
+        let mut stream = FREE.with(FreeList::take).unwrap_or_else(|| Rc::new(Self::blank()));
         // nobody else has it yet
         if let Some(stream) = Rc::get_mut(&mut stream) {
-            *stream.flags.get_mut() =
-                if matches!(peer, Address::Unix(_)) { OPEN | IN_PIECES } else { OPEN };
+            let short = matches!(peer, Address::Unix(_));
+            *stream.flags.get_mut() = if short { SHORT_READS } else { 0 };
             *stream.wire.get_mut() = Some(wire);
             *stream.slot.get_mut() = slot;
             stream.core = Rc::downgrade(core);
             stream.peer = peer;
             stream.host = host.map(OnceCell::from).unwrap_or_default();
+            stream.set_lifecycle(Lifecycle::Open { write: WriteHalf::Open, read: ReadHalf::Open });
         }
         stream
     }
@@ -148,57 +234,225 @@ impl WireStream {
     /// Memory for a stream.
     fn blank() -> Self {
         Self {
-            wire: RefCell::new(None),
+            wire: Cell::new(None),
             queue: RefCell::new(None),
+            lifecycle: Cell::new(Lifecycle::Closed { loss_due: true }),
             flags: Cell::new(0),
-            holds: Cell::new(0),
+            plain: Cell::new(0),
+            suspensions: Cell::new(0),
             slot: Cell::new(0),
             core: Weak::new(),
             peer: Address::Unix(None),
             host: OnceCell::new(),
             reason: RefCell::new(None),
-            desk: OnceCell::new(),
-            rare: RefCell::new(None),
+            framing: OnceCell::new(),
+            cold: RefCell::new(None),
         }
     }
 
-    /// Its connection needs it no more: its memory is for another, unless somebody still has it.
-    /// All that it had goes now; what [`new`](Self::new) sets may stay.
-    pub(super) fn keep(mut self: Rc<Self>) {
-        let Some(over) = Rc::get_mut(&mut self) else { return };
-        let Self {
-            wire,
-            queue,
-            flags: _,
-            holds,
-            slot: _,
-            core,
-            peer: _,
-            host: _,
-            reason,
-            desk,
-            rare,
-        } = over;
+    /// Drops owned state and recycles the allocation if this is the last reference. Fields that
+    /// [`new`](Self::new) overwrites are left stale.
+    pub(crate) fn recycle(mut self: Rc<Self>) {
+        let Some(closed) = Rc::get_mut(&mut self) else { return };
+        let Self { wire, queue, suspensions, core, reason, framing, cold, .. } = closed;
         if wire.get_mut().is_some() {
             return;
         }
         *core = Weak::new();
-        *holds.get_mut() = 0;
-        if matches!(reason.get_mut(), Some(Reason::Made(_))) {
+        *suspensions.get_mut() = 0;
+        if matches!(reason.get_mut(), Some(Reason::Made(_) | Reason::Given(_))) {
             // user code: an error of the user's own
             drop_guarded(reason.take());
         }
         *reason.get_mut() = None;
-        if queue.get_mut().is_some() || desk.get_mut().is_some() || rare.get_mut().is_some() {
+        if queue.get_mut().is_some() || framing.get_mut().is_some() || cold.get_mut().is_some() {
             queue.take();
             // user code: an encoder of the user's own, a producer
-            drop_guarded(desk.take());
-            drop_guarded(rare.take());
+            drop_guarded(framing.take());
+            drop_guarded(cold.take());
         }
-        SPARE.with(|spare| spare.keep(self));
+        FREE.with(|free| free.put(self));
     }
 
-    /// Why it is over or will be, as soon as there is a reason.
+    pub(super) fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle.get()
+    }
+
+    /// Every change of the lifecycle goes through here.
+    pub(super) fn set_lifecycle(&self, lifecycle: Lifecycle) {
+        self.lifecycle.set(lifecycle);
+        self.update();
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flag: u8) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    pub(super) fn set(&self, flag: u8, on: bool) {
+        let flags = self.flags.get();
+        self.flags.set(if on { flags | flag } else { flags & !flag });
+        self.update();
+    }
+
+    /// Recomputes which of the byte paths are plain; whatever changes the state ends with this.
+    pub(super) fn update(&self) {
+        let (mut read, mut write) = (self.is_reading() && !self.has(SHORT_READS), false);
+        if let Lifecycle::Open { write: half, .. } = self.lifecycle.get() {
+            write = half == WriteHalf::Open;
+            read &= half != WriteHalf::Closed { callback_due: true };
+        }
+        if self.is_queue_empty() {
+            if let Some(cold) = &*self.cold.borrow() {
+                let Descriptors { sending, bytes, .. } = &cold.descriptors;
+                read &= !cold.flow.is_watched()
+                    && cold.flow.pipe.is_none()
+                    && sending.is_empty()
+                    && bytes.is_empty();
+                write &= !cold.flow.has_pull_producer() && sending.is_empty();
+            }
+        } else {
+            (read, write) = (false, false);
+        }
+        self.plain.set((u8::from(read) * PLAIN_READ) | (u8::from(write) * PLAIN_WRITE));
+    }
+
+    /// Whether a read is all that an event of plain input needs.
+    #[inline]
+    pub(super) fn is_plain_read(&self) -> bool {
+        self.plain.get() & PLAIN_READ != 0
+    }
+
+    /// Whether a write goes straight to the wire.
+    #[inline]
+    pub(super) fn is_plain_write(&self) -> bool {
+        self.plain.get() & PLAIN_WRITE != 0
+    }
+
+    /// Whether it is connected and nobody on this side has asked for the end.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.lifecycle.get(), Lifecycle::Open { .. })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.lifecycle.get(), Lifecycle::Closed { .. })
+    }
+
+    /// Whether it is closed, and `connection_lost` is due or has been called.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lifecycle.get() == Lifecycle::Closed { loss_due: true }
+    }
+
+    /// Whether input is delivered: nobody has paused or suspended it, and there may be more.
+    #[inline]
+    pub(crate) fn is_reading(&self) -> bool {
+        matches!(self.lifecycle.get(), Lifecycle::Open { read: ReadHalf::Open, .. })
+            && !self.has(PAUSED)
+            && self.suspensions.get() == 0
+    }
+
+    /// Whether the end of input waits behind a handler that suspends the delivery.
+    pub(super) fn is_end_held_back(&self) -> bool {
+        self.is_open() && self.has(HUNG_UP) && !self.has(PAUSED) && self.suspensions.get() > 0
+    }
+
+    pub(super) fn is_queue_empty(&self) -> bool {
+        self.queue.borrow().is_none()
+    }
+
+    /// Looks at the cold state, if there is any.
+    pub(super) fn cold<R>(&self, look: impl FnOnce(&ColdState) -> R) -> Option<R> {
+        self.cold.borrow().as_deref().map(look)
+    }
+
+    /// Works on the cold state, which is made if there was none.
+    pub(super) fn cold_mut<R>(&self, work: impl FnOnce(&mut ColdState) -> R) -> R {
+        work(self.cold.borrow_mut().get_or_insert_default())
+    }
+
+    pub(super) fn has_producer(&self) -> bool {
+        self.cold(|cold| cold.flow.producer.is_some()) == Some(true)
+    }
+
+    pub(super) fn has_pull_producer(&self) -> bool {
+        self.cold(|cold| cold.flow.has_pull_producer()) == Some(true)
+    }
+
+    /// Whether somebody wants to know how much is queued: a producer, or a `drained()` waiter.
+    pub(super) fn is_watched(&self) -> bool {
+        self.cold(|cold| cold.flow.is_watched()) == Some(true)
+    }
+
+    /// Whether descriptors go with the next bytes.
+    pub(super) fn has_descriptors(&self) -> bool {
+        self.cold(|cold| !cold.descriptors.sending.is_empty()) == Some(true)
+    }
+
+    /// A handler that waits holds back the next message. Suspensions count.
+    pub(crate) fn suspend_delivery(&self) {
+        self.suspensions.set(self.suspensions.get() + 1);
+        self.update();
+    }
+
+    /// A handler that suspended the delivery has finished.
+    pub(crate) fn resume_delivery(&self) {
+        let suspensions = self.suspensions.get().saturating_sub(1);
+        self.suspensions.set(suspensions);
+        if suspensions == 0 {
+            self.update();
+            self.reschedule_delivery();
+        }
+    }
+
+    pub(crate) fn pause_producing(&self) {
+        self.set(PAUSED, true);
+    }
+
+    pub(crate) fn resume_producing(&self) {
+        if self.has(PAUSED) {
+            self.set(PAUSED, false);
+            self.reschedule_delivery();
+        }
+    }
+
+    /// Has buffered and new input delivered in the next turn, if the stream is reading.
+    pub(crate) fn reschedule_delivery(&self) {
+        if self.is_reading() {
+            self.reschedule(Readiness::TO_THE_END);
+        }
+    }
+
+    pub(super) fn reschedule(&self, readiness: Readiness) {
+        if let Some(core) = self.core.upgrade() {
+            core.reschedule(self.slot.get(), readiness);
+        }
+    }
+
+    /// Closes the stream. The reason is the first one there was, else `reason`.
+    pub(super) fn close(&self, reason: Reason) {
+        if !self.is_closed() {
+            self.queue.take();
+            self.set_lifecycle(Lifecycle::Closed { loss_due: false });
+            self.reason.borrow_mut().get_or_insert(reason);
+        }
+    }
+
+    /// Closes the stream from the read side: `connection_lost` is due when the event is over.
+    pub(super) fn close_now(&self, reason: Reason) {
+        self.close(reason);
+        self.set_lifecycle(Lifecycle::Closed { loss_due: true });
+    }
+
+    /// Closes the stream from a method of the transport or a write: a later turn calls
+    /// `connection_lost`.
+    pub(super) fn close_later(&self, reason: Reason) {
+        if !self.is_closed() {
+            self.close(reason);
+            self.reschedule(Readiness::AGAIN);
+        }
+    }
+
+    /// Why it is or will be closed, as soon as there is a reason.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let mut reason = self.reason.borrow_mut();
         // no function of the user's has made it, whichever runs now
@@ -209,34 +463,58 @@ impl WireStream {
                 let error = io::Error::from_raw_os_error(*number);
                 Failure::at(ConnectionLost::from_io(&error).with_address(self.peer.clone()), frame)
             }
-            Reason::Made(failure) => return Some(failure.clone()),
+            Reason::Made(failure) | Reason::Given(failure) => return Some(failure.clone()),
         };
         *reason = Some(Reason::Made(failure.clone()));
         Some(failure)
     }
 
-    #[inline]
-    pub(super) fn has(&self, flags: u32) -> bool {
-        self.flags.get() & flags != 0
+    /// The reason of the loss, or `ConnectionDone` where there is none.
+    pub(super) fn failure_or_done(&self) -> Failure {
+        self.failure().unwrap_or_else(|| ConnectionDone::new().into())
     }
 
-    pub(super) fn set(&self, flags: u32) {
-        self.flags.set(self.flags.get() | flags);
+    /// Whether a handler or a caller has given the reason of the end.
+    pub(super) fn has_given_reason(&self) -> bool {
+        matches!(*self.reason.borrow(), Some(Reason::Given(_)))
     }
 
-    pub(super) fn clear(&self, flags: u32) {
-        self.flags.set(self.flags.get() & !flags);
+    /// The reason for an error of the wire.
+    #[cold]
+    pub(super) fn loss_reason(&self, error: &io::Error) -> Reason {
+        match error.raw_os_error() {
+            Some(number) => Reason::Lost(number),
+            None => {
+                Reason::Made(ConnectionLost::from_io(error).with_address(self.peer.clone()).into())
+            }
+        }
     }
 
+    /// Calls the wire; `NotConnected` once it is closed.
     #[inline]
     pub(super) fn with_wire<R>(
         &self,
         work: impl FnOnce(&AnyWire) -> io::Result<R>,
     ) -> io::Result<R> {
-        match &*self.wire.borrow() {
-            Some(wire) => work(wire),
-            None => Err(ErrorKind::NotConnected.into()),
-        }
+        let Some(wire) = self.wire.take() else { return Err(ErrorKind::NotConnected.into()) };
+        let result = work(&wire);
+        // nothing else was put there meanwhile, so there is nothing to drop
+        std::mem::forget(self.wire.replace(Some(wire)));
+        result
+    }
+
+    pub(super) fn close_wire(&self) {
+        let wire = self.wire.take();
+        drop(wire);
+    }
+
+    pub(crate) fn peer(&self) -> &Address {
+        &self.peer
+    }
+
+    pub(crate) fn host(&self) -> Address {
+        self.look_up_host();
+        self.host.get().map_or(Address::Unix(None), |host| Address::clone(host))
     }
 
     /// Asks the system for this side's address, once.
@@ -254,43 +532,40 @@ impl WireStream {
         }
     }
 
-    pub(super) fn put_off(&self, readiness: Readiness) {
-        if let Some(core) = self.core.upgrade() {
-            core.look_again(self.slot.get(), readiness);
-        }
+    pub(crate) fn set_option(&self, option: WireOption) -> io::Result<()> {
+        self.with_wire(|wire| wire.set_option(option))
     }
 
-    /// It is over. `connection_lost` gets the first reason there was, or `reason`.
+    pub(crate) fn option(&self, option: WireOption) -> io::Result<bool> {
+        self.with_wire(|wire| wire.option(option))
+    }
+
+    /// The state of the framing, if the protocol has one.
     #[inline]
-    pub(super) fn end(&self, reason: Reason) {
-        if !self.has(ENDED) {
-            if self.has(QUEUED) {
-                self.queue.take();
-            }
-            self.clear(OPEN | QUEUED);
-            self.set(ENDED);
-            self.reason.borrow_mut().get_or_insert(reason);
-        }
+    pub(crate) fn framing(&self) -> Option<&Rc<FramingState>> {
+        self.framing.get()
     }
 
-    /// It is over, through a method of the transport or a write: told in a later turn.
-    pub(super) fn end_later(&self, reason: Reason) {
-        if !self.has(ENDED) {
-            self.end(reason);
-            self.put_off(Readiness::AGAIN);
-        }
+    /// Gives the stream the state of its protocol's framing.
+    pub(crate) fn set_framing(&self, framing: FramingState) {
+        let _ = self.framing.set(Rc::new(framing));
     }
 
-    #[inline]
-    pub(super) fn lost(&self, error: &io::Error) -> Reason {
-        match error.raw_os_error() {
-            Some(number) => Reason::Lost(number),
-            None => self.lost_without_number(error),
-        }
+    /// The protocol accepts descriptors: reads look for them.
+    pub(crate) fn accept_descriptors(&self) {
+        self.set(ACCEPTS_DESCRIPTORS, true);
     }
 
-    #[cold]
-    fn lost_without_number(&self, error: &io::Error) -> Reason {
-        Reason::Made(ConnectionLost::from_io(error).with_address(self.peer.clone()).into())
+    /// Whether this call meant for another framing is the first one.
+    pub(crate) fn is_first_misuse(&self) -> bool {
+        let first = !self.has(MISUSE_REPORTED);
+        self.set(MISUSE_REPORTED, true);
+        first
+    }
+}
+
+impl AbandonCause for Stream {
+    fn reason(&self) -> Option<Failure> {
+        if self.is_lost() { self.failure() } else { None }
     }
 }

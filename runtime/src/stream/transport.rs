@@ -1,17 +1,18 @@
 //! Transport: the writing side of a connection.
 use super::{
-    framing_state::Desk,
-    producer::{Producer, ProducerKind},
+    framing_state::FramingState,
+    producer::{Consumer, Producer, ProducerKind},
+    state::Stream,
 };
 use crate::{
     address::Address,
-    defer::{Deferred, Ends},
+    defer::Deferred,
     error::{ConnectionDone, FramingError},
     failure::Failure,
-    reactor::source::Readiness,
+    reactor::backend::WireOption,
     report::report,
 };
-use std::{fmt, os::fd::OwnedFd, panic::Location, rc::Rc};
+use std::{fmt, io, os::fd::OwnedFd, panic::Location, rc::Rc};
 
 /// The writing side of a connection, whatever carries it and however it is framed. A cheap handle;
 /// clones are the same connection.
@@ -30,113 +31,7 @@ use std::{fmt, os::fd::OwnedFd, panic::Location, rc::Rc};
 /// ```
 #[derive(Clone, Default)]
 #[doc(alias = "ITransport")]
-pub struct Transport(pub(crate) Option<Rc<dyn Stream>>);
-
-/// What carries the bytes of a transport.
-pub(crate) trait Stream: Ends {
-    fn write(&self, data: &[u8]);
-    fn write_sequence(&self, data: &[&[u8]]);
-    /// Flush, then close, then tell `reason`.
-    fn close(&self, reason: Option<Failure>);
-    fn abort(&self, reason: Option<Failure>);
-    /// Flush, then end the writing side.
-    fn close_write(&self);
-    fn register_producer(
-        &self,
-        producer: Rc<dyn Producer>,
-        kind: ProducerKind,
-    ) -> Result<(), Failure>;
-    fn unregister_producer(&self);
-    /// What arrives goes to `to` from now on.
-    fn pipe_to(&self, to: Transport);
-    /// What is written comes from `source` from now on.
-    fn pipe_from(&self, source: Transport);
-    /// Where what arrives goes, if it is piped.
-    fn piped_to(&self) -> Option<Transport>;
-    /// Ends a pipe on this side, and says where it went.
-    fn unpipe(&self) -> Option<Transport>;
-    /// Sends a descriptor with the next byte.
-    fn send_descriptor(&self, descriptor: OwnedFd);
-    /// The protocol takes descriptors: reads look for them.
-    fn take_descriptors(&self);
-    /// How many bytes wait for room.
-    fn queued(&self) -> usize;
-    fn set_marks(&self, low: usize, high: usize);
-    fn marks(&self) -> (usize, usize);
-    fn drained(&self) -> Deferred<()>;
-    fn pause(&self);
-    /// A coroutine handler holds back the next message, or lets it go. Holds count.
-    fn hold(&self, yes: bool);
-    fn resume(&self);
-    fn is_open(&self) -> bool;
-    /// Whether a coroutine handler holds back, with the next message, that the other side has
-    /// ended, as the poller says now or has said before.
-    fn hides_an_end(&self, readiness: Readiness) -> bool;
-    /// Has the connection looked at in the next turn, if it is reading.
-    fn look_again(&self);
-
-    /// Goes on with plain input in the next turn: this one has had its share.
-    fn read_later(&self);
-    fn is_reading(&self) -> bool;
-    fn peer(&self) -> Address;
-    fn host(&self) -> Address;
-    fn set_no_delay(&self, yes: bool) -> std::io::Result<()>;
-    fn set_keep_alive(&self, yes: bool) -> std::io::Result<()>;
-    fn no_delay(&self) -> std::io::Result<bool>;
-    fn keep_alive(&self) -> std::io::Result<bool>;
-    fn desk(&self) -> Option<&Rc<Desk>>;
-    /// Whether a call of the wrong framing is the first one.
-    fn first_misuse(&self) -> bool;
-    /// The protocol is framed: it gets a desk, with this encoder.
-    fn furnish(&self, encoder: Option<Box<dyn super::framing::Encoder>>);
-
-    /// What an event is about. In the plain state what there is is read; where there may be an end
-    /// behind it, it goes to `receiver`.
-    fn look(&self, readiness: Readiness, buffer: &mut [u8], receiver: &dyn Receiver) -> Look;
-    /// The reading side: something is ready, and `first` is what a first read gave, if there was
-    /// one. What arrives goes to `receiver`. Whether it is over and `connection_lost` is due.
-    fn pump(
-        &self,
-        first: Option<std::io::Result<usize>>,
-        readiness: Readiness,
-        buffer: &mut [u8],
-        receiver: &dyn Receiver,
-    ) -> bool;
-    /// Whether it is over, and why is known.
-    fn has_ended(&self) -> bool;
-    /// Closes the socket: the transport is dead from now on, for `reason` if there was none before.
-    fn die(&self, reason: Option<Failure>);
-
-    /// Its connection needs it no more: its memory is for another, unless somebody still has it.
-    fn retire(self: Rc<Self>);
-}
-
-/// What a stream makes of an event at first sight.
-pub(crate) enum Look {
-    /// Reading is all there is to do: what a read gave.
-    Read(std::io::Result<usize>),
-    /// Everything is done.
-    Done,
-    /// It is over, and `connection_lost` is due.
-    Over,
-    /// Everything is done, and a handler holds back that the other side has ended.
-    Held,
-    /// Anything else.
-    Unusual,
-}
-
-/// Who gets what a stream reads.
-pub(crate) trait Receiver {
-    fn data(&self, data: &[u8]);
-    /// Whether the end of one direction is not the end of the connection.
-    fn is_half_closeable(&self) -> bool;
-    /// The other side writes no more.
-    fn read_connection_lost(&self);
-    /// A descriptor has come with what is about to be delivered.
-    fn descriptor(&self, descriptor: OwnedFd);
-    /// The end of this side's writing, asked for earlier, has been sent.
-    fn write_connection_lost(&self);
-}
+pub struct Transport(pub(crate) Option<Rc<Stream>>);
 
 impl Transport {
     /// Sends `data`: at once if nothing is queued, else behind what is.
@@ -162,7 +57,7 @@ impl Transport {
     #[track_caller]
     pub fn send(&self, message: impl AsRef<[u8]>) {
         if let Some(stream) = &self.0 {
-            frame(&**stream, stream.desk(), message.as_ref(), Location::caller());
+            frame(stream, stream.framing(), message.as_ref(), Location::caller());
         }
     }
 
@@ -174,11 +69,11 @@ impl Transport {
     #[track_caller]
     pub fn send_line(&self, line: impl AsRef<[u8]>) {
         let Some(stream) = &self.0 else { return };
-        let desk = stream.desk();
-        if !desk.is_some_and(|desk| desk.is_called("Lines")) {
-            misused(&**stream, "send_line", "Lines", Location::caller());
+        let framing = stream.framing();
+        if !framing.is_some_and(|framing| framing.is_called("Lines")) {
+            misused(stream, "send_line", "Lines", Location::caller());
         }
-        frame(&**stream, desk, line.as_ref(), Location::caller());
+        frame(stream, framing, line.as_ref(), Location::caller());
     }
 
     /// Closes the connection when everything has been sent: flush, end of writing, the peer's end,
@@ -186,7 +81,7 @@ impl Transport {
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         if let Some(stream) = &self.0 {
-            stream.close(None);
+            stream.lose_connection(None);
         }
     }
 
@@ -195,7 +90,7 @@ impl Transport {
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
         if let Some(stream) = &self.0 {
-            stream.abort(None);
+            stream.abort_connection();
         }
     }
 
@@ -205,7 +100,7 @@ impl Transport {
     pub fn fail(&self, reason: impl Into<Failure>) {
         let reason = reason.into();
         if let Some(stream) = &self.0 {
-            stream.close(Some(reason));
+            stream.lose_connection(Some(reason));
         }
     }
 
@@ -217,7 +112,7 @@ impl Transport {
     #[doc(alias = "loseWriteConnection")]
     pub fn lose_write_connection(&self) {
         if let Some(stream) = &self.0 {
-            stream.close_write();
+            stream.lose_write_connection();
         }
     }
 
@@ -238,7 +133,7 @@ impl Transport {
     #[doc(alias = "pauseProducing")]
     pub fn pause_producing(&self) {
         if let Some(stream) = &self.0 {
-            stream.pause();
+            stream.pause_producing();
         }
     }
 
@@ -246,15 +141,15 @@ impl Transport {
     #[doc(alias = "resumeProducing")]
     pub fn resume_producing(&self) {
         if let Some(stream) = &self.0 {
-            stream.resume();
+            stream.resume_producing();
         }
     }
 
     /// From now on a line protocol gets what arrives as raw data.
     #[doc(alias = "setRawMode")]
     pub fn set_raw_mode(&self) {
-        if let Some(desk) = self.desk() {
-            desk.set_raw(true);
+        if let Some(framing) = self.framing() {
+            framing.set_raw(true);
         }
     }
 
@@ -262,17 +157,17 @@ impl Transport {
     /// parsed first.
     #[doc(alias = "setLineMode")]
     pub fn set_line_mode(&self, rest: impl AsRef<[u8]>) {
-        if let Some(desk) = self.desk() {
-            desk.set_raw(false);
-            desk.push_front(rest.as_ref());
-            self.look_at_unparsed();
+        if let Some(framing) = self.framing() {
+            framing.set_raw(false);
+            framing.push_front(rest.as_ref());
+            self.reschedule_unparsed();
         }
     }
 
     /// What has arrived and is not parsed yet: inside a handler, what comes behind its message.
     #[doc(alias = "recvd")]
     pub fn unparsed(&self) -> Vec<u8> {
-        self.desk().map(|desk| desk.unparsed()).unwrap_or_default()
+        self.framing().map(|framing| framing.unparsed()).unwrap_or_default()
     }
 
     /// Removes what is not parsed yet and returns it.
@@ -285,23 +180,23 @@ impl Transport {
 
     /// Puts `rest` in the place of what is not parsed yet.
     pub fn replace_unparsed(&self, rest: impl Into<Vec<u8>>) {
-        if let Some(desk) = self.desk() {
-            desk.replace_unparsed(rest.into());
-            self.look_at_unparsed();
+        if let Some(framing) = self.framing() {
+            framing.replace_unparsed(rest.into());
+            self.reschedule_unparsed();
         }
     }
 
     /// Outside of a handler nothing else would parse what was put back.
-    fn look_at_unparsed(&self) {
+    fn reschedule_unparsed(&self) {
         if let Some(stream) = &self.0
-            && stream.desk().is_some_and(|desk| !desk.is_busy() && !desk.is_empty())
+            && stream.framing().is_some_and(|framing| !framing.is_busy() && !framing.is_empty())
         {
-            stream.look_again();
+            stream.reschedule_delivery();
         }
     }
 
-    fn desk(&self) -> Option<&Rc<Desk>> {
-        self.0.as_ref().and_then(|stream| stream.desk())
+    fn framing(&self) -> Option<&Rc<FramingState>> {
+        self.0.as_ref().and_then(|stream| stream.framing())
     }
 
     /// Whether it is connected and nobody on this side has asked for the end.
@@ -312,7 +207,7 @@ impl Transport {
     /// The address of the other side.
     #[doc(alias = "getPeer")]
     pub fn peer(&self) -> Address {
-        self.0.as_ref().map_or(Address::Unix(None), |stream| stream.peer())
+        self.0.as_ref().map_or(Address::Unix(None), |stream| stream.peer().clone())
     }
 
     /// The address of this side.
@@ -328,7 +223,7 @@ impl Transport {
     #[doc(alias = "setTcpNoDelay")]
     pub fn set_tcp_no_delay(&self, yes: bool) -> Result<(), Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
-        option_set(stream.set_no_delay(yes))
+        option_set(stream.set_option(WireOption::NoDelay(yes)))
     }
 
     /// Whether small writes go out at once.
@@ -338,7 +233,7 @@ impl Transport {
     #[doc(alias = "getTcpNoDelay")]
     pub fn tcp_no_delay(&self) -> Result<bool, Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
-        option_set(stream.no_delay())
+        option_set(stream.option(WireOption::NoDelay(true)))
     }
 
     /// Whether the system probes this connection when it is idle: at first it does not.
@@ -348,7 +243,7 @@ impl Transport {
     #[doc(alias = "getTcpKeepAlive")]
     pub fn tcp_keep_alive(&self) -> Result<bool, Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
-        option_set(stream.keep_alive())
+        option_set(stream.option(WireOption::KeepAlive(true)))
     }
 
     /// Sets whether the system probes an idle connection (`SO_KEEPALIVE`).
@@ -358,14 +253,14 @@ impl Transport {
     #[doc(alias = "setTcpKeepAlive")]
     pub fn set_tcp_keep_alive(&self, yes: bool) -> Result<(), Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
-        option_set(stream.set_keep_alive(yes))
+        option_set(stream.set_option(WireOption::KeepAlive(yes)))
     }
 }
 
 /// An option of a connection that is over cannot be set.
-fn option_set<T>(result: std::io::Result<T>) -> Result<T, Failure> {
+fn option_set<T>(result: io::Result<T>) -> Result<T, Failure> {
     match result {
-        Err(error) if error.kind() == std::io::ErrorKind::NotConnected => {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
             Err(ConnectionDone::new().into())
         }
         result => Ok(result?),
@@ -375,15 +270,15 @@ fn option_set<T>(result: std::io::Result<T>) -> Result<T, Failure> {
 /// Frames a message and sends it.
 #[inline]
 fn frame(
-    stream: &dyn Stream,
-    desk: Option<&Rc<Desk>>,
+    stream: &Stream,
+    framing: Option<&Rc<FramingState>>,
     message: &[u8],
     place: &'static Location<'static>,
 ) {
-    match desk {
+    match framing {
         None => stream.write(message),
-        Some(desk) => {
-            if let Err(failure) = desk.encode(message, |framed| stream.write(framed)) {
+        Some(framing) => {
+            if let Err(failure) = framing.encode(message, |framed| stream.write(framed)) {
                 report(failure, format!("a message to {}, sent at {place}", stream.peer()));
             }
         }
@@ -392,14 +287,129 @@ fn frame(
 
 /// Reports, once a connection, that a call is one of another framing.
 #[cold]
-fn misused(stream: &dyn Stream, call: &str, wanted: &str, place: &'static Location<'static>) {
-    if stream.first_misuse() {
-        let found = stream.desk().map_or("Raw", |desk| desk.name());
+fn misused(stream: &Stream, call: &str, wanted: &str, place: &'static Location<'static>) {
+    if stream.is_first_misuse() {
+        let found = stream.framing().map_or("Raw", |framing| framing.name());
         let text = format!(
             "`{call}` is for {wanted}, and the connection to {} is framed as {found}",
             stream.peer()
         );
         report(FramingError::with_text(text).into(), format!("called at {place}"));
+    }
+}
+
+/// Flow control.
+impl Transport {
+    /// From now on `producer` is told how much this connection takes.
+    ///
+    /// A push producer is paused when a write leaves more than the [high
+    /// mark](Self::set_write_marks) queued, inside that write, and resumed when at most the low
+    /// mark is. A pull producer is asked for a piece at once and then each time the piece before
+    /// has been sent. [`lose_connection`](Self::lose_connection) waits until the producer is
+    /// [unregistered](Self::unregister_producer); a lost connection stops it, and one that is lost
+    /// already stops it at once.
+    ///
+    /// # Errors
+    /// [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
+    #[doc(alias = "registerProducer")]
+    #[track_caller]
+    pub fn register_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure> {
+        if let Some(stream) = &self.0 {
+            return stream.register_producer(producer, kind);
+        }
+        // user code
+        producer.stop_producing();
+        Ok(())
+    }
+
+    /// The producer has made all it had to make. A connection that was asked to close now does.
+    #[doc(alias = "unregisterProducer")]
+    pub fn unregister_producer(&self) {
+        if let Some(stream) = &self.0 {
+            stream.unregister_producer();
+        }
+    }
+
+    /// Takes nothing more: the producer is unregistered and the connection closed.
+    #[doc(alias = "stopConsuming")]
+    pub fn stop_consuming(&self) {
+        self.unregister_producer();
+        self.lose_connection();
+    }
+
+    /// How many bytes are queued here because the system does not take them yet.
+    pub fn queued(&self) -> usize {
+        self.0.as_ref().map_or(0, |stream| stream.queued())
+    }
+
+    /// Sets the marks of this connection's queue, in bytes: above `high` a push producer is paused,
+    /// at `low` or below it goes on and [`drained`](Self::drained) fires. At first 0 and 65536. A
+    /// `low` above `high` counts as `high`.
+    #[doc(alias = "bufferSize")]
+    pub fn set_write_marks(&self, low: usize, high: usize) {
+        if let Some(stream) = &self.0 {
+            stream.set_write_marks(low.min(high), high);
+        }
+    }
+
+    /// The low and the high mark of this connection's queue, in bytes.
+    pub fn write_marks(&self) -> (usize, usize) {
+        self.0.as_ref().map_or((0, 0), |stream| stream.write_marks())
+    }
+
+    /// A Deferred that fires when at most the low mark is queued: with the marks as they are at
+    /// first, when the system has taken everything. It has fired already if that is so now. A
+    /// coroutine that waits for it after each piece never queues more than one.
+    ///
+    /// # Errors
+    /// The reason of the loss if the connection is lost before; [`ConnectionDone`] if it never was
+    /// connected.
+    ///
+    /// # Cancellation
+    /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
+    #[track_caller]
+    pub fn drained(&self) -> Deferred<()> {
+        self.0
+            .as_ref()
+            .map_or_else(|| Deferred::fail(ConnectionDone::new()), |stream| stream.drained())
+    }
+}
+
+impl Consumer for Transport {
+    fn register_producer(
+        &self,
+        producer: Rc<dyn Producer>,
+        kind: ProducerKind,
+    ) -> Result<(), Failure> {
+        self.register_producer(producer, kind)
+    }
+
+    fn unregister_producer(&self) {
+        self.unregister_producer();
+    }
+
+    fn write(&self, data: &[u8]) {
+        self.write(data);
+    }
+}
+
+/// A connection as the source of what arrives on it: pausing it stops its reading, stopping it
+/// closes it.
+impl Producer for Transport {
+    fn pause_producing(&self) {
+        self.pause_producing();
+    }
+
+    fn resume_producing(&self) {
+        self.resume_producing();
+    }
+
+    fn stop_producing(&self) {
+        self.lose_connection();
     }
 }
 

@@ -181,7 +181,7 @@ mod tests {
         full.set(false);
         handle.set_write_marks(0, 1);
         let drained = handle.drained();
-        memory.reactor().0.look_again(0, crate::reactor::source::Readiness::WRITABLE);
+        memory.reactor().0.reschedule(0, crate::reactor::source::Readiness::WRITABLE);
         memory.settle();
         assert_eq!(taken.borrow().as_slice(), b"hello you");
         assert!(drained.take_result().is_ok() && handle.is_connected());

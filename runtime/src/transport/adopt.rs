@@ -15,7 +15,7 @@ use crate::{
         backend::{Adopted, AnyWire},
         source::{Readiness, Source},
     },
-    stream::{Stream, WireStream},
+    stream::Stream,
 };
 use std::{io, os::fd::OwnedFd, panic::Location, rc::Rc};
 
@@ -142,22 +142,22 @@ fn connection(
         return Err(error.into());
     }
     core.note_made(slot, made);
-    let stream = WireStream::new(wire, slot, core, peer.clone(), None);
+    let stream = Stream::new(wire, slot, core, peer.clone(), None);
     let (factory, at) = (acceptor.clone(), peer.clone());
     let lost = Box::new(move |_: &Failure| stop_factory(&factory, &at));
     match acceptor.accept(stream.clone(), peer, Some(lost)) {
-        Ok(live) if core.fill(slot, live.clone()) => {
-            live.made();
+        Ok(connection) if core.fill(slot, connection.clone()) => {
+            connection.on_connected();
             // what has arrived before it was registered, or is a file, brings no event
-            core.look_again(slot, Readiness::TO_THE_END);
+            core.reschedule(slot, Readiness::TO_THE_END);
             Ok(())
         }
-        Ok(live) => {
-            Source::closed(live);
+        Ok(connection) => {
+            Source::closed(connection);
             Err(ReactorClosed::new().into())
         }
         Err(failure) => {
-            stream.die(None);
+            stream.close_socket(None);
             stop_factory(acceptor, peer);
             Err(failure)
         }

@@ -15,7 +15,7 @@ use crate::{
         source::{Readiness, Source},
     },
     report::report,
-    stream::{Stream, WireStream},
+    stream::Stream,
     time::DelayedCall,
 };
 use std::{
@@ -210,7 +210,7 @@ impl Connecting {
             let _ = timer.cancel();
         }
         let _ = wire.set_option(WireOption::NoDelay(true));
-        let stream = WireStream::new(wire, slot, core, self.to.clone(), None);
+        let stream = Stream::new(wire, slot, core, self.to.clone(), None);
         let acceptor = self.acceptor.clone();
         let to = self.to.clone();
         let lost = Box::new(move |_: &Failure| {
@@ -218,26 +218,28 @@ impl Connecting {
         });
         let result = match self.acceptor.accept(stream.clone(), &self.to, Some(lost)) {
             // the attempt was cancelled while its protocol was being built
-            Ok(live) if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) => {
+            Ok(connection)
+                if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) =>
+            {
                 core.remove(slot);
-                return live.closed();
+                return connection.closed();
             }
-            Ok(live) if core.fill(slot, live.clone()) => {
-                live.made();
+            Ok(connection) if core.fill(slot, connection.clone()) => {
+                connection.on_connected();
                 if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) {
                     // cancelled in `connection_made`: nobody has the connection
-                    stream.abort(None);
+                    stream.abort_connection();
                 }
                 // what came with the connect event has had no reader yet
-                core.look_again(slot, Readiness::TO_THE_END);
+                core.reschedule(slot, Readiness::TO_THE_END);
                 stream.failure().map_or(Ok(()), Err)
             }
-            Ok(live) => {
-                live.closed();
+            Ok(connection) => {
+                connection.closed();
                 Err(ReactorClosed::new().into())
             }
             Err(failure) => {
-                stream.die(None);
+                stream.close_socket(None);
                 self.stop_factory();
                 Err(failure)
             }

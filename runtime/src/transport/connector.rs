@@ -18,7 +18,7 @@ use crate::{
     defer::{CancelHandle, Deferred},
     error::{NotConnectingError, ReactorClosed, RuntimeError, UserError},
     failure::{Failure, Frame},
-    protocol::{Acceptor, Factory, Hooks, IntoFactory, Live},
+    protocol::{Acceptor, ErasedConnection, Factory, IntoFactory, OnClosed},
     reactor::{Core, Reactor, backend::Dial},
     report::{guarded, report},
     stream::{Stream, Transport},
@@ -408,20 +408,20 @@ impl Acceptor for Watched {
 
     fn accept(
         &self,
-        stream: Rc<dyn Stream>,
+        stream: Rc<Stream>,
         peer: &Address,
-        hooks: Hooks,
-    ) -> Result<Rc<dyn Live>, Failure> {
+        on_closed: OnClosed,
+    ) -> Result<Rc<dyn ErasedConnection>, Failure> {
         let lost = self.connector.clone();
-        let both: Hooks = Some(Box::new(move |reason| {
-            if let Some(hooks) = hooks {
-                hooks(reason);
+        let both: OnClosed = Some(Box::new(move |reason| {
+            if let Some(on_closed) = on_closed {
+                on_closed(reason);
             }
             lost.lost(reason);
         }));
-        let live = self.inner.accept(stream.clone(), peer, both)?;
+        let connection = self.inner.accept(stream.clone(), peer, both)?;
         self.connector.made(Transport(Some(stream)));
-        Ok(live)
+        Ok(connection)
     }
 }
 

@@ -123,7 +123,7 @@ impl DatagramTransport {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     if peer.is_some() && !self.0.refused.replace(true) {
-                        self.look_again();
+                        self.reschedule();
                     }
                     return Ok(());
                 }
@@ -188,7 +188,7 @@ impl DatagramTransport {
         let Some(socket) = self.0.open.take() else { return Ok(()) };
         let closed = socket.close();
         log_closed("UDP", &self.0.host);
-        self.look_again();
+        self.reschedule();
         closed
     }
 
@@ -256,9 +256,9 @@ impl DatagramTransport {
             .into())
     }
 
-    fn look_again(&self) {
+    fn reschedule(&self) {
         if let Some(core) = self.0.core.upgrade() {
-            core.look_again(self.0.slot.get(), Readiness::AGAIN);
+            core.reschedule(self.0.slot.get(), Readiness::AGAIN);
         }
     }
 }
@@ -449,7 +449,7 @@ impl<P: DatagramProtocol> Source for Bound<P> {
                 },
             }
         }
-        self.transport.look_again();
+        self.transport.reschedule();
     }
 
     fn describe(&self) -> Option<String> {

@@ -11,7 +11,7 @@ use crate::{
         source::{Readiness, Source},
     },
     report::report,
-    stream::{Stream, WireStream},
+    stream::Stream,
     time::DelayedCall,
 };
 use std::{
@@ -102,7 +102,7 @@ impl Source for Listening {
                 },
             }
         }
-        core.look_again(self.slot.get(), Readiness::AGAIN);
+        core.reschedule(self.slot.get(), Readiness::AGAIN);
     }
 
     fn describe(&self) -> Option<String> {
@@ -155,19 +155,19 @@ impl Listening {
             return;
         }
         core.note_made_by(slot, self.slot.get());
-        let stream = WireStream::new(wire, slot, core, peer, self.shared_host.borrow().clone());
-        match self.acceptor.accept(stream.clone(), &stream.peer, None) {
-            Ok(live) if core.fill(slot, live.clone()) => live.made(),
+        let stream = Stream::new(wire, slot, core, peer, self.shared_host.borrow().clone());
+        match self.acceptor.accept(stream.clone(), stream.peer(), None) {
+            Ok(connection) if core.fill(slot, connection.clone()) => connection.on_connected(),
             // the factory has closed the reactor
-            Ok(live) => live.closed(),
+            Ok(connection) => connection.closed(),
             Err(failure) => {
                 if !failure.check::<NoProtocol>() {
                     report(
                         failure,
-                        format!("build_protocol for {} on {}", stream.peer, self.host.borrow()),
+                        format!("build_protocol for {} on {}", stream.peer(), self.host.borrow()),
                     );
                 }
-                stream.die(None);
+                stream.close_socket(None);
             }
         }
     }
@@ -184,7 +184,7 @@ impl Listening {
         let (weak, slot) = (Rc::downgrade(core), self.slot.get());
         let retry = core.timer(wait, move || {
             if let Some(core) = weak.upgrade() {
-                core.look_again(slot, Readiness::AGAIN);
+                core.reschedule(slot, Readiness::AGAIN);
             }
         });
         if let Some(old) = self.retry.replace(Some(retry)) {
