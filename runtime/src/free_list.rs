@@ -1,13 +1,13 @@
-//! Free lists that recycle allocations of closed connections, streams and framing buffers.
-use std::{cell::RefCell, rc::Rc};
+//! Free lists that recycle allocations of closed connections, streams and buffers.
+use std::cell::RefCell;
 
-/// Up to `limit` values that nobody else holds any more.
+/// Up to `limit` allocations that nobody else holds any more.
 ///
 /// An allocator keeps a few pieces of each size at hand and takes a slow path for the others, which
 /// shows when connections come and go in crowds.
 pub(crate) struct FreeList<T> {
     limit: usize,
-    free: RefCell<Vec<Rc<T>>>,
+    free: RefCell<Vec<T>>,
 }
 
 impl<T> FreeList<T> {
@@ -15,15 +15,15 @@ impl<T> FreeList<T> {
         Self { limit, free: RefCell::new(Vec::new()) }
     }
 
-    /// Takes a value that nobody else holds.
+    /// Takes an allocation that nobody else holds.
     #[inline]
-    pub(crate) fn take(&self) -> Option<Rc<T>> {
+    pub(crate) fn take(&self) -> Option<T> {
         self.free.borrow_mut().pop()
     }
 
-    /// Puts a value that nobody else holds; it is dropped if the list is full.
+    /// Puts an allocation that nobody else holds; it is dropped if the list is full.
     #[inline]
-    pub(crate) fn put(&self, value: Rc<T>) {
+    pub(crate) fn put(&self, value: T) {
         let mut free = self.free.borrow_mut();
         if free.len() < self.limit {
             free.push(value);

@@ -52,7 +52,7 @@ pub fn defer_to_thread_pool<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Deferred<T> {
     let place = Location::caller();
-    reactor.ask(|answer| {
+    reactor.deferred_from_thread(|answer| {
         pool.call_in_thread(move || {
             if answer.is_wanted() {
                 // user code

@@ -5,6 +5,7 @@
 //! differ in where "now" comes from.
 use crate::{
     failure::Frame,
+    remote_queue::WorkFlag,
     report::{guarded, report},
     time::{Call, DelayedCall, State},
 };
@@ -26,7 +27,9 @@ pub(crate) struct Timers {
     /// and stands still.
     clock: OnceCell<Box<dyn Fn() -> Duration>>,
     /// Who lives in the time of a test clock: called when it has been moved.
-    moved: RefCell<Vec<Weak<dyn Fn()>>>,
+    advance_listeners: RefCell<Vec<Weak<dyn Fn()>>>,
+    /// Tells the reactor of it that a turn has something to do.
+    work: WorkFlag,
     /// Weak to itself, for the calls it makes.
     me: Weak<Self>,
 }
@@ -51,20 +54,26 @@ impl Timers {
         self.now.get()
     }
 
+    /// What is set when a call is added.
+    pub(crate) fn work(&self) -> &WorkFlag {
+        &self.work
+    }
+
     /// Whether the time moves only when a test moves it.
-    pub(crate) fn is_still(&self) -> bool {
+    pub(crate) fn is_manual(&self) -> bool {
         self.clock.get().is_none()
     }
 
     /// Has `call` called whenever a test has moved the time, as long as it lives.
-    pub(crate) fn on_move(&self, call: &Rc<dyn Fn()>) {
-        self.moved.borrow_mut().push(Rc::downgrade(call));
+    pub(crate) fn on_advance(&self, call: &Rc<dyn Fn()>) {
+        self.advance_listeners.borrow_mut().push(Rc::downgrade(call));
     }
 
     /// Tells those who live in this time that it was moved.
-    pub(crate) fn tell_moved(&self) {
-        self.moved.borrow_mut().retain(|call| call.strong_count() > 0);
-        let calls: Vec<_> = self.moved.borrow().iter().filter_map(Weak::upgrade).collect();
+    pub(crate) fn notify_advanced(&self) {
+        self.advance_listeners.borrow_mut().retain(|call| call.strong_count() > 0);
+        let calls: Vec<_> =
+            self.advance_listeners.borrow().iter().filter_map(Weak::upgrade).collect();
         for call in calls {
             call();
         }
@@ -90,6 +99,7 @@ impl Timers {
             made,
         });
         self.calls.borrow_mut().insert((call.due.get(), call.order.get()), call.clone());
+        self.work.set();
         DelayedCall(call)
     }
 
@@ -123,7 +133,7 @@ impl Timers {
     /// how many calls have been made so far. Nothing if there are none to run, or if only a test
     /// moves the time; then no clock is looked at.
     pub(crate) fn begin_turn(&self) -> Option<u64> {
-        if self.is_still() || self.is_empty() {
+        if self.is_manual() || self.is_empty() {
             return None;
         }
         self.now();

@@ -464,7 +464,8 @@ fn a_coroutine_that_waits_for_drained_after_each_piece_queues_no_more_than_one()
     let sent = watch(send(pair.client.transport().clone(), most.clone()));
     pair.memory.settle();
     sent.value();
-    assert_eq!((pair.arrived(), most.get()), (250_000, 250));
+    // the first piece leaves at once, 100 bytes of it; the next are corked, and sent while it waits
+    assert_eq!((pair.arrived(), most.get()), (250_000, 150));
 }
 
 #[test]
@@ -770,6 +771,10 @@ proptest! {
         }
         client.unregister_producer();
         client.write("after the end");
+        if !half {
+            // the same piece of code has asked for the end
+            expected.push_str("after the end");
+        }
         server.resume_producing();
         memory.settle();
         drained.value();

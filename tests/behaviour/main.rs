@@ -13,6 +13,7 @@ mod connector;
 mod consumers;
 mod cooperate;
 mod coordination;
+mod corking;
 mod coroutine;
 mod deferred;
 mod delivery_regression;

@@ -280,6 +280,7 @@ fn producer_registered_after_shutdown() {
     run_until(&reactor, || !log.take().is_empty());
     let s = accepted(at.port());
     s.lose_connection();
+    reactor.iterate(Duration::ZERO).unwrap();
     let to = s.transport().clone();
     let pl = Log::new();
     s.register_producer(Src::new(&pl, move || to.write("late")), ProducerKind::Pull).unwrap();

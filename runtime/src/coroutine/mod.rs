@@ -12,4 +12,4 @@ mod waker;
 
 pub(crate) use driver::start;
 pub use wait::Wait;
-pub(crate) use waker::door_opened;
+pub(crate) use waker::redeliver_missed_wakes;

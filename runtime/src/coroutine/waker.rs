@@ -2,7 +2,7 @@
 //! one.
 use crate::{
     defer::{Step, run},
-    remote_queue::{Door, door},
+    remote_queue::{RemoteQueue, remote_queue},
     report::drop_guarded,
 };
 use slab::Slab;
@@ -29,8 +29,8 @@ struct Bell {
 struct Bound {
     /// The place in the thread's table of coroutines in a foreign await, and that thread.
     coroutine: Option<(ThreadId, usize)>,
-    door: Option<Arc<dyn Door>>,
-    /// The waker of the executor that polls the result: it is woken where there is no door.
+    queue: Option<Arc<dyn RemoteQueue>>,
+    /// The waker of the executor that polls the result: it is woken where there is no remote queue.
     executor: Option<Waker>,
 }
 
@@ -40,16 +40,16 @@ impl Bell {
     }
 
     fn call(&self) {
-        let (coroutine, door, executor) = {
+        let (coroutine, queue, executor) = {
             let bound = self.bound();
-            (bound.coroutine, bound.door.clone(), bound.executor.clone())
+            (bound.coroutine, bound.queue.clone(), bound.executor.clone())
         };
         let Some((home, key)) = coroutine else { return };
-        if let Some(door) = door {
+        if let Some(queue) = queue {
             // in a later turn, in the thread of the coroutine
-            if !door.hand_in(Box::new(move || resume(key))) {
+            if !queue.submit(Box::new(move || resume(key))) {
                 // the reactor is closed: the ring waits for the next one
-                self.bound().door = None;
+                self.bound().queue = None;
             }
         } else if let Some(executor) = executor {
             executor.wake();
@@ -148,7 +148,7 @@ impl Lent {
         let key = TABLE.try_with(|table| table.borrow_mut().insert(coroutine)).ok()?;
         self.replace_bound(Bound {
             coroutine: Some((thread::current().id(), key)),
-            door: door(),
+            queue: remote_queue(),
             executor,
         });
         if self.has_rung() && self.has_listener() {
@@ -173,7 +173,7 @@ impl Lent {
 
     /// A reactor has come into the thread: rings go to it, and one that nobody has heard does now.
     fn open(&self) {
-        self.0.bell.bound().door = door();
+        self.0.bell.bound().queue = remote_queue();
         if self.has_rung() {
             self.0.bell.call();
         }
@@ -200,15 +200,15 @@ impl Lent {
         self.0.bell.rung.load(Ordering::Acquire)
     }
 
-    /// Rings go to `executor` where there is no door. Whether one has come already, for the
+    /// Rings go to `executor` where there is no remote queue. Whether one has come already, for the
     /// executor to resume the coroutine now.
     pub(super) fn assist(&self, executor: Waker) -> bool {
         let (old, alone) = {
             let mut bound = self.0.bell.bound();
-            if bound.door.is_none() {
-                bound.door = door();
+            if bound.queue.is_none() {
+                bound.queue = remote_queue();
             }
-            (bound.executor.replace(executor), bound.door.is_none())
+            (bound.executor.replace(executor), bound.queue.is_none())
         };
         drop_guarded(old);
         alone && self.has_rung()
@@ -217,13 +217,13 @@ impl Lent {
     /// Whether somebody hears a ring.
     fn has_listener(&self) -> bool {
         let bound = self.0.bell.bound();
-        bound.door.is_some() || bound.executor.is_some()
+        bound.queue.is_some() || bound.executor.is_some()
     }
 }
 
 /// A reactor has come into this thread: coroutines that waited for a foreign wake without one go to
 /// it.
-pub(crate) fn door_opened() {
+pub(crate) fn redeliver_missed_wakes() {
     let coroutines: Vec<_> = TABLE
         .try_with(|table| table.borrow().iter().map(|(_, coroutine)| coroutine.clone()).collect())
         .unwrap_or_default();

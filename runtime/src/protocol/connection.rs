@@ -36,7 +36,7 @@ pub(crate) struct Connection<P: Protocol> {
     pub(super) framing: RefCell<P::Framing>,
     pub(super) transport: Transport,
     /// Where the allocation goes at the end.
-    free_list: Option<Rc<FreeList<Self>>>,
+    free_list: Option<Rc<FreeList<Rc<Self>>>>,
 }
 
 /// Calls are queued, or the protocol is to be dropped after the call that has it.
@@ -84,7 +84,7 @@ impl<P: Protocol> Connection<P> {
         framing: P::Framing,
         transport: Transport,
         on_closed: OnClosed,
-        free_list: Option<&Rc<FreeList<Self>>>,
+        free_list: Option<&Rc<FreeList<Rc<Self>>>>,
     ) -> Rc<Self> {
         protocol.attach(&transport);
         let cold = on_closed.map(|on_closed| {
@@ -137,6 +137,7 @@ impl<P: Protocol> ErasedConnection for Connection<P> {
         let this = Handle(self);
         // user code
         this.guarded("connection_made", || P::__connection_made(&this));
+        this.0.flush_output();
         this.after_user_code();
     }
 }
@@ -152,6 +153,12 @@ impl<P: Protocol> Source for Connection<P> {
         if stream.on_event(readiness, buffer, &this) {
             this.connection_lost();
             this.0.recycle();
+        }
+    }
+
+    fn flush_output(&self) {
+        if let Some(stream) = &self.transport.0 {
+            stream.flush_output();
         }
     }
 
@@ -242,6 +249,8 @@ impl<P: Protocol> Handle<P> {
                 self.set_attention(CALLS, false);
                 break;
             };
+            // what the piece of user code before it has written and asked for comes first
+            self.0.flush_output();
             // user code
             gate.callback_now(());
         }

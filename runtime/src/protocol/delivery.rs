@@ -27,7 +27,10 @@ impl<P: Protocol> Receiver for Handle<P> {
             return self.frame(data);
         }
         match self.decode(Input::new(data, false)) {
-            Ok(Some((message, _))) => self.message(message),
+            Ok(Some((message, _))) => {
+                self.message(message);
+                self.flush_corked();
+            }
             Ok(None) => {}
             Err(failure) => self.framing_failed(failure),
         }
@@ -79,6 +82,23 @@ impl<P: Protocol> Handle<P> {
         self.after_user_code();
     }
 
+    /// The delivery of a read has ended: what it has corked leaves.
+    #[inline]
+    fn flush_corked(&self) {
+        if let Some(stream) = &self.0.transport.0
+            && stream.is_corked()
+        {
+            stream.flush();
+        }
+    }
+
+    /// More messages follow: what their handlers write leaves together.
+    fn expect_output(&self) {
+        if let Some(stream) = &self.0.transport.0 {
+            stream.expect_output();
+        }
+    }
+
     /// Takes what has arrived at a framed protocol.
     ///
     /// Mostly that is one message and nothing else, which is lent out of the read buffer. Only what
@@ -96,11 +116,14 @@ impl<P: Protocol> Handle<P> {
                 let rest = data.get(used..).unwrap_or_default();
                 if !rest.is_empty() {
                     state.append(rest);
+                    self.expect_output();
                 }
                 state.set_busy(true);
                 self.message(message);
                 state.set_busy(false);
-                if !state.is_empty() {
+                if state.is_empty() {
+                    self.flush_corked();
+                } else {
                     self.parse();
                 }
             }
@@ -141,6 +164,9 @@ impl<P: Protocol> Handle<P> {
             match self.decode(Input::new(data, state.is_raw())) {
                 Ok(Some((message, used))) => {
                     state.advance(used);
+                    if start + used < bytes.len() {
+                        stream.expect_output();
+                    }
                     self.message(message);
                 }
                 Ok(None) => break,
@@ -151,6 +177,7 @@ impl<P: Protocol> Handle<P> {
             }
         }
         state.set_busy(false);
+        stream.flush();
         state.release();
         self.set_unparsed(!state.is_empty());
     }

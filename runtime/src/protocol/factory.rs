@@ -163,13 +163,16 @@ pub(crate) trait Acceptor {
     ) -> Result<Rc<dyn ErasedConnection>, Failure>;
 }
 
+/// Recycled allocations of connections.
+type FreeConnections<P> = FreeList<Rc<Connection<P>>>;
+
 /// The [`Acceptor`] of a factory; `take` sees each handle.
 pub(crate) struct Accepting<F: Factory, K> {
     pub(crate) factory: Rc<F>,
     pub(crate) keep: K,
     /// The memory of its connections that are over, for the next ones: for a factory that makes
     /// many.
-    pub(crate) free_list: Option<Rc<FreeList<Connection<F::Protocol>>>>,
+    pub(crate) free_list: Option<Rc<FreeConnections<F::Protocol>>>,
 }
 
 /// How many connections that are over a port keeps the memory of.

@@ -1,18 +1,16 @@
 //! Reactor: what it is made of; timers, other threads, its end.
 use super::{
-    backend::{Backend, Event},
-    dns::{HostnameResolver, SystemResolver},
-    lifecycle::Stage,
-    remote::{Inbox, Remote},
-    remote_deferred::Crossings,
-    source::Source,
+    backend::Backend,
+    name_query::NameQuery,
+    remote::{Inbox, Remote, RemoteDeferreds},
+    schedule::{Schedule, TurnScratch},
+    source::{Readiness, Source},
     thread_pool::ThreadPool,
     triggers::Triggers,
-    turn::Desk,
 };
 use crate::{
-    defer::{CancelHandle, Resolver, debug::debugging},
-    remote_queue::{Door, door, set_door},
+    defer::{CancelHandle, Deferred, Resolver, debug::debugging},
+    remote_queue::{RemoteQueue, WorkFlag, install_remote_queue, remote_queue},
     report::{drop_each, drop_guarded},
     time::{DelayedCall, ReactorTime},
     timers::Timers,
@@ -22,6 +20,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     fmt,
+    net::SocketAddr,
     panic::Location,
     rc::Rc,
     sync::Arc,
@@ -38,38 +37,39 @@ pub struct Reactor(pub(crate) Rc<Core>);
 
 type Calls = RefCell<VecDeque<Box<dyn FnOnce()>>>;
 
+/// How host names are looked up: [`HostnameResolver`](super::HostnameResolver) without its type.
+pub(super) type Resolve = Rc<dyn Fn(&NameQuery, &Reactor) -> Deferred<Vec<SocketAddr>>>;
+
 /// What the handles share.
 pub(crate) struct Core {
     pub(crate) backend: Rc<dyn Backend>,
     pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
-    /// The slots that were left in this turn: an event that is on its way to one must not reach the
-    /// next who takes it.
-    left: RefCell<Vec<usize>>,
-    /// What lies in a slot that was left, and in one whose source is still being built.
-    nobody: Rc<dyn Source>,
-    nobody_yet: Rc<dyn Source>,
+    /// The slots that were freed in this turn: an event that is on its way to one must not reach
+    /// the next who takes it.
+    freed_this_turn: RefCell<Vec<usize>>,
+    /// What lies in a freed slot, and in one whose source is still being built.
+    vacant: Rc<dyn Source>,
+    reserved: Rc<dyn Source>,
     /// Where what lies in a slot was asked for, while debugging is on.
-    made: RefCell<HashMap<usize, &'static Location<'static>>>,
+    created_at: RefCell<HashMap<usize, &'static Location<'static>>>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) again: RefCell<Vec<Event>>,
-    pub(super) phase: Cell<Phase>,
-    /// How far a run has come: see `running.rs`.
-    pub(super) stage: Cell<Stage>,
+    pub(crate) schedule: Rc<Schedule>,
+    pub(super) phase: Cell<RunPhase>,
     pub(super) triggers: Triggers,
     pub(super) when_running: Calls,
     pub(super) when_stopped: RefCell<Vec<Resolver<()>>>,
-    pub(super) desk: Cell<Option<Box<Desk>>>,
-    pub(crate) crossings: Crossings,
+    pub(super) scratch: Cell<Option<TurnScratch>>,
+    pub(crate) remote_deferreds: RemoteDeferreds,
     pub(super) pool: RefCell<Option<ThreadPool>>,
     pub(super) pool_size: Cell<usize>,
     pub(super) handles_signals: Cell<bool>,
     pub(super) signals_installed: Cell<bool>,
     pub(super) exit_signal: Cell<Option<i32>>,
-    /// Which run it is, and whether its startup is done.
+    /// Which run it is.
     pub(super) run: Cell<u64>,
-    pub(super) started: Cell<bool>,
-    pub(super) resolver: RefCell<Rc<dyn HostnameResolver>>,
+    /// `None` asks the system.
+    pub(super) resolve: RefCell<Option<Resolve>>,
     /// How long a piece of user code may take before the watchdog names it.
     pub(super) slow: Cell<Option<Duration>>,
     /// The startup that waits for its first triggers.
@@ -79,12 +79,38 @@ pub(crate) struct Core {
 /// How many threads a reactor's pool has at most, unless it is told otherwise.
 const DEFAULT_POOL_SIZE: usize = 10;
 
-/// What may be done with a reactor.
+/// How far a reactor has come: exactly one of these at a time. `lifecycle.rs` draws the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum RunPhase {
+    /// It does not run, and may be run.
     Idle,
+    /// The triggers before the startup have not all finished.
+    Starting,
+    /// The startup is done.
     Running,
+    /// It was asked to stop, in this turn. `started`: its startup was done by then, or is now.
+    Stopping { started: bool },
+    /// The triggers before the shutdown have not all finished.
+    ShuttingDown { started: bool },
+    /// The run returns after this turn.
+    Stopped,
+    /// It never runs again.
     Closed,
+}
+
+impl RunPhase {
+    /// Whether turns go on.
+    pub(super) fn is_under_way(self) -> bool {
+        !matches!(self, Self::Idle | Self::Stopped | Self::Closed)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Closed => "Closed",
+            _ => "Running",
+        }
+    }
 }
 
 impl Reactor {
@@ -96,37 +122,37 @@ impl Reactor {
     /// A reactor whose delayed calls lie in `timers`. Those of a test clock run when the test moves
     /// it, and in no turn.
     pub(crate) fn with_timers(backend: Rc<dyn Backend>, timers: Rc<Timers>) -> Self {
-        let inbox = Inbox::new(backend.alarm());
-        if !door().is_some_and(|door| door.is_open()) {
-            set_door(Some(inbox.clone()));
-            // coroutines that were rung before there was a reactor
-            crate::coroutine::door_opened();
+        // several reactors may live in the time of one test clock, so that has no say here
+        let work = if timers.is_manual() { WorkFlag::default() } else { timers.work().clone() };
+        let inbox = Inbox::new(backend.alarm(), work.clone());
+        if !remote_queue().is_some_and(|queue| queue.is_open()) {
+            install_remote_queue(Some(inbox.clone()));
+            // coroutines that were woken before there was a reactor
+            crate::coroutine::redeliver_missed_wakes();
         }
         Self(Rc::new(Core {
             backend,
             sources: RefCell::default(),
-            left: RefCell::default(),
-            nobody: Rc::new(Nobody),
-            nobody_yet: Rc::new(Nobody),
-            made: RefCell::default(),
+            freed_this_turn: RefCell::default(),
+            vacant: Rc::new(Vacant),
+            reserved: Rc::new(Vacant),
+            created_at: RefCell::default(),
             timers,
             inbox,
-            again: RefCell::default(),
-            phase: Cell::new(Phase::Idle),
-            stage: Cell::new(Stage::Idle),
+            schedule: Rc::new(Schedule::new(work)),
+            phase: Cell::new(RunPhase::Idle),
             triggers: Triggers::default(),
             when_running: RefCell::default(),
             when_stopped: RefCell::default(),
-            desk: Cell::new(None),
-            crossings: Crossings::default(),
+            scratch: Cell::new(None),
+            remote_deferreds: RemoteDeferreds::default(),
             pool: RefCell::new(None),
             pool_size: Cell::new(DEFAULT_POOL_SIZE),
             handles_signals: Cell::new(true),
             signals_installed: Cell::new(false),
             exit_signal: Cell::new(None),
             run: Cell::new(0),
-            started: Cell::new(false),
-            resolver: RefCell::new(Rc::new(SystemResolver)),
+            resolve: RefCell::new(None),
             slow: Cell::new(None),
             waiting_startup: RefCell::default(),
         }))
@@ -147,7 +173,7 @@ impl Reactor {
     ) -> DelayedCall {
         let core = &self.0;
         let timer = core.timers.add(delay, call, made);
-        if core.phase.get() == Phase::Closed {
+        if core.is_closed() {
             // an inert reactor takes it and drops it
             let _ = timer.cancel();
         }
@@ -175,41 +201,41 @@ impl Reactor {
     /// finds an inert reactor: it takes no timers, ports or connections.
     pub fn close(&self) {
         let core = &self.0;
-        if core.phase.replace(Phase::Closed) == Phase::Closed {
+        if core.phase.replace(RunPhase::Closed) == RunPhase::Closed {
             return;
         }
-        core.stage.set(Stage::Over);
+        core.schedule.set_work();
         core.triggers.drop_all();
         let sources: Vec<_> = core.sources.borrow_mut().drain().collect();
-        core.left.take();
+        core.freed_this_turn.take();
         for source in sources {
             source.closed();
         }
-        leave_door(&core.inbox);
+        uninstall_remote_queue(&core.inbox);
         drop_each(core.inbox.close());
-        if !core.timers.is_still() {
+        if !core.timers.is_manual() {
             for timer in core.timers.take_all() {
                 let _ = timer.cancel();
             }
         }
         drop_each(core.when_running.take());
         drop_each(core.when_stopped.take());
-        core.crossings.forget_all();
+        core.remote_deferreds.drop_all();
         self.stop_pool(|| core.calls_from_threads());
     }
 }
 
-/// Sits in a slot that has no source.
-struct Nobody;
+/// Stands in a slot that has no source.
+struct Vacant;
 
-impl Source for Nobody {
-    fn ready(self: Rc<Self>, _readiness: super::source::Readiness, _buffer: &mut [u8]) {}
+impl Source for Vacant {
+    fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {}
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // a reactor that is forgotten without `close` must not stay the thread's door
-        leave_door(&self.inbox);
+        // a reactor that is forgotten without `close` must not stay the thread's queue
+        uninstall_remote_queue(&self.inbox);
         drop_each(self.inbox.close());
         if let Some(pool) = self.pool.get_mut() {
             // nobody is there to wait for its threads, which end when their work is done
@@ -218,10 +244,11 @@ impl Drop for Core {
     }
 }
 
-/// Takes `inbox` out of the thread if it is its door.
-fn leave_door(inbox: &Arc<Inbox>) {
-    if door().is_some_and(|door| Arc::ptr_eq(&door, &(inbox.clone() as Arc<dyn Door>))) {
-        set_door(None);
+/// Removes `inbox` from the thread if it is its remote queue.
+fn uninstall_remote_queue(inbox: &Arc<Inbox>) {
+    let inbox: Arc<dyn RemoteQueue> = inbox.clone();
+    if remote_queue().is_some_and(|queue| Arc::ptr_eq(&queue, &inbox)) {
+        install_remote_queue(None);
     }
 }
 
@@ -238,10 +265,7 @@ impl Reactor {
             .borrow_mut()
             .get_or_insert_with(|| ThreadPool::of_reactor(core.pool_size.get()))
             .clone();
-        if core.phase.get() == Phase::Running
-            && core.stage.get() != Stage::Over
-            && !pool.is_started()
-        {
+        if core.phase.get().is_under_way() && !pool.is_started() {
             pool.start();
         }
         pool
@@ -279,7 +303,7 @@ impl Reactor {
 
     /// What lives in it: ports, connections, attempts, signal handlers.
     pub(crate) fn leftovers(&self) -> Vec<String> {
-        let (sources, made) = (self.0.sources.borrow(), self.0.made.borrow());
+        let (sources, made) = (self.0.sources.borrow(), self.0.created_at.borrow());
         let place = |slot| {
             made.get(&slot).map(|place| format!(", asked for at {place}")).unwrap_or_default()
         };
@@ -298,10 +322,10 @@ impl Reactor {
     pub(crate) fn has_work(&self) -> bool {
         let core = &self.0;
         let due = || {
-            !core.timers.is_still()
+            !core.timers.is_manual()
                 && core.timers.next_due().is_some_and(|due| due <= core.backend.now())
         };
-        core.inbox.is_waiting() || !core.again.borrow().is_empty() || due()
+        core.inbox.is_waiting() || core.schedule.has_events() || due()
     }
 }
 
@@ -313,12 +337,12 @@ impl Core {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.phase.get() == Phase::Closed
+        self.phase.get() == RunPhase::Closed
     }
 
     /// Takes a slot for a source that is still being built.
     pub(crate) fn reserve(&self) -> usize {
-        self.sources.borrow_mut().insert(self.nobody_yet.clone())
+        self.sources.borrow_mut().insert(self.reserved.clone())
     }
 
     /// Puts `source` into `slot`, which was taken for it. `false` if the reactor was closed
@@ -333,45 +357,41 @@ impl Core {
     }
 
     /// Remembers where what lies in `slot` was asked for, if debugging is on.
-    pub(crate) fn note_made(&self, slot: usize, made: &'static Location<'static>) {
+    pub(crate) fn set_created_at(&self, slot: usize, made: &'static Location<'static>) {
         if debugging() {
-            self.made.borrow_mut().insert(slot, made);
+            self.created_at.borrow_mut().insert(slot, made);
         }
     }
 
     /// Lets `slot` have the place of `other`: what comes out of a port was asked for where the port
     /// was.
-    pub(crate) fn note_made_by(&self, slot: usize, other: usize) {
+    pub(crate) fn inherit_created_at(&self, slot: usize, other: usize) {
         if debugging() {
-            let made = self.made.borrow().get(&other).copied();
+            let made = self.created_at.borrow().get(&other).copied();
             if let Some(made) = made {
-                self.note_made(slot, made);
+                self.set_created_at(slot, made);
             }
         }
     }
 
-    /// Takes the source out of `slot`.
+    /// Removes the source from `slot`.
     pub(crate) fn remove(&self, slot: usize) -> Option<Rc<dyn Source>> {
-        if !self.made.borrow().is_empty() {
-            self.made.borrow_mut().remove(&slot);
+        if !self.created_at.borrow().is_empty() {
+            self.created_at.borrow_mut().remove(&slot);
         }
         let mut sources = self.sources.borrow_mut();
-        let place = sources.get_mut(slot).filter(|source| !Rc::ptr_eq(source, &self.nobody))?;
-        self.left.borrow_mut().push(slot);
-        Some(std::mem::replace(place, self.nobody.clone()))
+        let place = sources.get_mut(slot).filter(|source| !Rc::ptr_eq(source, &self.vacant))?;
+        self.freed_this_turn.borrow_mut().push(slot);
+        self.schedule.set_work();
+        Some(std::mem::replace(place, self.vacant.clone()))
     }
 
-    /// Gives the slots back that were left before this turn.
+    /// Frees the slots that were left before this turn.
     pub(super) fn free_slots(&self) {
         let mut sources = self.sources.borrow_mut();
-        for slot in self.left.borrow_mut().drain(..) {
+        for slot in self.freed_this_turn.borrow_mut().drain(..) {
             sources.try_remove(slot);
         }
-    }
-
-    #[inline]
-    pub(super) fn has_no_slots_to_free(&self) -> bool {
-        self.left.borrow().is_empty()
     }
 }
 
@@ -390,9 +410,9 @@ impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "<Reactor {:?}, {} sources, {} delayed calls>",
-            self.0.phase.get(),
-            self.0.sources.borrow().len() - self.0.left.borrow().len(),
+            "<Reactor {}, {} sources, {} delayed calls>",
+            self.0.phase.get().name(),
+            self.0.sources.borrow().len() - self.0.freed_this_turn.borrow().len(),
             self.delayed_calls().len()
         )
     }

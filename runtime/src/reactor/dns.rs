@@ -1,5 +1,5 @@
 //! Host names: who looks them up, the time limit, and the system's own way.
-use super::{Reactor, remote_deferred::Answer};
+use super::{Reactor, core::Resolve, name_query::NameQuery, remote_deferred::RemoteResolver};
 use crate::{
     defer::Deferred,
     error::{DnsLookupError, ReactorClosed, TimeoutError},
@@ -30,7 +30,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 struct Question {
     host: String,
     port: u16,
-    answer: Answer<Vec<SocketAddr>>,
+    answer: RemoteResolver<Vec<SocketAddr>>,
 }
 
 /// The process's pool; it is started by the first question.
@@ -63,55 +63,6 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
                     .map_err(Failure::from),
             );
         }
-    }
-}
-
-/// Which addresses are wanted.
-#[doc(alias = "addressTypes")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AddressFamily {
-    /// Of both kinds.
-    Any,
-    /// IPv4 alone.
-    IPv4,
-    /// IPv6 alone.
-    IPv6,
-}
-
-impl AddressFamily {
-    /// Whether `at` is of this family.
-    pub fn contains(self, at: &SocketAddr) -> bool {
-        match self {
-            Self::Any => true,
-            Self::IPv4 => at.is_ipv4(),
-            Self::IPv6 => at.is_ipv6(),
-        }
-    }
-}
-
-/// What a [`HostnameResolver`] is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NameQuery {
-    /// The name of the host; never a numeric address.
-    pub host: String,
-    /// The port that goes into the answers.
-    pub port: u16,
-    /// Which addresses are wanted.
-    pub family: AddressFamily,
-}
-
-impl NameQuery {
-    /// A query for addresses of both kinds.
-    pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, family: AddressFamily::Any }
-    }
-
-    /// The same for addresses of one kind.
-    #[must_use]
-    pub fn family(self, family: AddressFamily) -> Self {
-        Self { family, ..self }
     }
 }
 
@@ -153,7 +104,7 @@ pub struct SystemResolver;
 
 impl HostnameResolver for SystemResolver {
     fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
-        reactor.ask(|answer| {
+        reactor.deferred_from_thread(|answer| {
             let question = Question { host: query.host.clone(), port: query.port, answer };
             pool()?
                 .try_send(question)
@@ -213,10 +164,15 @@ impl Reactor {
         if self.0.is_closed() {
             return Deferred::fail(ReactorClosed::new());
         }
-        let resolver = self.0.resolver.borrow().clone();
+        let resolve = self.0.resolve.borrow().clone();
         // user code
-        let asked =
-            guarded(|| Frame::new("resolve", Location::caller()), || resolver.resolve(query, self));
+        let asked = guarded(
+            || Frame::new("resolve", Location::caller()),
+            || match resolve {
+                Some(resolve) => resolve(query, self),
+                None => SystemResolver.resolve(query, self),
+            },
+        );
         let NameQuery { host, family, .. } = query.clone();
         asked.unwrap_or_else(Deferred::fail).add_timeout(TIME_LIMIT, self).add_both(move |found| {
             let found = found.map(|mut found| {
@@ -249,13 +205,26 @@ impl Reactor {
             .add_callback(move |found| Ok(found.first().ok_or(missing)?.ip()))
     }
 
-    /// Has names looked up by `resolver` from now on, and gives the one that did it so far.
+    /// Replaces the host-name resolver and returns the previous one.
     #[doc(alias = "installNameResolver")]
     pub fn install_resolver(
         &self,
         resolver: impl HostnameResolver + 'static,
     ) -> Rc<dyn HostnameResolver> {
-        self.0.resolver.replace(Rc::new(resolver))
+        let resolve: Resolve = Rc::new(move |query, reactor| resolver.resolve(query, reactor));
+        match self.0.resolve.replace(Some(resolve)) {
+            Some(resolve) => Rc::new(Installed(resolve)),
+            None => Rc::new(SystemResolver),
+        }
+    }
+}
+
+/// A resolver that was installed before.
+struct Installed(Resolve);
+
+impl HostnameResolver for Installed {
+    fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
+        (self.0)(query, reactor)
     }
 }
 

@@ -1,24 +1,26 @@
 //! Running a reactor: start, turns, stop.
 //!
 //! ```text
-//!            run            before-startup triggers done           stop                  before-shutdown triggers done
-//!   Idle ─────────▶ Starting ─────────────────────────▶ Running ─────────▶ Stopping ──▶ Ending ────────────────────────▶ Over
-//!                      └──────────── crash: from anywhere straight to Over ────────────────┘
+//!       run        before-startup        stop             before-shutdown
+//!                  triggers done                          triggers done
+//!  Idle ──▶ Starting ──▶ Running ──▶ Stopping ──▶ ShuttingDown ──▶ Stopped
+//!               └─────── crash: from anywhere straight to Stopped ────┘
 //! ```
-//! Turns go on from Starting to Ending, so that what the triggers wait for can come.
+//! Turns go on from `Starting` to `ShuttingDown`, so that what the triggers wait for can come. `close`
+//! leads from anywhere to Closed.
 use super::{
     Reactor,
-    core::{Core, Phase},
+    core::{Core, RunPhase},
     remote::Remote,
+    schedule::TurnScratch,
     signals,
     triggers::{SystemEvent, SystemEventTrigger, TriggerPhase},
-    turn::Desk,
 };
 use crate::{
     defer::{Deferred, IntoDeferred},
     error::{ReactorAlreadyRunning, ReactorClosed, ReactorNotRunning},
     failure::{Failure, Frame},
-    remote_queue::{Door, set_door},
+    remote_queue::{RemoteQueue, install_remote_queue},
     report::{drop_guarded, guarded, report},
 };
 use std::{
@@ -29,50 +31,37 @@ use std::{
     time::Duration,
 };
 
-/// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    Idle,
-    /// The triggers before the startup have not all finished.
-    Starting,
-    Running,
-    /// It was asked to stop, in this turn.
-    Stopping,
-    /// The triggers before the shutdown have not all finished.
-    Ending,
-    Over,
-}
-
 thread_local! {
     /// The reactors that run in this thread, the innermost last.
     static RUNNING: RefCell<Vec<Reactor>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Puts a reactor into the thread while it runs.
+/// Makes a reactor the current one of the thread while it runs.
 struct InThread {
-    door: Option<Arc<dyn Door>>,
+    queue: Option<Arc<dyn RemoteQueue>>,
     core: Rc<Core>,
 }
 
 impl InThread {
     fn enter(reactor: &Reactor) -> Self {
         RUNNING.with_borrow_mut(|running| running.push(reactor.clone()));
-        reactor.0.phase.set(Phase::Running);
-        Self { door: set_door(Some(reactor.0.inbox.clone())), core: reactor.0.clone() }
+        reactor.0.phase.set(RunPhase::Starting);
+        let queue = install_remote_queue(Some(reactor.0.inbox.clone()));
+        Self { queue, core: reactor.0.clone() }
     }
 }
 
 impl Drop for InThread {
     fn drop(&mut self) {
-        // a reactor that has run stays the thread's door unless another one was there
-        if let Some(door) = self.door.take().filter(|door| door.is_open()) {
-            set_door(Some(door));
+        // a reactor that has run keeps the thread's queue unless another one was there
+        if let Some(queue) = self.queue.take().filter(|queue| queue.is_open()) {
+            install_remote_queue(Some(queue));
         }
-        if self.core.phase.get() == Phase::Running {
-            self.core.phase.set(Phase::Idle);
+        if !self.core.is_closed() {
+            self.core.phase.set(RunPhase::Idle);
         }
-        let gone = RUNNING.with_borrow_mut(Vec::pop);
-        drop(gone);
+        let left = RUNNING.with_borrow_mut(Vec::pop);
+        drop(left);
     }
 }
 
@@ -97,19 +86,17 @@ impl Reactor {
         let core = &self.0;
         let _in_thread = InThread::enter(self);
         core.exit_signal.set(None);
-        let mut desk = core.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
+        let mut scratch = core.take_scratch();
         let mut result = self.start_up(true);
-        while result.is_ok() && core.phase.get() == Phase::Running {
-            if core.stage.get() == Stage::Stopping {
+        while result.is_ok() && core.phase.get().is_under_way() {
+            if matches!(core.phase.get(), RunPhase::Stopping { .. }) {
                 self.shut_down();
+                continue;
             }
-            if core.stage.get() == Stage::Over {
-                break;
-            }
-            result = core.turn(&mut desk, None).map_err(Failure::from);
+            result = core.turn(&mut scratch, None).map_err(Failure::from);
         }
-        core.stage.set(Stage::Over);
-        if core.phase.get() == Phase::Running {
+        if !core.is_closed() {
+            core.phase.set(RunPhase::Stopped);
             let waiting = core.when_stopped.take();
             for resolver in waiting {
                 // user code
@@ -117,10 +104,8 @@ impl Reactor {
             }
         }
         // a thread may be in a blocking call, whose answer takes turns
-        self.stop_pool(|| drop(core.turn(&mut desk, Some(Duration::ZERO))));
-        core.desk.set(Some(desk));
-        core.stage.set(Stage::Idle);
-        core.started.set(false);
+        self.stop_pool(|| drop(core.turn(&mut scratch, Some(Duration::ZERO))));
+        core.scratch.set(Some(scratch));
         core.next_run();
         result
     }
@@ -134,12 +119,11 @@ impl Reactor {
     pub fn iterate(&self, delay: Duration) -> Result<(), Failure> {
         self.may_run()?;
         let _in_thread = InThread::enter(self);
-        let mut desk = self.0.desk.take().unwrap_or_else(|| Box::new(Desk::new()));
+        let mut scratch = self.0.take_scratch();
         let result = self
             .start_up(false)
-            .and_then(|()| self.0.turn(&mut desk, Some(delay)).map_err(Failure::from));
-        self.0.desk.set(Some(desk));
-        self.0.stage.set(Stage::Idle);
+            .and_then(|()| self.0.turn(&mut scratch, Some(delay)).map_err(Failure::from));
+        self.0.scratch.set(Some(scratch));
         result
     }
 
@@ -175,16 +159,14 @@ impl Reactor {
 
     fn may_run(&self) -> Result<(), Failure> {
         match self.0.phase.get() {
-            Phase::Idle => Ok(()),
-            Phase::Running => Err(ReactorAlreadyRunning::new().into()),
-            Phase::Closed => Err(ReactorClosed::new().into()),
+            RunPhase::Idle => Ok(()),
+            RunPhase::Closed => Err(ReactorClosed::new().into()),
+            _ => Err(ReactorAlreadyRunning::new().into()),
         }
     }
 
     fn start_up(&self, signals: bool) -> Result<(), Failure> {
         let core = &self.0;
-        core.stage.set(Stage::Starting);
-        core.started.set(false);
         if core.waiting_startup.borrow().as_ref().is_some_and(|waiting| !waiting.is_dead()) {
             // an earlier turn by hand has begun the startup, and its triggers are still waited for
             return Ok(());
@@ -206,17 +188,17 @@ impl Reactor {
 
     fn started(&self, signals: bool, run: u64) -> Result<(), Failure> {
         let core = &self.0;
-        if core.run.get() != run
-            || core.phase.get() == Phase::Closed
-            || core.stage.get() == Stage::Over
-        {
-            // that run is over, crashed or closed: what it waited for has come too late
+        if core.run.get() != run {
+            // that run is over: what it waited for has come too late
             return Ok(());
         }
-        core.started.set(true);
-        if core.stage.get() == Stage::Starting {
-            core.stage.set(Stage::Running);
-        }
+        core.phase.set(match core.phase.get() {
+            RunPhase::Starting => RunPhase::Running,
+            RunPhase::Stopping { .. } => RunPhase::Stopping { started: true },
+            RunPhase::ShuttingDown { .. } => RunPhase::ShuttingDown { started: true },
+            // it has crashed or was closed meanwhile
+            _ => return Ok(()),
+        });
         if signals && !core.signals_installed.replace(true) {
             signals::install(core, core.handles_signals.get())?;
         }
@@ -237,21 +219,24 @@ impl Reactor {
     }
 
     fn shut_down(&self) {
-        self.0.stage.set(Stage::Ending);
+        let RunPhase::Stopping { started } = self.0.phase.get() else { return };
+        self.0.phase.set(RunPhase::ShuttingDown { started });
         let (reactor, run) = (self.clone(), self.0.run.get());
         let before = self.0.triggers.run(SystemEvent::Shutdown, TriggerPhase::Before);
-        before.map(move |()| reactor.ended(run)).detach();
+        before.map(move |()| reactor.shutdown_finished(run)).detach();
     }
 
-    fn ended(&self, run: u64) {
+    fn shutdown_finished(&self, run: u64) {
         let core = &self.0;
-        if core.stage.get() != Stage::Ending || core.run.get() != run {
+        if !matches!(core.phase.get(), RunPhase::ShuttingDown { .. }) || core.run.get() != run {
             // it has crashed or was closed meanwhile
             return;
         }
         core.triggers.run(SystemEvent::Shutdown, TriggerPhase::During).detach();
         core.triggers.run(SystemEvent::Shutdown, TriggerPhase::After).detach();
-        core.stage.set(Stage::Over);
+        if !core.is_closed() {
+            core.end_run();
+        }
     }
 
     /// Asks the reactor to stop: after the turn that this is called in the triggers of the shutdown
@@ -260,7 +245,7 @@ impl Reactor {
     /// # Errors
     /// [`ReactorNotRunning`] if it does not run, or has been asked already.
     pub fn stop(&self) -> Result<(), Failure> {
-        if matches!(self.0.stage.get(), Stage::Starting | Stage::Running) {
+        if matches!(self.0.phase.get(), RunPhase::Starting | RunPhase::Running) {
             self.0.request_stop();
             Ok(())
         } else {
@@ -271,8 +256,8 @@ impl Reactor {
     /// Ends [`run`](Self::run) after this turn without any trigger of the shutdown: for when those
     /// cannot be trusted any more. On a reactor that does not run it does nothing.
     pub fn crash(&self) {
-        if self.0.phase.get() == Phase::Running {
-            self.0.stage.set(Stage::Over);
+        if self.0.phase.get().is_under_way() {
+            self.0.end_run();
         }
     }
 
@@ -280,9 +265,12 @@ impl Reactor {
     /// [`run`](Self::run) or [`iterate`](Self::iterate).
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
-        self.0.phase.get() == Phase::Running
-            && self.0.started.get()
-            && !matches!(self.0.stage.get(), Stage::Over | Stage::Idle)
+        matches!(
+            self.0.phase.get(),
+            RunPhase::Running
+                | RunPhase::Stopping { started: true }
+                | RunPhase::ShuttingDown { started: true }
+        )
     }
 
     /// The signal that has made the last [`run`](Self::run) stop, if it was one.
@@ -393,18 +381,32 @@ impl Core {
     }
 
     pub(crate) fn request_stop(&self) {
-        if matches!(self.stage.get(), Stage::Starting | Stage::Running) {
-            self.stage.set(Stage::Stopping);
-        }
+        let started = match self.phase.get() {
+            RunPhase::Starting => false,
+            RunPhase::Running => true,
+            _ => return,
+        };
+        self.phase.set(RunPhase::Stopping { started });
+        self.schedule.set_work();
+    }
+
+    /// The run returns after this turn.
+    fn end_run(&self) {
+        self.phase.set(RunPhase::Stopped);
+        self.schedule.set_work();
+    }
+
+    fn take_scratch(&self) -> TurnScratch {
+        self.scratch.take().unwrap_or_else(TurnScratch::new)
     }
 
     /// SIGINT or SIGTERM has come. A second one while the triggers of the shutdown still wait ends
     /// the run without them.
     pub(super) fn stop_by_signal(&self, signal: i32) {
         self.exit_signal.set(Some(signal));
-        if self.stage.get() == Stage::Ending {
+        if matches!(self.phase.get(), RunPhase::ShuttingDown { .. }) {
             tracing::warn!("received signal {signal} while stopping: not waiting any longer");
-            self.stage.set(Stage::Over);
+            self.end_run();
         } else {
             tracing::info!("received signal {signal}, stopping");
             self.request_stop();
@@ -413,6 +415,6 @@ impl Core {
 
     /// Whether the turn must not wait.
     pub(super) fn is_in_a_hurry(&self) -> bool {
-        matches!(self.stage.get(), Stage::Stopping | Stage::Over)
+        matches!(self.phase.get(), RunPhase::Stopping { .. } | RunPhase::Stopped | RunPhase::Closed)
     }
 }

@@ -1,7 +1,13 @@
-//! How other threads reach a reactor.
+//! How other threads reach a reactor: calls, and answers to Deferreds that wait for them.
 use super::backend::Alarm;
-use crate::remote_queue::{Door, Work};
+use crate::{
+    remote_queue::{RemoteQueue, Work, WorkFlag},
+    report::drop_each,
+};
 use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,14 +21,16 @@ pub(crate) struct Inbox {
     calls: Mutex<Option<Vec<Work>>>,
     /// Whether there is something in `calls`: asked each turn without taking the lock.
     waiting: AtomicBool,
+    work: WorkFlag,
     alarm: Alarm,
 }
 
 impl Inbox {
-    pub(crate) fn new(alarm: Alarm) -> Arc<Self> {
+    pub(crate) fn new(alarm: Alarm, work: WorkFlag) -> Arc<Self> {
         Arc::new(Self {
             calls: Mutex::new(Some(Vec::new())),
             waiting: AtomicBool::new(false),
+            work,
             alarm,
         })
     }
@@ -41,7 +49,7 @@ impl Inbox {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Takes no more calls; those that wait are given to the caller to drop.
+    /// Takes no more calls and returns those that wait, for the caller to drop.
     pub(crate) fn close(&self) -> Vec<Work> {
         self.calls().take().unwrap_or_default()
     }
@@ -51,20 +59,53 @@ impl Inbox {
     }
 }
 
-impl Door for Inbox {
+impl RemoteQueue for Inbox {
     fn is_open(&self) -> bool {
         self.calls().is_some()
     }
 
-    fn hand_in(&self, work: Work) -> bool {
-        {
+    fn submit(&self, work: Work) -> bool {
+        let first = {
             let mut calls = self.calls();
             let Some(calls) = calls.as_mut() else { return false };
             calls.push(work);
             self.waiting.store(true, Ordering::Release);
+            calls.len() == 1
+        };
+        self.work.set();
+        // one wake-up lasts until the reactor has taken the calls
+        if first {
+            (self.alarm)();
         }
-        (self.alarm)();
         true
+    }
+}
+
+/// The Resolvers of a reactor that wait for an answer from another thread: they stay here, and only
+/// their number crosses.
+#[derive(Default)]
+pub(crate) struct RemoteDeferreds {
+    next: Cell<u64>,
+    waiting: RefCell<HashMap<u64, Box<dyn Any>>>,
+}
+
+impl RemoteDeferreds {
+    /// A number for the next one.
+    pub(super) fn next(&self) -> u64 {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    pub(super) fn insert(&self, number: u64, resolver: Box<dyn Any>) {
+        self.waiting.borrow_mut().insert(number, resolver);
+    }
+
+    pub(super) fn remove(&self, number: u64) -> Option<Box<dyn Any>> {
+        self.waiting.borrow_mut().remove(&number)
+    }
+
+    /// The reactor is being closed: nobody will bring the answers.
+    pub(super) fn drop_all(&self) {
+        drop_each(self.waiting.take());
     }
 }
 
@@ -91,7 +132,7 @@ impl Remote {
     /// reactor has been closed: the call is dropped unrun.
     #[doc(alias = "callFromThread")]
     pub fn call_from_thread(&self, call: impl FnOnce() + Send + 'static) -> bool {
-        self.0.hand_in(Box::new(call))
+        self.0.submit(Box::new(call))
     }
 }
 

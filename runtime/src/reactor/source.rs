@@ -12,6 +12,8 @@ const CLOSED: u8 = 4;
 /// Somebody on this side has it looked at: read on to the end, there may be input that no event
 /// will tell of.
 const DRAIN: u8 = 8;
+/// An earlier turn has read its share and left the rest to this one.
+const CONTINUED: u8 = 16;
 
 impl Readiness {
     /// Look again: there may be more to read, or something has changed on this side.
@@ -22,6 +24,16 @@ impl Readiness {
 
     /// There may be room again.
     pub(crate) const WRITABLE: Self = Self(WRITABLE);
+
+    /// Reading goes on in the next turn, for what this one was for.
+    pub(crate) fn continued(self) -> Self {
+        Self(self.0 | READABLE | CONTINUED)
+    }
+
+    /// Whether an earlier turn has left the rest of a read to this one.
+    pub(crate) fn is_continued(self) -> bool {
+        self.0 & CONTINUED != 0
+    }
 
     #[inline]
     pub(crate) fn new(readable: bool, writable: bool, closed: bool) -> Self {
@@ -56,7 +68,7 @@ impl Readiness {
     /// Whether there is input and no end of it.
     #[inline]
     pub(crate) fn is_plain_input(self) -> bool {
-        self.0 & (READABLE | CLOSED | DRAIN) == READABLE
+        self.0 & (READABLE | CLOSED | DRAIN | CONTINUED) == READABLE
     }
 }
 
@@ -64,6 +76,9 @@ impl Readiness {
 pub(crate) trait Source {
     /// It has become ready. `buffer` is the reactor's one read buffer, lent for this call.
     fn ready(self: Rc<Self>, readiness: Readiness, buffer: &mut [u8]);
+
+    /// Sends what it has corked, and begins a close that it was asked for.
+    fn flush_output(&self) {}
 
     /// What it is, for a test that has left it behind; nothing for what is the reactor's own.
     fn describe(&self) -> Option<String> {

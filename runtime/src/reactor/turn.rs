@@ -4,102 +4,109 @@
 //! 1. calls from other threads, those that were there when the turn began;
 //! 2. delayed calls that are due and were made before the turn, in the order of their time, then of
 //!    their making;
-//! 3. what an earlier turn put off: connections to look at again, ends to tell;
+//! 3. what an earlier turn has rescheduled: connections to look at again, ends to tell;
 //! 4. the wait: without limit if nothing is to be done, until the next delayed call, or not at all
-//!    if something was put off;
-//! 5. the events, in the order in which the system gives them.
+//!    if something was rescheduled;
+//! 5. the events, in the order in which the system gives them;
+//! 6. corked output, which also leaves before the wait.
 //!
-//! Whatever runs in a turn and puts something off puts it off to the next one.
-use super::{backend::Event, core::Core, source::Readiness};
+//! Whatever runs in a turn and reschedules something leaves it to the next one. When a piece of
+//! user code returns, the connections that it has asked to close begin to.
+use super::{backend::Event, core::Core, schedule::TurnScratch, source::Readiness};
 use crate::{
     failure::Frame,
     report::{drop_guarded, guarded, report},
 };
-use std::{panic::Location, rc::Rc, time::Duration};
-
-/// The length of the read buffer: one a reactor. A message of 64 KiB fits in with room to spare, so
-/// that its read is a short one and says itself that nothing is left.
-const READ_BUFFER: usize = 96 * 1024;
+use std::{io, panic::Location, rc::Rc, time::Duration};
 
 /// The longest wait: beyond it a timer is looked at again.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a turn works with, kept from one to the next.
-pub(crate) struct Desk {
-    buffer: Box<[u8]>,
-    again: Vec<Event>,
-}
-
-impl Desk {
-    pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; READ_BUFFER].into_boxed_slice(), again: Vec::new() }
-    }
-}
-
 impl Core {
     /// Runs one turn that waits for at most `limit`.
     #[inline]
-    pub(crate) fn turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
-        if self.is_idle() { self.wait(desk, limit) } else { self.busy_turn(desk, limit) }
+    pub(crate) fn turn(
+        &self,
+        scratch: &mut TurnScratch,
+        limit: Option<Duration>,
+    ) -> io::Result<()> {
+        self.schedule.begin_turn();
+        // mostly there is nothing to do but to wait, and one look says so
+        let result = if self.schedule.has_work() {
+            self.busy_turn(scratch, limit)
+        } else {
+            self.wait(scratch, limit)
+        };
+        if self.schedule.has_corked() {
+            self.send_corked();
+        }
+        self.schedule.end_turn();
+        result
     }
 
-    /// Whether there is nothing to do in a turn but to wait: mostly so under load, and then each of
-    /// them asks for it once.
-    fn is_idle(&self) -> bool {
-        self.has_no_slots_to_free()
-            && !self.inbox.is_waiting()
-            && self.timers.is_empty()
-            && self.again.borrow().is_empty()
-            && self.slow.get().is_none()
-            && !self.is_in_a_hurry()
-    }
-
-    fn wait(&self, desk: &mut Desk, timeout: Option<Duration>) -> std::io::Result<()> {
-        let buffer = &mut *desk.buffer;
+    fn wait(&self, scratch: &mut TurnScratch, timeout: Option<Duration>) -> io::Result<()> {
+        let buffer = &mut *scratch.buffer;
         self.backend.wait(timeout, &mut |event| self.dispatch(event, buffer))
     }
 
     #[inline(never)]
-    fn busy_turn(&self, desk: &mut Desk, limit: Option<Duration>) -> std::io::Result<()> {
+    fn busy_turn(&self, scratch: &mut TurnScratch, limit: Option<Duration>) -> io::Result<()> {
+        // before anything is looked at: what comes meanwhile sets it again
+        self.schedule.clear_work();
         self.free_slots();
-        if self.inbox.is_waiting() {
-            self.calls_from_threads();
+        self.close_asked();
+        self.calls_from_threads();
+        let result = match self.slow.get() {
+            Some(slow) => self.watched_turn(scratch, limit, slow),
+            None => self.plain_turn(scratch, limit),
+        };
+        if !self.timers.is_empty() || self.slow.get().is_some() || self.is_in_a_hurry() {
+            self.schedule.set_work();
         }
-        let mark = self.timers.begin_turn();
-        if let Some(slow) = self.slow.get() {
-            return self.watched_turn(desk, limit, mark, slow);
-        }
-        if let Some(mark) = mark {
-            while self.timers.run_due(mark).is_some() {}
-        }
-        self.put_off(desk, |event, buffer| self.dispatch(event, buffer));
-        self.wait(desk, self.timeout(limit))
+        result
     }
 
-    /// The rest of a turn with the watchdog looking on.
+    /// The rest of a turn after the calls from other threads.
+    fn plain_turn(&self, scratch: &mut TurnScratch, limit: Option<Duration>) -> io::Result<()> {
+        if let Some(mark) = self.timers.begin_turn() {
+            while self.timers.run_due(mark).is_some() {
+                self.close_asked();
+            }
+        }
+        self.run_rescheduled(scratch, |event, buffer| self.dispatch(event, buffer));
+        self.send_corked();
+        self.wait(scratch, self.timeout(limit))
+    }
+
+    /// The same with the watchdog looking on.
     fn watched_turn(
         &self,
-        desk: &mut Desk,
+        scratch: &mut TurnScratch,
         limit: Option<Duration>,
-        mark: Option<u64>,
         slow: Duration,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let dispatch = |event: Event, buffer: &mut [u8]| {
             // before the call, which may end it
             let what = self.sources.borrow().get(event.slot).and_then(|source| source.describe());
             self.watched(slow, || self.dispatch(event, buffer), |()| what);
         };
         let named = |made: &Option<_>| made.map(|made| format!("the delayed call made at {made}"));
-        if let Some(mark) = mark {
-            while self.watched(slow, || self.timers.run_due(mark), named).is_some() {}
+        if let Some(mark) = self.timers.begin_turn() {
+            while self.watched(slow, || self.timers.run_due(mark), named).is_some() {
+                self.close_asked();
+            }
         }
-        self.put_off(desk, dispatch);
+        self.run_rescheduled(scratch, dispatch);
+        self.send_corked();
         let timeout = self.timeout(limit);
-        let buffer = &mut *desk.buffer;
+        let buffer = &mut *scratch.buffer;
         self.backend.wait(timeout, &mut |event| dispatch(event, buffer))
     }
 
     pub(super) fn calls_from_threads(&self) {
+        if !self.inbox.is_waiting() {
+            return;
+        }
         for call in self.inbox.take() {
             if self.is_closed() {
                 drop_guarded(call);
@@ -116,26 +123,24 @@ impl Core {
             if let Err(failure) = ran {
                 report(failure, "a call from another thread");
             }
+            self.close_asked();
         }
     }
 
-    #[inline]
-    fn put_off(&self, desk: &mut Desk, dispatch: impl Fn(Event, &mut [u8])) {
-        std::mem::swap(&mut *self.again.borrow_mut(), &mut desk.again);
-        for event in &desk.again {
-            dispatch(*event, &mut desk.buffer);
+    fn run_rescheduled(&self, scratch: &mut TurnScratch, dispatch: impl Fn(Event, &mut [u8])) {
+        self.schedule.swap_events(&mut scratch.events);
+        for event in &scratch.events {
+            dispatch(*event, &mut scratch.buffer);
         }
-        desk.again.clear();
+        scratch.events.clear();
     }
 
     fn timeout(&self, limit: Option<Duration>) -> Option<Duration> {
-        if self.is_in_a_hurry() || self.inbox.is_waiting() || !self.again.borrow().is_empty() {
+        if self.is_in_a_hurry() || self.inbox.is_waiting() || self.schedule.has_events() {
             return Some(Duration::ZERO);
         }
-        let timer = self
-            .timers
-            .next_due()
-            .map(|due| due.saturating_sub(self.backend.now()).min(LONGEST_WAIT));
+        let until_due = |due: Duration| due.saturating_sub(self.backend.now()).min(LONGEST_WAIT);
+        let timer = self.timers.next_due().map(until_due);
         match (timer, limit) {
             (Some(timer), Some(limit)) => Some(timer.min(limit)),
             (timer, limit) => timer.or(limit),
@@ -147,11 +152,36 @@ impl Core {
         let source = self.sources.borrow().get(event.slot).map(Rc::clone);
         if let Some(source) = source {
             source.ready(event.readiness, buffer);
+            if self.schedule.has_closing() {
+                self.close_asked();
+            }
         }
     }
 
-    /// Has the source in `slot` looked at in the next turn.
+    /// Begins the closes that the piece of user code that has just returned asked for.
+    fn close_asked(&self) {
+        if self.schedule.has_closing() {
+            self.schedule.drain_closing(|slot| self.flush_output(slot));
+        }
+    }
+
+    /// Sends what connections have corked.
+    fn send_corked(&self) {
+        if self.schedule.has_corked() {
+            self.schedule.drain_corked(|slot| self.flush_output(slot));
+        }
+    }
+
+    #[cold]
+    fn flush_output(&self, slot: usize) {
+        let source = self.sources.borrow().get(slot).map(Rc::clone);
+        if let Some(source) = source {
+            source.flush_output();
+        }
+    }
+
+    /// Has the source in `slot` called in the next turn.
     pub(crate) fn reschedule(&self, slot: usize, readiness: Readiness) {
-        self.again.borrow_mut().push(Event { slot, readiness });
+        self.schedule.reschedule(slot, readiness);
     }
 }

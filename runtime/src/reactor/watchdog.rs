@@ -19,6 +19,7 @@ impl Reactor {
     #[doc(alias = "slow_callback_duration")]
     pub fn set_slow_callback_duration(&self, limit: impl Into<Option<Duration>>) {
         self.0.slow.set(limit.into());
+        self.0.schedule.set_work();
     }
 }
 

@@ -1,8 +1,16 @@
-//! Outgoing bytes that could not be sent at once.
+//! Outgoing bytes that have not been sent yet.
+use crate::free_list::FreeList;
 use std::{collections::VecDeque, io::IoSlice};
 
 /// Small pieces are gathered into chunks of this size.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 64 * 1024;
+
+/// How many buffers a thread keeps for reuse.
+const FREE_BUFFERS: usize = 16;
+
+thread_local! {
+    static FREE: FreeList<Box<Buffer>> = const { FreeList::new(FREE_BUFFERS) };
+}
 
 /// A queue of bytes, in chunks, that is sent with vectored writes.
 #[derive(Default)]
@@ -17,11 +25,37 @@ pub(super) struct Buffer {
 pub(super) const SLICES: usize = 64;
 
 impl Buffer {
+    /// An empty buffer, out of the free list if there is one.
+    #[expect(clippy::unnecessary_box_returns, reason = "the free list keeps the allocation")]
+    pub(super) fn take_free() -> Box<Self> {
+        FREE.try_with(FreeList::take).ok().flatten().unwrap_or_default()
+    }
+
+    /// Returns the buffer to the free list, with one chunk that is not larger than others.
+    pub(super) fn recycle(mut self: Box<Self>) {
+        self.chunks.truncate(1);
+        self.chunks.retain(|chunk| chunk.capacity() <= CHUNK);
+        self.chunks.iter_mut().for_each(Vec::clear);
+        (self.sent, self.len) = (0, 0);
+        // while the thread ends there is no list
+        let _ = FREE.try_with(|free| free.put(self));
+    }
+
+    #[inline]
     pub(super) fn push(&mut self, data: &[u8]) {
         self.len += data.len();
-        if let Some(last) = self.chunks.back_mut().filter(|last| last.len() + data.len() <= CHUNK) {
-            last.extend_from_slice(data);
-        } else if !data.is_empty() {
+        match self.chunks.back_mut() {
+            Some(last) if last.len() + data.len() <= CHUNK => last.extend_from_slice(data),
+            _ => self.push_chunk(data),
+        }
+    }
+
+    #[inline(never)]
+    fn push_chunk(&mut self, data: &[u8]) {
+        if self.chunks.front().is_some_and(Vec::is_empty) {
+            self.chunks.clear();
+        }
+        if !data.is_empty() {
             self.chunks.push_back(data.to_vec());
         }
     }
@@ -35,7 +69,7 @@ impl Buffer {
     }
 
     /// Lends the next bytes to send.
-    pub(super) fn peek<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+    pub(super) fn peek<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
             let from = if count == 0 { self.sent } else { 0 };
@@ -48,6 +82,11 @@ impl Buffer {
     /// The first `sent` bytes have been sent.
     pub(super) fn consume(&mut self, mut sent: usize) {
         self.len = self.len.saturating_sub(sent);
+        if self.len == 0 {
+            // the first chunk stays, to be filled again
+            self.sent = self.chunks.front().map_or(0, Vec::len);
+            return;
+        }
         while let Some(first) = self.chunks.front() {
             let left = first.len() - self.sent;
             if sent < left {

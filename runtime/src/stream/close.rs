@@ -22,18 +22,25 @@ impl Stream {
             let old = self.reason.replace(Some(Reason::Given(reason)));
             drop(old);
         }
-        let begins = if let Lifecycle::Open { read, .. } = self.lifecycle() {
-            self.set_lifecycle(Lifecycle::Flushing { read });
+        if let Lifecycle::Open { read, .. } = self.lifecycle() {
+            self.set_lifecycle(Lifecycle::Flushing { sealed: false, read });
             // nothing is read any more, so nothing more comes from the other side of a pipe
             self.drop_pipe_producer();
-            true
-        } else {
-            false
-        };
+            // what the running piece of user code still writes goes out before the end
+            if let Some(schedule) = &self.schedule {
+                schedule.add_closing(self.slot.get());
+            }
+        }
         if self.has_given_reason() && self.has_producer() && !self.is_closed() {
             // something has failed: what the producer still has to make is of no use
             self.reschedule(Readiness::AGAIN);
-        } else if begins {
+        }
+    }
+
+    /// The piece of user code that has asked for the end is over: from now on writes are dropped.
+    pub(super) fn begin_close(&self) {
+        if let Lifecycle::Flushing { sealed: false, read } = self.lifecycle() {
+            self.set_lifecycle(Lifecycle::Flushing { sealed: true, read });
             self.advance_close();
         }
     }
@@ -50,6 +57,7 @@ impl Stream {
     /// Ends this side's writing when everything has been sent; reading goes on.
     pub(crate) fn lose_write_connection(&self) {
         if let Lifecycle::Open { write: WriteHalf::Open, read } = self.lifecycle() {
+            self.flush();
             self.set_lifecycle(Lifecycle::Open { write: WriteHalf::Closing, read });
             self.advance_close();
         }
@@ -62,7 +70,7 @@ impl Stream {
             return;
         }
         match self.lifecycle() {
-            Lifecycle::Flushing { read } => self.end_connection(read),
+            Lifecycle::Flushing { sealed: true, read } => self.end_connection(read),
             Lifecycle::Open { write: WriteHalf::Closing, read } => self.end_writing(read),
             _ => {}
         }
@@ -158,8 +166,10 @@ impl Stream {
         } else {
             // a peer that has ended its own side still gets every byte that was written, and none
             // that was not
-            self.set_lifecycle(Lifecycle::Flushing { read: ReadHalf::Eof });
+            self.flush();
+            self.set_lifecycle(Lifecycle::Flushing { sealed: true, read: ReadHalf::Eof });
             self.stop_producer();
+            self.advance_close();
         }
         self.close_if_both_ended();
         if !self.is_closed() {

@@ -34,6 +34,8 @@ impl Stream {
         if !self.accepts_writes() {
             return;
         }
+        // bytes written before go before it
+        self.flush();
         self.descriptors(|descriptors| descriptors.sending.push(descriptor));
         if self.sending() == 1 {
             self.update();

@@ -130,6 +130,8 @@ impl Stream {
                 format!("a producer is already registered on the connection with {}", self.peer());
             return Err(RuntimeError::with_text(text).into());
         }
+        // a pull producer's pieces are not corked, so nothing is when it comes
+        self.flush();
         self.flow(|flow| {
             flow.producer = Some((producer.clone(), kind));
             (flow.paused, flow.written, flow.from_pipe) = (false, false, false);
@@ -185,6 +187,9 @@ impl Stream {
         if self.is_closed() {
             return Deferred::fail(self.failure_or_done());
         }
+        // corked bytes are not counted, so they are sent first: who waits after each piece never
+        // queues more than one
+        self.flush();
         if self.queued() <= self.write_marks().0 {
             return Deferred::succeed(());
         }

@@ -26,7 +26,7 @@ pub(crate) struct FramingState {
 
 thread_local! {
     /// A buffer that is not in use: an idle connection holds none.
-    static FREE: FreeList<Vec<u8>> = const { FreeList::new(FREE_BUFFERS) };
+    static FREE: FreeList<Rc<Vec<u8>>> = const { FreeList::new(FREE_BUFFERS) };
     /// Stands for no bytes at all.
     static NOTHING: Rc<Vec<u8>> = Rc::new(Vec::new());
     /// Where a message is framed before it is written.

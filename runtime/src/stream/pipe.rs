@@ -105,7 +105,7 @@ impl Stream {
         let eof = ReadHalf::Eof;
         if matches!(
             self.lifecycle(),
-            Lifecycle::Open { read, .. } | Lifecycle::Flushing { read } if read == eof
+            Lifecycle::Open { read, .. } | Lifecycle::Flushing { read, .. } if read == eof
         ) {
             // its end came before
             to.unregister_producer();

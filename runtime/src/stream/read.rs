@@ -1,5 +1,7 @@
 //! Read side of a stream: events of the poller, and the one read loop.
-use super::state::{ACCEPTS_DESCRIPTORS, HUNG_UP, Lifecycle, ReadHalf, SHORT_READS, Stream};
+use super::state::{
+    ACCEPTS_DESCRIPTORS, HUNG_UP, Lifecycle, READ_CONTINUES, ReadHalf, SHORT_READS, Stream,
+};
 use crate::reactor::source::Readiness;
 use std::{
     io::{self, ErrorKind},
@@ -126,6 +128,7 @@ impl Stream {
         if readiness.is_writable() {
             self.flush_queue();
             self.below_low_water();
+            self.advance_close();
         }
         if self.is_closed() {
             return self.close_now_due();
@@ -142,6 +145,16 @@ impl Stream {
         receiver: &R,
     ) {
         let readable = readiness.is_readable() || readiness.is_closed();
+        if self.has(READ_CONTINUES) {
+            if !readiness.is_continued() {
+                // it has had its share; an end behind the rest must not be forgotten
+                if readiness.is_to_the_end() {
+                    self.reschedule(readiness);
+                }
+                return;
+            }
+            self.set(READ_CONTINUES, false);
+        }
         match self.lifecycle() {
             Lifecycle::Lingering => self.discard(buffer),
             Lifecycle::Open { .. } if readable && reading && self.is_reading() => {
@@ -191,7 +204,8 @@ impl Stream {
                 },
             }
             if left == 0 {
-                return self.reschedule(readiness);
+                self.set(READ_CONTINUES, true);
+                return self.reschedule(readiness.continued());
             }
             given = self.read_any(buffer);
         }

@@ -31,7 +31,7 @@ use crate::{
     failure::{Failure, Frame},
     free_list::FreeList,
     reactor::{
-        Core,
+        Core, Schedule,
         backend::{AnyWire, WireOption},
         source::Readiness,
     },
@@ -52,8 +52,9 @@ use std::{
 pub(super) enum Lifecycle {
     /// Connected, and neither side has ended the whole connection.
     Open { write: WriteHalf, read: ReadHalf },
-    /// This side has asked for the end; queued bytes are still being sent.
-    Flushing { read: ReadHalf },
+    /// This side has asked for the end; queued bytes are still being sent. `sealed`: the piece of
+    /// user code that asked for it has returned, and what is written from now on is dropped.
+    Flushing { sealed: bool, read: ReadHalf },
     /// The end of writing has been sent; input is discarded until the peer ends too.
     Lingering,
     /// Nothing more is sent or received. `loss_due`: `connection_lost` is due now, or has been
@@ -92,6 +93,9 @@ pub(super) const SHORT_READS: u8 = 1 << 2;
 pub(super) const HUNG_UP: u8 = 1 << 3;
 /// A call meant for another framing has been reported.
 pub(super) const MISUSE_REPORTED: u8 = 1 << 4;
+
+/// The stream has read its share of a turn; the next one goes on.
+pub(super) const READ_CONTINUES: u8 = 1 << 5;
 
 /// A read is all that an event of plain input needs.
 const PLAIN_READ: u8 = 1;
@@ -183,15 +187,22 @@ pub(super) struct Linger {
 const FREE_STREAMS: usize = 64;
 
 thread_local! {
-    static FREE: FreeList<Stream> = const { FreeList::new(FREE_STREAMS) };
+    static FREE: FreeList<Rc<Stream>> = const { FreeList::new(FREE_STREAMS) };
 }
 
 /// A stream of bytes over a wire, with its queue and its lifecycle. It never points at a protocol.
 pub(crate) struct Stream {
     /// The wire is taken out for the length of a call, which is cheaper than a borrow.
     wire: Cell<Option<AnyWire>>,
-    /// Bytes that the wire has not taken yet; never an empty buffer.
+    /// Bytes that have not been sent; never an empty buffer.
     pub(super) queue: RefCell<Option<Box<Buffer>>>,
+    /// Whether the queue is corked: its bytes wait for the end of the delivery or turn, and not for
+    /// room on the wire.
+    pub(super) corked: Cell<bool>,
+    /// The turn in which something was written last: what follows in the same turn is corked.
+    pub(super) last_output: Cell<u32>,
+    /// How many bytes the wire has taken in that turn.
+    pub(super) sent_this_turn: Cell<usize>,
     lifecycle: Cell<Lifecycle>,
     flags: Cell<u8>,
     /// Which of the two byte paths are plain: derived from everything else by `update`.
@@ -200,6 +211,7 @@ pub(crate) struct Stream {
     suspensions: Cell<u16>,
     pub(super) slot: Cell<usize>,
     pub(super) core: Weak<Core>,
+    pub(super) schedule: Option<Rc<Schedule>>,
     peer: Address,
     host: OnceCell<Rc<Address>>,
     pub(super) reason: RefCell<Option<Reason>>,
@@ -224,6 +236,9 @@ impl Stream {
             *stream.wire.get_mut() = Some(wire);
             *stream.slot.get_mut() = slot;
             stream.core = Rc::downgrade(core);
+            stream.schedule = Some(core.schedule.clone());
+            *stream.last_output.get_mut() = 0;
+            *stream.corked.get_mut() = false;
             stream.peer = peer;
             stream.host = host.map(OnceCell::from).unwrap_or_default();
             stream.set_lifecycle(Lifecycle::Open { write: WriteHalf::Open, read: ReadHalf::Open });
@@ -236,12 +251,16 @@ impl Stream {
         Self {
             wire: Cell::new(None),
             queue: RefCell::new(None),
+            corked: Cell::new(false),
+            last_output: Cell::new(0),
+            sent_this_turn: Cell::new(0),
             lifecycle: Cell::new(Lifecycle::Closed { loss_due: true }),
             flags: Cell::new(0),
             plain: Cell::new(0),
             suspensions: Cell::new(0),
             slot: Cell::new(0),
             core: Weak::new(),
+            schedule: None,
             peer: Address::Unix(None),
             host: OnceCell::new(),
             reason: RefCell::new(None),
@@ -254,11 +273,12 @@ impl Stream {
     /// [`new`](Self::new) overwrites are left stale.
     pub(crate) fn recycle(mut self: Rc<Self>) {
         let Some(closed) = Rc::get_mut(&mut self) else { return };
-        let Self { wire, queue, suspensions, core, reason, framing, cold, .. } = closed;
+        let Self { wire, queue, suspensions, core, schedule, reason, framing, cold, .. } = closed;
         if wire.get_mut().is_some() {
             return;
         }
         *core = Weak::new();
+        *schedule = None;
         *suspensions.get_mut() = 0;
         if matches!(reason.get_mut(), Some(Reason::Made(_) | Reason::Given(_))) {
             // user code: an error of the user's own
@@ -297,7 +317,8 @@ impl Stream {
 
     /// Recomputes which of the byte paths are plain; whatever changes the state ends with this.
     pub(super) fn update(&self) {
-        let (mut read, mut write) = (self.is_reading() && !self.has(SHORT_READS), false);
+        let (mut read, mut write) =
+            (self.is_reading() && !self.has(SHORT_READS | READ_CONTINUES), false);
         if let Lifecycle::Open { write: half, .. } = self.lifecycle.get() {
             write = half == WriteHalf::Open;
             read &= half != WriteHalf::Closed { callback_due: true };
@@ -423,15 +444,15 @@ impl Stream {
     }
 
     pub(super) fn reschedule(&self, readiness: Readiness) {
-        if let Some(core) = self.core.upgrade() {
-            core.reschedule(self.slot.get(), readiness);
+        if let Some(schedule) = &self.schedule {
+            schedule.reschedule(self.slot.get(), readiness);
         }
     }
 
     /// Closes the stream. The reason is the first one there was, else `reason`.
     pub(super) fn close(&self, reason: Reason) {
         if !self.is_closed() {
-            self.queue.take();
+            self.drop_queue();
             self.set_lifecycle(Lifecycle::Closed { loss_due: false });
             self.reason.borrow_mut().get_or_insert(reason);
         }

@@ -34,10 +34,38 @@ use std::{fmt, io, os::fd::OwnedFd, panic::Location, rc::Rc};
 pub struct Transport(pub(crate) Option<Rc<Stream>>);
 
 impl Transport {
-    /// Sends `data`: at once if nothing is queued, else behind what is.
+    /// Sends `data`: at once if it is the first write of its turn and nothing is queued, else behind
+    /// what is.
+    ///
+    /// Within a turn of the reactor, later writes are corked: they leave together when the delivery
+    /// of the current read ends, else at the end of the turn, and before there are 64 KiB of them.
+    /// So a burst of small replies costs one or two system calls. [`flush`](Self::flush) sends them
+    /// now. Outside of a turn every write leaves at once.
+    ///
+    /// What the piece of code that has called [`lose_connection`](Self::lose_connection) writes
+    /// after that still goes out; when it has returned, writes are dropped.
     pub fn write(&self, data: impl AsRef<[u8]>) {
         if let Some(stream) = &self.0 {
             stream.write(data.as_ref());
+        }
+    }
+
+    /// Sends what is corked now, instead of at the end of the delivery or turn: for an answer that is
+    /// needed before a long computation goes on.
+    ///
+    /// ```no_run
+    /// # use twistor::prelude::*;
+    /// # fn compute() {}
+    /// # fn example(transport: Transport) {
+    /// transport.write("HTTP/1.1 103 Early Hints\r\n");
+    /// transport.write("Link: </style.css>; rel=preload\r\n\r\n");
+    /// transport.flush();
+    /// compute();
+    /// # }
+    /// ```
+    pub fn flush(&self) {
+        if let Some(stream) = &self.0 {
+            stream.flush();
         }
     }
 
@@ -77,7 +105,7 @@ impl Transport {
     }
 
     /// Closes the connection when everything has been sent: flush, end of writing, the peer's end,
-    /// close. Nothing more is delivered.
+    /// close. Nothing more is delivered. What the same piece of code still writes goes out first.
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         if let Some(stream) = &self.0 {

@@ -1,27 +1,70 @@
-//! Write side of a stream: straight to the wire while there is room, then through the queue.
+//! Write side of a stream: straight to the wire, corked, or through the queue.
+//!
+//! Outside of a turn every write goes to the wire at once. Within a turn the first write of a
+//! stream does, unless unparsed bytes of the current read remain; later ones are corked. Corked
+//! bytes leave in one vectored write when the delivery of that read ends, pauses or is suspended,
+//! else at the end of the turn, and before there are 64 KiB of them. So a burst of small replies
+//! costs one or two system calls, and a single reply waits for nothing.
 use super::{
-    buffer::SLICES,
+    buffer::{Buffer, SLICES},
     state::{Lifecycle, Stream, WriteHalf},
 };
 use crate::reactor::source::Readiness;
 use std::io::{self, ErrorKind, IoSlice};
 
+/// How many bytes may be corked.
+const CORK_LIMIT: usize = 64 * 1024;
+
+/// How many bytes of one stream go straight to the wire in a turn, before the others have theirs.
+const BYTES_PER_TURN: usize = 768 * 1024;
+
+/// How many bytes leave the queue of one stream in a turn: more than a turn reads, so that a queue
+/// that has grown for a while becomes shorter again.
+const QUEUED_BYTES_PER_TURN: usize = 4 * BYTES_PER_TURN;
+
 impl Stream {
     #[inline]
     pub(crate) fn write(&self, data: &[u8]) {
-        if self.is_plain_write() && !data.is_empty() {
+        if self.is_plain_write() && !data.is_empty() && self.is_first_output() {
             let given = self.with_wire(|wire| wire.write(data));
             if !matches!(given, Ok(sent) if sent == data.len()) {
                 self.queue_rest(given, data);
             }
+            self.sent_this_turn.set(data.len());
         } else {
             self.write_slow(data);
         }
     }
 
-    /// A write in any other state than the plain one.
+    /// Whether nothing was written in this turn; from now on something was. Always so outside of
+    /// turns.
+    #[inline]
+    fn is_first_output(&self) -> bool {
+        let turn = self.turn();
+        self.last_output.replace(turn) != turn || turn == 0
+    }
+
+    #[inline]
+    fn turn(&self) -> u32 {
+        self.schedule.as_ref().map_or(0, |schedule| schedule.turn())
+    }
+
+    /// Unparsed bytes of the current read remain: even the first write of the turn is corked, since
+    /// more is likely to follow.
+    #[inline]
+    pub(crate) fn expect_output(&self) {
+        let turn = self.turn();
+        if self.last_output.replace(turn) != turn {
+            self.sent_this_turn.set(0);
+        }
+    }
+
+    /// A write in any other state than the plain one, or not the first one of the turn.
     #[inline(never)]
     fn write_slow(&self, data: &[u8]) {
+        if self.corked.get() {
+            return self.cork(data);
+        }
         if data.is_empty() || !self.accepts_writes() {
             return;
         }
@@ -29,24 +72,96 @@ impl Stream {
             self.pull_write();
         }
         if !self.is_queue_empty() {
+            // it waits for room
             self.enqueue(data);
         } else if self.has_descriptors() {
             self.enqueue(data);
             // with more descriptors than bytes the next turn decides: more may be written by then
             if self.overrun().is_none() {
-                self.flush_queue();
+                self.send_queue();
             }
+        } else if self.may_cork() {
+            self.cork(data);
         } else {
-            let given = self.with_wire(|wire| wire.write(data));
-            if !matches!(given, Ok(sent) if sent == data.len()) {
-                return self.queue_rest(given, data);
-            }
+            self.enqueue(data);
+            self.send_queue();
         }
+        self.check_high_water();
+    }
+
+    /// Whether a write that is not the first one of its turn may wait. A pull producer is asked for
+    /// one piece at a time, which gains nothing.
+    fn may_cork(&self) -> bool {
+        let turn = self.turn();
+        turn != 0 && self.last_output.get() == turn && !self.has_pull_producer()
+    }
+
+    /// Adds to what is corked, or sends it along with that if it is too much.
+    fn cork(&self, data: &[u8]) {
+        let corked = self.queue.borrow().as_ref().map_or(0, |buffer| buffer.len());
+        if corked + data.len() > CORK_LIMIT {
+            return self.send_along(data);
+        }
+        if data.is_empty() {
+            return;
+        }
+        self.enqueue(data);
+        if !self.corked.replace(true)
+            && let Some(schedule) = &self.schedule
+        {
+            schedule.add_corked(self.slot.get());
+        }
+    }
+
+    /// Sends what is corked and `data` in one write, without copying `data`.
+    fn send_along(&self, data: &[u8]) {
+        self.corked.set(false);
+        if self.has_sent(BYTES_PER_TURN) {
+            self.enqueue(data);
+            self.reschedule(Readiness::WRITABLE);
+            return self.check_high_water();
+        }
+        let given = {
+            let queue = self.queue.borrow();
+            // so few bytes are corked that they lie in a chunk or two
+            let mut slices = [IoSlice::new(data); SLICES];
+            let (corked, _) = slices.split_at_mut(SLICES - 1);
+            let count = queue.as_ref().map_or(0, |buffer| buffer.peek(corked));
+            if let Some(slice) = slices.get_mut(count) {
+                *slice = IoSlice::new(data);
+            }
+            let slices = slices.get(..=count).unwrap_or_default();
+            self.with_wire(|wire| wire.write_vectored(slices))
+        };
+        let sent = match given {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                // there may be room, and then no event will say so
+                self.reschedule(Readiness::WRITABLE);
+                0
+            }
+            Err(error) => return self.close_later(self.loss_reason(&error)),
+        };
+        self.note_sent(sent);
+        let corked = self.queue.borrow().as_ref().map_or(0, |buffer| buffer.len());
+        self.consume(sent.min(corked));
+        let rest = data.get(sent.saturating_sub(corked)..).unwrap_or_default();
+        if !rest.is_empty() {
+            self.enqueue(rest);
+        }
+        self.update();
         self.check_high_water();
     }
 
     pub(crate) fn write_sequence(&self, data: &[&[u8]]) {
         if !self.accepts_writes() {
+            return;
+        }
+        if self.corked.get() || (self.may_cork() && self.is_plain_write()) {
+            for piece in data {
+                self.write(piece);
+            }
             return;
         }
         let was_empty = self.is_queue_empty();
@@ -57,15 +172,18 @@ impl Stream {
             self.pull_write();
         }
         if was_empty && self.overrun().is_none() {
-            self.flush_queue();
+            self.expect_output();
+            self.send_queue();
         }
         self.check_high_water();
     }
 
-    /// Whether what is written still goes out: also a producer's, after the end that waits for it.
+    /// Whether what is written still goes out: also what the piece of user code that has asked for
+    /// the end writes after that, and what a producer does that the end waits for.
     pub(super) fn accepts_writes(&self) -> bool {
         match self.lifecycle() {
-            Lifecycle::Open { write: WriteHalf::Open, .. } => true,
+            Lifecycle::Open { write: WriteHalf::Open, .. }
+            | Lifecycle::Flushing { sealed: false, .. } => true,
             Lifecycle::Open { write: WriteHalf::Closing, .. } | Lifecycle::Flushing { .. } => {
                 self.has_producer()
             }
@@ -73,24 +191,37 @@ impl Stream {
         }
     }
 
-    /// How many bytes wait for room.
+    /// How many bytes wait for room on the wire.
     pub(crate) fn queued(&self) -> usize {
+        if self.corked.get() {
+            return 0;
+        }
         self.queue.borrow().as_ref().map_or(0, |buffer| buffer.len())
     }
 
+    #[inline]
     fn enqueue(&self, data: &[u8]) {
-        let first = {
-            let mut queue = self.queue.borrow_mut();
-            let first = queue.is_none();
-            queue.get_or_insert_default().push(data);
-            first
-        };
-        if first {
-            self.update();
+        let mut queue = self.queue.borrow_mut();
+        if let Some(buffer) = queue.as_mut() {
+            return buffer.push(data);
+        }
+        let mut buffer = Buffer::take_free();
+        buffer.push(data);
+        *queue = Some(buffer);
+        drop(queue);
+        self.update();
+    }
+
+    /// Drops what has not been sent.
+    pub(super) fn drop_queue(&self) {
+        self.corked.set(false);
+        if let Some(buffer) = self.queue.take() {
+            buffer.recycle();
         }
     }
 
     /// Queues what the wire did not take of `data`.
+    #[cold]
     #[inline(never)]
     fn queue_rest(&self, given: io::Result<usize>, data: &[u8]) {
         match given {
@@ -106,18 +237,48 @@ impl Stream {
         self.check_high_water();
     }
 
-    /// Sends what is queued, as far as there is room, and advances a close that has waited for it.
-    pub(super) fn flush_queue(&self) {
-        if self.is_queue_empty() {
-            return;
+    /// Whether bytes wait for the end of the delivery or turn.
+    #[inline]
+    pub(crate) fn is_corked(&self) -> bool {
+        self.corked.get()
+    }
+
+    /// Sends what is corked.
+    pub(crate) fn flush(&self) {
+        if self.corked.replace(false) {
+            self.send_queue();
+            self.check_high_water();
         }
-        loop {
+    }
+
+    /// The piece of user code that has written is over: sends what is corked, and begins a close
+    /// that it asked for.
+    pub(crate) fn flush_output(&self) {
+        self.flush();
+        self.begin_close();
+    }
+
+    /// Sends what is queued, inside a method of the transport: that calls no user code, so where
+    /// somebody wants to know that there is room, a turn looks at the stream again.
+    fn send_queue(&self) {
+        self.flush_queue();
+        if self.is_queue_empty() && self.is_watched() {
+            self.reschedule(Readiness::WRITABLE);
+        }
+    }
+
+    /// Sends what is queued, as far as there is room and the share of this turn goes. Calls no user
+    /// code.
+    pub(super) fn flush_queue(&self) {
+        while !self.is_queue_empty() {
+            if self.has_sent(QUEUED_BYTES_PER_TURN) {
+                return self.reschedule(Readiness::WRITABLE);
+            }
             match self.send_slices() {
                 Ok(0) => return,
                 Ok(sent) => {
-                    if self.consume(sent) {
-                        break;
-                    }
+                    self.note_sent(sent);
+                    self.consume(sent);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -125,22 +286,30 @@ impl Stream {
             }
         }
         self.update();
-        // before an end that was asked for: everything has been sent
-        self.fire_drained();
-        self.advance_close();
     }
 
-    /// Removes sent bytes from the queue. Returns whether it is empty now.
-    fn consume(&self, sent: usize) -> bool {
+    /// Counts what the wire has taken in this turn.
+    fn note_sent(&self, sent: usize) {
+        self.expect_output();
+        self.sent_this_turn.set(self.sent_this_turn.get() + sent);
+    }
+
+    /// Whether the wire has taken so much in this turn that the others come first.
+    fn has_sent(&self, share: usize) -> bool {
+        let turn = self.turn();
+        turn != 0 && self.last_output.get() == turn && self.sent_this_turn.get() >= share
+    }
+
+    /// Removes sent bytes from the queue.
+    fn consume(&self, sent: usize) {
         let mut queue = self.queue.borrow_mut();
         if let Some(buffer) = queue.as_mut() {
             buffer.consume(sent);
-            if !buffer.is_empty() {
-                return false;
-            }
         }
-        queue.take();
-        true
+        if let Some(empty) = queue.take_if(|buffer| buffer.is_empty()) {
+            drop(queue);
+            empty.recycle();
+        }
     }
 
     /// One write of as much of the queue as the system takes.
@@ -151,9 +320,11 @@ impl Stream {
         let count = buffer.peek(&mut slices);
         let slices = slices.get(..count).unwrap_or_default();
         if self.has_descriptors() {
-            self.write_with_descriptors(slices)
-        } else {
-            self.with_wire(|wire| wire.write_vectored(slices))
+            return self.write_with_descriptors(slices);
         }
+        self.with_wire(|wire| match slices {
+            [one] => wire.write(one),
+            many => wire.write_vectored(many),
+        })
     }
 }

@@ -63,7 +63,7 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         self.0.set_now(self.0.now().saturating_add(by));
         while self.0.run_due(u64::MAX).is_some() {}
-        self.0.tell_moved();
+        self.0.notify_advanced();
         // what that has scheduled for now
         while self.0.run_due(u64::MAX).is_some() {}
     }

@@ -67,6 +67,8 @@ pub(super) struct Pipe {
     reset: Cell<bool>,
     /// A write found no room for all of it.
     starved: Cell<bool>,
+    /// How many writes have brought something into it.
+    writes: Cell<usize>,
     /// How many bytes it still carries, and what happens then.
     limit: Cell<Option<(usize, Break)>>,
     reader: Cell<Option<usize>>,
@@ -79,7 +81,12 @@ impl Pipe {
         self.limit.set(Some((bytes, how)));
     }
 
-    /// What lies in it.
+    /// How many writes have brought something into it.
+    pub(super) fn writes(&self) -> usize {
+        self.writes.get()
+    }
+
+    /// How many bytes lie in it.
     pub(super) fn len(&self) -> usize {
         self.bytes.borrow().len()
     }
@@ -363,6 +370,10 @@ impl Wire for MemoryWire {
     }
 
     fn write(&self, data: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(data)])
+    }
+
+    fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         let pipe = &self.outgoing;
         if pipe.reset.get() {
             return Err(ErrorKind::ConnectionReset.into());
@@ -371,22 +382,23 @@ impl Wire for MemoryWire {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let mut bytes = pipe.bytes.borrow_mut();
-        let count = data.len().min(self.capacity().saturating_sub(bytes.len()));
-        pipe.starved.set(count < data.len());
+        let before = bytes.len();
+        for slice in data {
+            let count = slice.len().min(self.capacity().saturating_sub(bytes.len()));
+            bytes.extend(slice.iter().take(count));
+            if count < slice.len() {
+                pipe.starved.set(true);
+                break;
+            }
+        }
+        let count = bytes.len() - before;
+        drop(bytes);
         if count == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        bytes.extend(data.iter().take(count));
-        drop(bytes);
+        pipe.writes.set(pipe.writes.get() + 1);
         self.tell(pipe.reader.get(), Readiness::AGAIN);
         Ok(count)
-    }
-
-    fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        match data.iter().find(|slice| !slice.is_empty()) {
-            Some(first) => self.write(first),
-            None => Ok(0),
-        }
     }
 
     fn shutdown(&self) -> io::Result<()> {

@@ -100,6 +100,18 @@ impl<S: Protocol, C: Protocol> Pump<S, C> {
         self.memory.reactor()
     }
 
+    /// How many writes `end` has made that sent something: on a network each is a system call.
+    pub fn writes(&self, end: End) -> usize {
+        self.pipe_from(end).writes()
+    }
+
+    fn pipe_from(&self, end: End) -> &Pipe {
+        match end {
+            End::Client => &self.from_client,
+            End::Server => &self.from_server,
+        }
+    }
+
     /// Lets a read give at most `bytes`, 1 at least.
     pub fn set_chunk_size(&self, bytes: usize) {
         self.net.set_chunk(bytes);
@@ -123,10 +135,7 @@ impl<S: Protocol, C: Protocol> Pump<S, C> {
     }
 
     fn break_after(&self, from: End, bytes: usize, how: Break) {
-        let pipe = match from {
-            End::Client => &self.from_client,
-            End::Server => &self.from_server,
-        };
+        let pipe = self.pipe_from(from);
         pipe.break_after(bytes, how);
         self.net.look_at(pipe);
     }

@@ -103,6 +103,7 @@ impl StringTransport {
         let net = Net::new(Some(clock.clone()));
         net.set_capacity(self.room);
         let reactor = Reactor::with_timers(net.clone(), clock.timers());
+        reactor.0.schedule.never_cork();
         let (theirs, mut ours, [from_protocol, to_protocol]) = net.pair(&self.host, &self.peer);
         // the test's side has a slot that nobody sits in
         let _ = ours.register(&*net, usize::MAX);
@@ -111,7 +112,7 @@ impl StringTransport {
         let transport = handle.transport().clone();
         let (of, over) = (reactor.clone(), net.clone());
         let moved: Rc<dyn Fn()> = Rc::new(move || settle(&of, &over));
-        clock.timers().on_move(&moved);
+        clock.timers().on_advance(&moved);
         self.end.replace(Some(Side {
             reactor,
             net,

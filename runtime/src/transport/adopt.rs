@@ -141,7 +141,7 @@ fn connection(
         stop_factory(acceptor, peer);
         return Err(error.into());
     }
-    core.note_made(slot, made);
+    core.set_created_at(slot, made);
     let stream = Stream::new(wire, slot, core, peer.clone(), None);
     let (factory, at) = (acceptor.clone(), peer.clone());
     let lost = Box::new(move |_: &Failure| stop_factory(&factory, &at));

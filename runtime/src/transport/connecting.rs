@@ -142,7 +142,7 @@ pub(crate) fn connect(
 impl Connecting {
     fn begin(self: Rc<Self>, core: &Rc<Core>, dial: &Dial, timeout: Duration) {
         let slot = core.sources.borrow_mut().insert(self.clone());
-        core.note_made(slot, dial.made);
+        core.set_created_at(slot, dial.made);
         self.slot.set(Some(slot));
         let begun = core.backend.connect(dial).and_then(|mut wire| {
             match wire.register(&*core.backend, slot) {

@@ -293,7 +293,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
             core.remove(slot);
             return Err(error);
         }
-        core.note_made(slot, made);
+        core.set_created_at(slot, made);
         let transport = DatagramTransport(Rc::new(Socket {
             open: RefCell::new(Some(socket)),
             host,

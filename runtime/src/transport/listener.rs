@@ -132,7 +132,7 @@ impl Listening {
             return Err(error);
         }
         if let Some(bind) = &self.bind {
-            core.note_made(slot, bind.made);
+            core.set_created_at(slot, bind.made);
         }
         self.slot.set(slot);
         self.back_off.set(Duration::ZERO);
@@ -154,7 +154,7 @@ impl Listening {
             );
             return;
         }
-        core.note_made_by(slot, self.slot.get());
+        core.inherit_created_at(slot, self.slot.get());
         let stream = Stream::new(wire, slot, core, peer, self.shared_host.borrow().clone());
         match self.acceptor.accept(stream.clone(), stream.peer(), None) {
             Ok(connection) if core.fill(slot, connection.clone()) => connection.on_connected(),
