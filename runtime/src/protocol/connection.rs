@@ -151,8 +151,7 @@ impl<P: Protocol> Source for Connection<P> {
         let this = Handle(self);
         let Some(stream) = &this.0.transport.0 else { return };
         if stream.on_event(readiness, buffer, &this) {
-            this.connection_lost();
-            this.0.recycle();
+            this.end();
         }
     }
 
@@ -176,7 +175,8 @@ impl<P: Protocol> Source for Connection<P> {
 
 impl<P: Protocol> Handle<P> {
     /// Runs a handler; a panic in it costs the connection.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the path of every byte")]
+    #[inline(always)]
     pub(super) fn guarded(&self, handler: &'static str, run: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
             self.panicked(handler, payload);
@@ -258,6 +258,14 @@ impl<P: Protocol> Handle<P> {
         if self.0.closing.get() == Closing::WaitingForCall {
             self.drop_protocol();
         }
+    }
+
+    /// The stream is closed: ends the connection and recycles what it was made of.
+    #[cold]
+    #[inline(never)]
+    fn end(self) {
+        self.connection_lost();
+        self.0.recycle();
     }
 
     /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the

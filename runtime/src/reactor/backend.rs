@@ -2,6 +2,7 @@
 use super::source::Readiness;
 use crate::address::Address;
 use mio::net::{TcpStream, UnixStream};
+use rustix::io::Errno;
 use std::{
     io::{self, IoSlice},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -193,6 +194,14 @@ pub(crate) trait Wire {
     }
 }
 
+/// A socket on the path of every byte: the system's own error numbers, of which nothing is made on
+/// the way.
+pub(crate) trait Socket {
+    fn receive(&self, into: &mut [u8]) -> Result<usize, Errno>;
+
+    fn send(&self, data: &[u8]) -> Result<usize, Errno>;
+}
+
 /// A wire of any kind. A TCP socket, as most are, lies in it and costs a connection no allocation
 /// of its own.
 pub(crate) enum AnyWire {
@@ -203,24 +212,6 @@ pub(crate) enum AnyWire {
 impl AnyWire {
     pub(crate) fn new(wire: impl Wire + 'static) -> Self {
         Self::Other(Box::new(wire))
-    }
-
-    // the way of every byte: known at compile time for TCP
-
-    #[inline]
-    pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(wire) => Wire::read(wire, into),
-            Self::Other(wire) => wire.read(into),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(wire) => Wire::write(wire, data),
-            Self::Other(wire) => wire.write(data),
-        }
     }
 }
 

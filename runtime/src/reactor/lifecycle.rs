@@ -88,12 +88,14 @@ impl Reactor {
         core.exit_signal.set(None);
         let mut scratch = core.take_scratch();
         let mut result = self.start_up(true);
-        while result.is_ok() && core.phase.get().is_under_way() {
-            if matches!(core.phase.get(), RunPhase::Stopping { .. }) {
-                self.shut_down();
-                continue;
+        while result.is_ok() {
+            match core.phase.get() {
+                RunPhase::Starting | RunPhase::Running | RunPhase::ShuttingDown { .. } => {
+                    result = core.turn(&mut scratch, None).map_err(Failure::from);
+                }
+                RunPhase::Stopping { .. } => self.shut_down(),
+                RunPhase::Idle | RunPhase::Stopped | RunPhase::Closed => break,
             }
-            result = core.turn(&mut scratch, None).map_err(Failure::from);
         }
         if !core.is_closed() {
             core.phase.set(RunPhase::Stopped);

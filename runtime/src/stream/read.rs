@@ -2,7 +2,8 @@
 use super::state::{
     ACCEPTS_DESCRIPTORS, HUNG_UP, Lifecycle, READ_CONTINUES, ReadHalf, SHORT_READS, Stream,
 };
-use crate::reactor::source::Readiness;
+use crate::reactor::{backend::Socket as _, source::Readiness};
+use rustix::io::Errno;
 use std::{
     io::{self, ErrorKind},
     os::fd::OwnedFd,
@@ -45,27 +46,26 @@ impl Stream {
         buffer: &mut [u8],
         receiver: &R,
     ) -> bool {
-        let mut first = None;
-        if self.is_plain_read() && readiness.is_plain_input() {
-            let given = self.read(buffer);
-            if let Ok(read) = given
-                && read > 0
-                && read < buffer.len()
-            {
-                // a short read leaves nothing behind, and an end would bring another event
-                receiver.data(buffer.get(..read).unwrap_or_default());
-                return false;
-            }
-            first = Some(given);
+        if !self.is_plain_read() || !readiness.is_plain_input() {
+            return self.on_event_slow(None, readiness, buffer, receiver);
         }
-        self.on_event_slow(first, readiness, buffer, receiver)
+        let first = self.with_tcp(|tcp| tcp.receive(buffer));
+        match first {
+            // a short read leaves nothing behind, and an end would bring another event
+            Ok(read @ 1..) if read < buffer.len() => {
+                receiver.data(buffer.get(..read).unwrap_or_default());
+                false
+            }
+            first => self.on_event_slow(Some(first), readiness, buffer, receiver),
+        }
     }
 
     /// Everything but a short read of plain input; `first` is what a first read gave.
+    #[cold]
     #[inline(never)]
     fn on_event_slow<R: Receiver>(
         &self,
-        first: Option<io::Result<usize>>,
+        first: Option<Result<usize, Errno>>,
         readiness: Readiness,
         buffer: &mut [u8],
         receiver: &R,
@@ -74,7 +74,9 @@ impl Stream {
             self.set(HUNG_UP, true);
         }
         match first {
-            Some(first) => self.receive(first, readiness, buffer, receiver),
+            Some(first) => {
+                self.receive(first.map_err(io::Error::from), readiness, buffer, receiver);
+            }
             None => self.on_other_event(readiness, buffer, receiver),
         }
         if self.is_lost() {
@@ -223,17 +225,12 @@ impl Stream {
         self.is_reading()
     }
 
-    #[inline]
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.with_wire(|wire| wire.read(buffer))
-    }
-
     /// Reads, with descriptors if the protocol accepts any.
     pub(super) fn read_any(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.has(ACCEPTS_DESCRIPTORS) {
             self.read_with_descriptors(buffer)
         } else {
-            self.read(buffer)
+            self.with_wire(|wire| wire.read(buffer))
         }
     }
 

@@ -32,12 +32,14 @@ use crate::{
     free_list::FreeList,
     reactor::{
         Core, Schedule,
-        backend::{AnyWire, WireOption},
+        backend::{AnyWire, Wire, WireOption},
         source::Readiness,
     },
     report::drop_guarded,
     time::DelayedCall,
 };
+use mio::net::TcpStream;
+use rustix::io::Errno;
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
@@ -97,9 +99,12 @@ pub(super) const MISUSE_REPORTED: u8 = 1 << 4;
 /// The stream has read its share of a turn; the next one goes on.
 pub(super) const READ_CONTINUES: u8 = 1 << 5;
 
-/// A read is all that an event of plain input needs.
+/// The wire is a TCP socket.
+const TCP: u8 = 1 << 6;
+
+/// A read of the TCP socket is all that an event of plain input needs.
 const PLAIN_READ: u8 = 1;
-/// A write goes straight to the wire.
+/// A write goes straight to the TCP socket.
 const PLAIN_WRITE: u8 = 1 << 1;
 
 /// Why a stream is closed. The failure is made when somebody asks for it: many protocols do not.
@@ -192,7 +197,10 @@ thread_local! {
 
 /// A stream of bytes over a wire, with its queue and its lifecycle. It never points at a protocol.
 pub(crate) struct Stream {
-    /// The wire is taken out for the length of a call, which is cheaper than a borrow.
+    /// A TCP socket, which most wires are. It is taken out for the length of a call, which is
+    /// cheaper than a borrow.
+    tcp: Cell<Option<TcpStream>>,
+    /// Any other wire.
     wire: Cell<Option<AnyWire>>,
     /// Bytes that have not been sent; never an empty buffer.
     pub(super) queue: RefCell<Option<Box<Buffer>>>,
@@ -232,8 +240,15 @@ impl Stream {
         // nobody else has it yet
         if let Some(stream) = Rc::get_mut(&mut stream) {
             let short = matches!(peer, Address::Unix(_));
-            *stream.flags.get_mut() = if short { SHORT_READS } else { 0 };
-            *stream.wire.get_mut() = Some(wire);
+            let flags = stream.flags.get_mut();
+            *flags = if short { SHORT_READS } else { 0 };
+            match wire {
+                AnyWire::Tcp(socket) => {
+                    *flags |= TCP;
+                    *stream.tcp.get_mut() = Some(socket);
+                }
+                other => *stream.wire.get_mut() = Some(other),
+            }
             *stream.slot.get_mut() = slot;
             stream.core = Rc::downgrade(core);
             stream.schedule = Some(core.schedule.clone());
@@ -249,6 +264,7 @@ impl Stream {
     /// Memory for a stream.
     fn blank() -> Self {
         Self {
+            tcp: Cell::new(None),
             wire: Cell::new(None),
             queue: RefCell::new(None),
             corked: Cell::new(false),
@@ -273,8 +289,9 @@ impl Stream {
     /// [`new`](Self::new) overwrites are left stale.
     pub(crate) fn recycle(mut self: Rc<Self>) {
         let Some(closed) = Rc::get_mut(&mut self) else { return };
-        let Self { wire, queue, suspensions, core, schedule, reason, framing, cold, .. } = closed;
-        if wire.get_mut().is_some() {
+        let Self { tcp, wire, queue, suspensions, core, schedule, reason, framing, cold, .. } =
+            closed;
+        if tcp.get_mut().is_some() || wire.get_mut().is_some() {
             return;
         }
         *core = Weak::new();
@@ -317,10 +334,10 @@ impl Stream {
 
     /// Recomputes which of the byte paths are plain; whatever changes the state ends with this.
     pub(super) fn update(&self) {
-        let (mut read, mut write) =
-            (self.is_reading() && !self.has(SHORT_READS | READ_CONTINUES), false);
+        let tcp = self.has(TCP);
+        let (mut read, mut write) = (tcp && self.is_reading() && !self.has(READ_CONTINUES), false);
         if let Lifecycle::Open { write: half, .. } = self.lifecycle.get() {
-            write = half == WriteHalf::Open;
+            write = tcp && half == WriteHalf::Open;
             read &= half != WriteHalf::Closed { callback_due: true };
         }
         if self.is_queue_empty() {
@@ -344,7 +361,7 @@ impl Stream {
         self.plain.get() & PLAIN_READ != 0
     }
 
-    /// Whether a write goes straight to the wire.
+    /// Whether a write goes straight to the TCP socket.
     #[inline]
     pub(super) fn is_plain_write(&self) -> bool {
         self.plain.get() & PLAIN_WRITE != 0
@@ -512,21 +529,36 @@ impl Stream {
     }
 
     /// Calls the wire; `NotConnected` once it is closed.
-    #[inline]
     pub(super) fn with_wire<R>(
         &self,
-        work: impl FnOnce(&AnyWire) -> io::Result<R>,
+        work: impl FnOnce(&dyn Wire) -> io::Result<R>,
     ) -> io::Result<R> {
+        if let Some(tcp) = self.tcp.take() {
+            let result = work(&tcp);
+            self.tcp.set(Some(tcp));
+            return result;
+        }
         let Some(wire) = self.wire.take() else { return Err(ErrorKind::NotConnected.into()) };
-        let result = work(&wire);
-        // nothing else was put there meanwhile, so there is nothing to drop
-        std::mem::forget(self.wire.replace(Some(wire)));
+        let result = work(&*wire);
+        self.wire.set(Some(wire));
+        result
+    }
+
+    /// Calls the TCP socket of a stream in its plain state, which has one.
+    #[inline]
+    pub(super) fn with_tcp(
+        &self,
+        work: impl FnOnce(&TcpStream) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let Some(tcp) = self.tcp.take() else { return Err(Errno::NOTCONN) };
+        let result = work(&tcp);
+        // nothing was put there meanwhile, so there is nothing to drop
+        std::mem::forget(self.tcp.replace(Some(tcp)));
         result
     }
 
     pub(super) fn close_wire(&self) {
-        let wire = self.wire.take();
-        drop(wire);
+        drop((self.tcp.take(), self.wire.take()));
     }
 
     pub(crate) fn peer(&self) -> &Address {

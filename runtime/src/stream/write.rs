@@ -9,7 +9,7 @@ use super::{
     buffer::{Buffer, SLICES},
     state::{Lifecycle, Stream, WriteHalf},
 };
-use crate::reactor::source::Readiness;
+use crate::reactor::{backend::Socket as _, source::Readiness};
 use std::io::{self, ErrorKind, IoSlice};
 
 /// How many bytes may be corked.
@@ -25,14 +25,13 @@ const QUEUED_BYTES_PER_TURN: usize = 4 * BYTES_PER_TURN;
 impl Stream {
     #[inline]
     pub(crate) fn write(&self, data: &[u8]) {
-        if self.is_plain_write() && !data.is_empty() && self.is_first_output() {
-            let given = self.with_wire(|wire| wire.write(data));
-            if !matches!(given, Ok(sent) if sent == data.len()) {
-                self.queue_rest(given, data);
-            }
-            self.sent_this_turn.set(data.len());
-        } else {
-            self.write_slow(data);
+        if !self.is_plain_write() || data.is_empty() || !self.is_first_output() {
+            return self.write_slow(data);
+        }
+        self.sent_this_turn.set(data.len());
+        let given = self.with_tcp(|tcp| tcp.send(data));
+        if given != Ok(data.len()) {
+            self.queue_rest(given.map_err(io::Error::from), data);
         }
     }
 
@@ -83,8 +82,12 @@ impl Stream {
         } else if self.may_cork() {
             self.cork(data);
         } else {
-            self.enqueue(data);
-            self.send_queue();
+            self.expect_output();
+            let given = self.with_wire(|wire| wire.write(data));
+            if !matches!(given, Ok(sent) if sent == data.len()) {
+                return self.queue_rest(given, data);
+            }
+            self.sent_this_turn.set(data.len());
         }
         self.check_high_water();
     }
@@ -322,9 +325,9 @@ impl Stream {
         if self.has_descriptors() {
             return self.write_with_descriptors(slices);
         }
-        self.with_wire(|wire| match slices {
-            [one] => wire.write(one),
-            many => wire.write_vectored(many),
-        })
+        match slices {
+            [one] => self.with_wire(|wire| wire.write(one)),
+            many => self.with_wire(|wire| wire.write_vectored(many)),
+        }
     }
 }

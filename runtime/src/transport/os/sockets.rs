@@ -2,9 +2,10 @@
 use crate::{
     address::Address,
     lockfile::FilesystemLock,
-    reactor::backend::{Accept, AnyWire, Backend, Wire, WireOption},
+    reactor::backend::{self, Accept, AnyWire, Backend, Wire, WireOption},
 };
-use mio::{Interest, Registry, Token, event::Source};
+use mio::{Interest, Registry, Token, event::Source, net::TcpStream};
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -73,16 +74,12 @@ where
         backend.watch(self, slot, Some(Interest::READABLE | Interest::WRITABLE))
     }
 
-    #[inline]
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let mut socket = self;
-        Read::read(&mut socket, into)
+        Ok(rustix::io::read(self, into)?)
     }
 
-    #[inline]
     fn write(&self, data: &[u8]) -> io::Result<usize> {
-        let mut socket = self;
-        Write::write(&mut socket, data)
+        Ok(rustix::net::send(self, data, SendFlags::NOSIGNAL)?)
     }
 
     fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -167,6 +164,18 @@ where
             }
         }
         Ok(got.bytes)
+    }
+}
+
+impl backend::Socket for TcpStream {
+    #[inline]
+    fn receive(&self, into: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::read(self, into)
+    }
+
+    #[inline]
+    fn send(&self, data: &[u8]) -> Result<usize, Errno> {
+        rustix::net::send(self, data, SendFlags::NOSIGNAL)
     }
 }
 

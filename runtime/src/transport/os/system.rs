@@ -36,12 +36,11 @@ use std::{
 /// How many events one wait brings at most.
 const EVENTS: usize = 1024;
 
-/// The token of the alarm: no slot has it.
+/// The token of the alarm: no slot has it, so its events reach nobody, and end the wait.
 const ALARM: Token = Token(usize::MAX);
 
 struct System {
-    poll: RefCell<Poll>,
-    events: RefCell<Events>,
+    poll: RefCell<(Poll, Events)>,
     registry: Rc<Registry>,
     waker: Arc<Waker>,
     start: Instant,
@@ -58,8 +57,7 @@ impl Reactor {
         let registry = poll.registry().try_clone()?;
         let waker = Waker::new(&registry, ALARM)?;
         Ok(Self::over(Rc::new(System {
-            poll: RefCell::new(poll),
-            events: RefCell::new(Events::with_capacity(EVENTS)),
+            poll: RefCell::new((poll, Events::with_capacity(EVENTS))),
             registry: Rc::new(registry),
             waker: Arc::new(waker),
             start: Instant::now(),
@@ -73,18 +71,16 @@ impl Backend for System {
     }
 
     fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
-        let mut found = self.events.borrow_mut();
-        match self.poll.borrow_mut().poll(&mut found, timeout) {
+        let (poll, found) = &mut *self.poll.borrow_mut();
+        match poll.poll(found, timeout) {
             // a signal: its pipe is readable in the next wait
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
         for event in found.iter() {
-            if event.token() != ALARM {
-                let closed = event.is_read_closed() || event.is_error();
-                let readiness = Readiness::new(event.is_readable(), event.is_writable(), closed);
-                sink(Event { slot: event.token().0, readiness });
-            }
+            let closed = event.is_read_closed() | event.is_error();
+            let readiness = Readiness::new(event.is_readable(), event.is_writable(), closed);
+            sink(Event { slot: event.token().0, readiness });
         }
         Ok(())
     }
