@@ -97,8 +97,13 @@ impl Stream {
         if readiness.is_to_the_end() {
             receiver.deliver_unparsed();
         }
-        // 2. with edges each new connection brings an event that only says that there is room
-        if readiness == Readiness::WRITABLE && self.is_plain_read() {
+        // 2. in the plain state there may only be an end behind the input, or, with edges, news that
+        // a new connection has room
+        if self.is_plain_read() {
+            if readiness != Readiness::WRITABLE {
+                let given = self.with_wire(|wire| wire.read(buffer));
+                self.receive(given, readiness, buffer, receiver);
+            }
             return;
         }
         // 3. handlers that end with the connection do so before anything of the end is delivered

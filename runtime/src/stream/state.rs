@@ -256,7 +256,9 @@ impl Stream {
             *stream.corked.get_mut() = false;
             stream.peer = peer;
             stream.host = host.map(OnceCell::from).unwrap_or_default();
-            stream.set_lifecycle(Lifecycle::Open { write: WriteHalf::Open, read: ReadHalf::Open });
+            *stream.plain.get_mut() = if *flags & TCP == 0 { 0 } else { PLAIN_READ | PLAIN_WRITE };
+            *stream.lifecycle.get_mut() =
+                Lifecycle::Open { write: WriteHalf::Open, read: ReadHalf::Open };
         }
         stream
     }
@@ -329,17 +331,20 @@ impl Stream {
     pub(super) fn set(&self, flag: u8, on: bool) {
         let flags = self.flags.get();
         self.flags.set(if on { flags | flag } else { flags & !flag });
-        self.update();
+        if flag & (PAUSED | READ_CONTINUES) != 0 {
+            self.update();
+        }
     }
 
     /// Recomputes which of the byte paths are plain; whatever changes the state ends with this.
     pub(super) fn update(&self) {
+        let Lifecycle::Open { write: half, .. } = self.lifecycle.get() else {
+            return self.plain.set(0);
+        };
         let tcp = self.has(TCP);
-        let (mut read, mut write) = (tcp && self.is_reading() && !self.has(READ_CONTINUES), false);
-        if let Lifecycle::Open { write: half, .. } = self.lifecycle.get() {
-            write = tcp && half == WriteHalf::Open;
-            read &= half != WriteHalf::Closed { callback_due: true };
-        }
+        let mut read = tcp && self.is_reading() && !self.has(READ_CONTINUES);
+        read &= half != WriteHalf::Closed { callback_due: true };
+        let mut write = tcp && half == WriteHalf::Open;
         if self.is_queue_empty() {
             if let Some(cold) = &*self.cold.borrow() {
                 let Descriptors { sending, bytes, .. } = &cold.descriptors;

@@ -7,7 +7,7 @@ use crate::{
     protocol::{Accepting, Acceptor, IntoFactory},
     reactor::{
         Core, Reactor,
-        backend::{Accept, AnyWire, Bind, WireOption},
+        backend::{Accept, AnyWire, Bind},
         source::{Readiness, Source},
     },
     report::report,
@@ -143,8 +143,6 @@ impl Listening {
     }
 
     fn serve(&self, core: &Rc<Core>, mut wire: AnyWire, peer: Address) {
-        // small answers go out at once; a socket that refuses works all the same
-        let _ = wire.set_option(WireOption::NoDelay(true));
         let slot = core.reserve();
         if let Err(error) = wire.register(&*core.backend, slot) {
             core.remove(slot);

@@ -99,6 +99,8 @@ impl Backend for System {
             let socket = open(&bind.at, Type::STREAM)?;
             socket.set_reuse_address(true)?;
             socket.bind(&socket_address(&bind.at)?)?;
+            // what it accepts has it too; a socket that refuses works all the same
+            let _ = socket.set_tcp_nodelay(true);
             socket.listen(backlog)?;
             return Ok(self.port(TcpListener::from_std(socket.into()), None, false));
         };
@@ -187,6 +189,7 @@ impl Backend for System {
         Ok(Adopted::Port(if unix {
             self.port(UnixListener::from_std(socket.into()), None, true)
         } else {
+            let _ = socket.set_tcp_nodelay(true);
             self.port(TcpListener::from_std(socket.into()), None, true)
         }))
     }
