@@ -426,7 +426,7 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(200)
+        ..ProptestConfig::with_cases(64)
     })]
 
     /// Whatever handlers do in a burst, whatever the reads and the room: every byte, in order.

@@ -1,7 +1,7 @@
 //! The timer queue of the clock and the reactor, held to a sorted list.
 use crate::support::Log;
 use proptest::prelude::*;
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 use twistor::{task::Clock, time::DelayedCall};
 
 #[derive(Debug, Clone, Copy)]
@@ -186,4 +186,40 @@ fn a_million_timers_are_made_cancelled_and_run_and_a_cancelled_one_is_freed_at_o
     clock.advance(Duration::from_secs(1800));
     assert_eq!(Rc::strong_count(&alive), 1);
     assert!(clock.delayed_calls().is_empty() && calls.iter().all(|call| !call.active()));
+}
+
+#[test]
+fn timers_made_in_a_turn_neither_run_in_it_nor_keep_older_ones_from_running() {
+    let reactor = twistor::reactor::Reactor::new().unwrap();
+    let (ran, made) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    for _ in 0..1000 {
+        let (again, ran, made) = (reactor.clone(), ran.clone(), made.clone());
+        reactor.call_later(Duration::ZERO, move || {
+            ran.set(ran.get() + 1);
+            again.call_later(Duration::ZERO, move || made.set(made.get() + 1));
+        });
+    }
+    reactor.iterate(Duration::ZERO).unwrap();
+    assert_eq!((ran.get(), made.get()), (1000, 0));
+    assert_eq!(reactor.delayed_calls().len(), 1000);
+    reactor.iterate(Duration::ZERO).unwrap();
+    assert_eq!((ran.get(), made.get()), (1000, 1000));
+    assert!(reactor.delayed_calls().is_empty());
+}
+
+#[test]
+fn a_timer_that_is_moved_back_and_forth_runs_once_at_its_last_time() {
+    let clock = Clock::new();
+    let log = Log::new();
+    let noted = log.clone();
+    let call = clock.call_later(Duration::from_secs(5), move || noted.add("ran"));
+    for n in 0..10_000 {
+        call.reset(Duration::from_secs(if n % 2 == 0 { 1 } else { 9 })).unwrap();
+    }
+    clock.advance(Duration::from_secs(8));
+    assert_eq!(log.take(), [""; 0]);
+    assert_eq!(clock.delayed_calls(), std::slice::from_ref(&call));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(log.take(), ["ran"]);
+    assert!(!call.active() && clock.delayed_calls().is_empty());
 }

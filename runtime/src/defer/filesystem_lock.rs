@@ -1,11 +1,8 @@
 //! `DeferredFilesystemLock`: waiting for a lock between processes.
 use super::{deferred::Deferred, resolver::Resolver};
 use crate::{
-    error::AlreadyTryingToLockError,
-    failure::Failure,
-    lockfile::FilesystemLock,
-    report::report,
-    time::{ReactorTime, WeakCall},
+    error::AlreadyTryingToLockError, failure::Failure, lockfile::FilesystemLock, report::report,
+    time::ReactorTime, timers::WeakCall,
 };
 use std::{
     cell::{Cell, RefCell},

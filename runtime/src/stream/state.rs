@@ -247,7 +247,7 @@ impl Stream {
                     *flags |= TCP;
                     *stream.tcp.get_mut() = Some(socket);
                 }
-                other => *stream.wire.get_mut() = Some(other),
+                other @ AnyWire::Other(_) => *stream.wire.get_mut() = Some(other),
             }
             *stream.slot.get_mut() = slot;
             stream.core = Rc::downgrade(core);

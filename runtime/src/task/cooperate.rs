@@ -7,7 +7,8 @@ use crate::{
     },
     failure::{Failure, Frame},
     report::{drop_guarded, guarded, report},
-    time::{ReactorTime, WeakCall},
+    time::ReactorTime,
+    timers::WeakCall,
 };
 use std::{
     cell::{Cell, RefCell},

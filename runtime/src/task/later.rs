@@ -1,7 +1,8 @@
 //! `defer_later`: a call at a later time, and its result.
 use crate::{
     defer::{Deferred, IntoDeferred},
-    time::{ReactorTime, WeakCall},
+    time::ReactorTime,
+    timers::WeakCall,
 };
 use std::{cell::Cell, rc::Rc, time::Duration};
 

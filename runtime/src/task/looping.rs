@@ -3,7 +3,8 @@ use crate::{
     defer::{Deferred, IntoDeferred, Resolver, maybe_deferred},
     error::AlreadyRunningError,
     failure::Failure,
-    time::{ReactorTime, WeakCall},
+    time::ReactorTime,
+    timers::WeakCall,
 };
 use std::{
     cell::{Cell, RefCell},
