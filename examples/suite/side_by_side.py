@@ -11,6 +11,8 @@ B = os.path.dirname(os.path.abspath(__file__)); R = os.environ.get("BENCH_TARGET
 SERVERS = {
     "c": f"{R}/echo_c {{port}}",
     "mio": f"{R}/echo_mio 127.0.0.1:{{port}}",
+    "lines_mio": f"{R}/lines_mio 127.0.0.1:{{port}}",
+    "lines_tokio": f"{R}/lines_tokio_bytes 127.0.0.1:{{port}}",
     "lines": f"{R}/echo_lines tcp:{{port}}:interface=127.0.0.1:backlog=4096",
     "tokio": f"{R}/echo_tokio 127.0.0.1:{{port}}",
     "monoio": f"{R}/echo_monoio 127.0.0.1:{{port}}",
@@ -23,6 +25,7 @@ def load(work, port):
 WORK = {
     "echo64": "echo conns=50 size=64 depth=1",
     "lines64": "echo conns=50 size=64 depth=1 lines=1",
+    "lines64_16": "echo conns=50 size=64 depth=16 lines=1",
     "echo64_c1": "echo conns=1 size=64 depth=1",
     "echo64_c1000": "echo conns=1000 size=64 depth=1",
     "pipe64": "echo conns=50 size=64 depth=32",

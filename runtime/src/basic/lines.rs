@@ -53,7 +53,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// The same with another delimiter. An empty one stands for `\n`.
+    /// Sets the delimiter. An empty one stands for `\n`.
     #[must_use]
     pub fn delimiter(self, delimiter: impl AsRef<[u8]>) -> Self {
         let delimiter = match delimiter.as_ref() {
@@ -64,7 +64,7 @@ impl Lines {
         Self { delimiter, ..self }
     }
 
-    /// The same with another limit, in bytes without the delimiter.
+    /// Sets the limit of a line, in bytes without the delimiter.
     #[must_use]
     pub fn max_length(self, max_length: usize) -> Self {
         Self { max_length, ..self }
@@ -127,5 +127,9 @@ impl Encoder for LineEncoder {
 
     fn name(&self) -> &'static str {
         Lines::NAME
+    }
+
+    fn trailer(&self) -> Option<&[u8]> {
+        Some(&self.0)
     }
 }

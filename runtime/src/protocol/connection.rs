@@ -184,7 +184,7 @@ impl<P: Protocol> Handle<P> {
     }
 
     #[cold]
-    fn panicked(&self, handler: &'static str, payload: Box<dyn std::any::Any + Send>) {
+    pub(super) fn panicked(&self, handler: &'static str, payload: Box<dyn std::any::Any + Send>) {
         let failure = panicked(payload, Frame::new(current_function(), Location::caller()));
         fail_connection(&self.0.transport, failure, &format!("{handler} of {}", type_name::<P>()));
     }

@@ -14,6 +14,7 @@ use crate::{
     stream::{Framing, Input, Receiver},
 };
 use std::{
+    any::Any,
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, Location, catch_unwind},
 };
@@ -111,27 +112,52 @@ impl<P: Protocol> Handle<P> {
             state.append(data);
             return self.parse();
         }
-        match self.decode(Input::new(data, state.is_raw())) {
-            Ok(Some((message, used))) => {
-                let rest = data.get(used..).unwrap_or_default();
-                if !rest.is_empty() {
-                    state.append(rest);
-                    self.expect_output();
+        // one boundary for the framing, which may be a user's own, and the handler of its message
+        let mut decoding = true;
+        let guard = AssertUnwindSafe(|| {
+            // user code
+            let decoded = self.0.framing.borrow_mut().decode(Input::new(data, state.is_raw()));
+            match checked::<P>(decoded, data.len()) {
+                Ok(Some((message, used))) => {
+                    let rest = data.get(used..).unwrap_or_default();
+                    if !rest.is_empty() {
+                        state.append(rest);
+                        self.expect_output();
+                    }
+                    state.set_busy(true);
+                    decoding = false;
+                    // user code
+                    P::__message_received(self, message);
                 }
-                state.set_busy(true);
-                self.message(message);
-                state.set_busy(false);
-                if state.is_empty() {
-                    self.flush_corked();
-                } else {
-                    self.parse();
+                Ok(None) => {
+                    state.append(data);
+                    self.set_unparsed(true);
                 }
+                Err(failure) => self.framing_failed(failure),
             }
-            Ok(None) => {
-                state.append(data);
-                self.set_unparsed(true);
-            }
-            Err(failure) => self.framing_failed(failure),
+        });
+        if let Err(payload) = catch_unwind(guard) {
+            self.frame_panicked(decoding, payload);
+        }
+        if decoding {
+            return;
+        }
+        self.after_user_code();
+        state.set_busy(false);
+        if state.is_empty() {
+            self.flush_corked();
+        } else {
+            self.parse();
+        }
+    }
+
+    #[cold]
+    fn frame_panicked(&self, decoding: bool, payload: Box<dyn Any + Send>) {
+        if decoding {
+            let frame = Frame::new("decode", Location::caller());
+            self.framing_failed(panicked(payload, frame));
+        } else {
+            self.panicked("message_received", payload);
         }
     }
 
@@ -143,12 +169,7 @@ impl<P: Protocol> Handle<P> {
         let decoded = decoded.unwrap_or_else(|payload| {
             Err(panicked(payload, Frame::new("decode", Location::caller())))
         });
-        match decoded {
-            Ok(Some((_, used))) if used == 0 || used > input.data.len() => {
-                Err(wrong_length(P::Framing::NAME, used, input.data.len()))
-            }
-            decoded => decoded,
-        }
+        checked::<P>(decoded, input.data.len())
     }
 
     /// Delivers the messages that are buffered.
@@ -185,6 +206,17 @@ impl<P: Protocol> Handle<P> {
 
 /// What a framing says of an input.
 type Decoded<'a, P> = Result<Option<(Message<'a, P>, usize)>, Failure>;
+
+/// Refuses a length that would lead nowhere.
+#[inline]
+fn checked<P: Protocol>(decoded: Decoded<'_, P>, available: usize) -> Decoded<'_, P> {
+    match decoded {
+        Ok(Some((_, used))) if used == 0 || used > available => {
+            Err(wrong_length(P::Framing::NAME, used, available))
+        }
+        decoded => decoded,
+    }
+}
 
 /// A framing took no bytes for a message, and would give it again for ever; or more than there are.
 #[cold]

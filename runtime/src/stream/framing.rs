@@ -77,6 +77,12 @@ pub trait Encoder: 'static {
 
     /// The name of the framing, as in [`Framing::NAME`].
     fn name(&self) -> &'static str;
+
+    /// The bytes that follow each message, where they are all that [`encode`](Self::encode) adds,
+    /// as the delimiter of a line is. Messages are then sent without an intermediate buffer.
+    fn trailer(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// No framing: a handler gets what arrives, as it arrives.

@@ -20,6 +20,8 @@ pub(crate) struct FramingState {
     /// Whether messages are being delivered: then what is put back is looked at anyway.
     busy: Cell<bool>,
     encoder: Option<Box<dyn Encoder>>,
+    /// What follows each message, where that is all the encoder adds.
+    trailer: Option<Box<[u8]>>,
     /// Where the name lies that [`is_called`](Self::is_called) has said yes to.
     called: Cell<*const u8>,
 }
@@ -48,6 +50,7 @@ impl FramingState {
             start: Cell::new(0),
             raw: Cell::new(false),
             busy: Cell::new(false),
+            trailer: encoder.as_ref().and_then(|encoder| encoder.trailer()).map(Box::from),
             encoder,
             called: Cell::new(std::ptr::null()),
         }
@@ -134,6 +137,12 @@ impl FramingState {
             let rest = [data, &self.unparsed()].concat();
             self.replace_unparsed(rest);
         }
+    }
+
+    /// What follows each message, where that is all the framing there is.
+    #[inline]
+    pub(crate) fn trailer(&self) -> Option<&[u8]> {
+        self.trailer.as_deref()
     }
 
     /// Frames `message` and hands the bytes to `write`.

@@ -306,6 +306,9 @@ fn frame(
     match framing {
         None => stream.write(message),
         Some(framing) => {
+            if let Some(trailer) = framing.trailer() {
+                return stream.write_with_trailer(message, trailer);
+            }
             if let Err(failure) = framing.encode(message, |framed| stream.write(framed)) {
                 report(failure, format!("a message to {}, sent at {place}", stream.peer()));
             }

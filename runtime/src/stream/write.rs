@@ -15,6 +15,9 @@ use std::io::{self, ErrorKind, IoSlice};
 /// How many bytes may be corked.
 const CORK_LIMIT: usize = 64 * 1024;
 
+/// Up to how many bytes are joined on the stack to be written at once.
+const SMALL: usize = 256;
+
 /// How many bytes of one stream go straight to the wire in a turn, before the others have theirs.
 const BYTES_PER_TURN: usize = 768 * 1024;
 
@@ -32,6 +35,27 @@ impl Stream {
         let given = self.with_tcp(|tcp| tcp.send(data));
         if given != Ok(data.len()) {
             self.queue_rest(given.map_err(io::Error::from), data);
+        }
+    }
+
+    /// Writes `data` and `trailer` as one piece.
+    #[inline]
+    pub(crate) fn write_with_trailer(&self, data: &[u8], trailer: &[u8]) {
+        let len = data.len() + trailer.len();
+        if self.corked.get() {
+            self.cork(data);
+            // what was corked may have been sent along with it, but more will follow in this turn
+            return self.write(trailer);
+        }
+        let mut small = [0; SMALL];
+        match small.get_mut(..len) {
+            Some(joined) => {
+                let (start, end) = joined.split_at_mut(data.len());
+                start.copy_from_slice(data);
+                end.copy_from_slice(trailer);
+                self.write(joined);
+            }
+            None => self.write_sequence(&[data, trailer]),
         }
     }
 
