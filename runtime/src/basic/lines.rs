@@ -72,15 +72,18 @@ impl Lines {
 
     /// Where the first delimiter begins.
     fn find(&self, data: &[u8]) -> Option<usize> {
-        let first = *self.delimiter.first()?;
+        let (first, others) = self.delimiter.split_first()?;
         let mut from = 0;
         loop {
-            let at = from + memchr(first, data.get(from..)?)?;
-            let rest = data.get(at..)?;
-            // a delimiter is short: comparing it here is cheaper than a call
-            if rest.len() >= self.delimiter.len()
-                && self.delimiter.iter().zip(rest).all(|(wanted, found)| wanted == found)
-            {
+            let at = from + memchr(*first, data.get(from..)?)?;
+            let behind = data.get(at + 1..)?;
+            // nearly every delimiter is of one or two bytes: comparing those is cheaper than a call
+            let found = match others {
+                [] => true,
+                [second] => behind.first() == Some(second),
+                others => behind.starts_with(others),
+            };
+            if found {
                 return Some(at);
             }
             from = at + 1;
@@ -98,16 +101,15 @@ impl Framing for Lines {
         if input.raw {
             return Ok(Some((Line::Raw(data), all)));
         }
-        let too_long = Line::TooLong { data, max_length: self.max_length };
+        let (most, delimiter) = (self.max_length, self.delimiter.len());
         Ok(match self.find(data) {
-            Some(end) if end > self.max_length => Some((too_long, all)),
-            Some(end) => data.get(..end).map(|line| (Line::Line(line), end + self.delimiter.len())),
-            // so much cannot become a line of allowed length, whatever part of the delimiter it
-            // ends with
-            None if all >= self.max_length.saturating_add(self.delimiter.len()) => {
-                Some((too_long, all))
+            Some(end) if end <= most => {
+                data.get(..end).map(|line| (Line::Line(line), end + delimiter))
             }
-            None => None,
+            // without a delimiter, so much cannot become a line of allowed length, whatever part of
+            // one it ends with
+            None if all < most.saturating_add(delimiter) => None,
+            _ => Some((Line::TooLong { data, max_length: most }, all)),
         })
     }
 

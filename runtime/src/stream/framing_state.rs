@@ -16,6 +16,8 @@ pub(crate) struct FramingState {
     bytes: RefCell<Rc<Vec<u8>>>,
     /// Where the unparsed part begins.
     start: Cell<usize>,
+    /// Whether anything is unparsed; asked several times a message, so it is kept.
+    unparsed: Cell<bool>,
     raw: Cell<bool>,
     /// Whether messages are being delivered: then what is put back is looked at anyway.
     busy: Cell<bool>,
@@ -48,6 +50,7 @@ impl FramingState {
         Self {
             bytes: RefCell::new(nothing()),
             start: Cell::new(0),
+            unparsed: Cell::new(false),
             raw: Cell::new(false),
             busy: Cell::new(false),
             trailer: encoder.as_ref().and_then(|encoder| encoder.trailer()).map(Box::from),
@@ -59,6 +62,7 @@ impl FramingState {
     /// Appends what has arrived.
     pub(crate) fn append(&self, data: &[u8]) {
         let mut slot = self.bytes.borrow_mut();
+        self.unparsed.set(true);
         if let Some(bytes) = Rc::get_mut(&mut slot).filter(|bytes| bytes.capacity() > 0) {
             bytes.drain(..self.start.replace(0));
             bytes.extend_from_slice(data);
@@ -83,10 +87,12 @@ impl FramingState {
     /// `used` bytes have been parsed.
     pub(crate) fn advance(&self, used: usize) {
         self.start.set(self.start.get() + used);
+        self.unparsed.set(self.start.get() < self.bytes.borrow().len());
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.start.get() >= self.bytes.borrow().len()
+        !self.unparsed.get()
     }
 
     /// Returns the buffer to the free list if all of it is parsed.
@@ -126,6 +132,7 @@ impl FramingState {
 
     /// Puts `rest` in the place of what is not parsed yet.
     pub(crate) fn replace_unparsed(&self, rest: Vec<u8>) {
+        self.unparsed.set(!rest.is_empty());
         let old = self.bytes.replace(Rc::new(rest));
         self.start.set(0);
         drop(old);

@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, IoSlice};
 const CORK_LIMIT: usize = 64 * 1024;
 
 /// Up to how many bytes are joined on the stack to be written at once.
-const SMALL: usize = 256;
+const SMALL: usize = 128;
 
 /// How many bytes of one stream go straight to the wire in a turn, before the others have theirs.
 const BYTES_PER_TURN: usize = 768 * 1024;
@@ -42,10 +42,8 @@ impl Stream {
     #[inline]
     pub(crate) fn write_with_trailer(&self, data: &[u8], trailer: &[u8]) {
         let len = data.len() + trailer.len();
-        if self.corked.get() {
-            self.cork(data);
-            // what was corked may have been sent along with it, but more will follow in this turn
-            return self.write(trailer);
+        if self.corked.get() && self.push_corked(data, trailer) {
+            return;
         }
         let mut small = [0; SMALL];
         match small.get_mut(..len) {
@@ -121,6 +119,18 @@ impl Stream {
     fn may_cork(&self) -> bool {
         let turn = self.turn();
         turn != 0 && self.last_output.get() == turn && !self.has_pull_producer()
+    }
+
+    /// Adds two pieces to what is corked, if there is room.
+    fn push_corked(&self, one: &[u8], two: &[u8]) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        let Some(buffer) = queue.as_mut() else { return false };
+        let fits = buffer.len() + one.len() + two.len() <= CORK_LIMIT;
+        if fits {
+            buffer.push(one);
+            buffer.push(two);
+        }
+        fits
     }
 
     /// Adds to what is corked, or sends it along with that if it is too much.
