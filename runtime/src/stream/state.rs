@@ -201,7 +201,7 @@ pub(crate) struct Stream {
     /// cheaper than a borrow.
     tcp: Cell<Option<TcpStream>>,
     /// Any other wire.
-    wire: Cell<Option<AnyWire>>,
+    wire: Cell<Option<Box<dyn Wire>>>,
     /// Bytes that have not been sent; never an empty buffer.
     pub(super) queue: RefCell<Option<Box<Buffer>>>,
     /// Whether the queue is corked: its bytes wait for the end of the delivery or turn, and not for
@@ -209,8 +209,8 @@ pub(crate) struct Stream {
     pub(super) corked: Cell<bool>,
     /// The turn in which something was written last: what follows in the same turn is corked.
     pub(super) last_output: Cell<u32>,
-    /// How many bytes the wire has taken in that turn.
-    pub(super) sent_this_turn: Cell<usize>,
+    /// How many bytes the wire has taken in that turn, after the first write.
+    pub(super) sent_this_turn: Cell<u32>,
     lifecycle: Cell<Lifecycle>,
     flags: Cell<u8>,
     /// Which of the two byte paths are plain: derived from everything else by `update`.
@@ -247,7 +247,7 @@ impl Stream {
                     *flags |= TCP;
                     *stream.tcp.get_mut() = Some(socket);
                 }
-                other @ AnyWire::Other(_) => *stream.wire.get_mut() = Some(other),
+                AnyWire::Other(wire) => *stream.wire.get_mut() = Some(wire),
             }
             *stream.slot.get_mut() = slot;
             stream.core = Rc::downgrade(core);

@@ -19,11 +19,11 @@ const CORK_LIMIT: usize = 64 * 1024;
 const SMALL: usize = 128;
 
 /// How many bytes of one stream go straight to the wire in a turn, before the others have theirs.
-const BYTES_PER_TURN: usize = 768 * 1024;
+const BYTES_PER_TURN: u32 = 768 * 1024;
 
 /// How many bytes leave the queue of one stream in a turn: more than a turn reads, so that a queue
 /// that has grown for a while becomes shorter again.
-const QUEUED_BYTES_PER_TURN: usize = 4 * BYTES_PER_TURN;
+const QUEUED_BYTES_PER_TURN: u32 = 4 * BYTES_PER_TURN;
 
 impl Stream {
     #[inline]
@@ -31,7 +31,7 @@ impl Stream {
         if !self.is_plain_write() || data.is_empty() || !self.is_first_output() {
             return self.write_slow(data);
         }
-        self.sent_this_turn.set(data.len());
+        self.sent_this_turn.set(0);
         let given = self.with_tcp(|tcp| tcp.send(data));
         if given != Ok(data.len()) {
             self.queue_rest(given.map_err(io::Error::from), data);
@@ -109,7 +109,6 @@ impl Stream {
             if !matches!(given, Ok(sent) if sent == data.len()) {
                 return self.queue_rest(given, data);
             }
-            self.sent_this_turn.set(data.len());
         }
         self.check_high_water();
     }
@@ -328,11 +327,11 @@ impl Stream {
     /// Counts what the wire has taken in this turn.
     fn note_sent(&self, sent: usize) {
         self.expect_output();
-        self.sent_this_turn.set(self.sent_this_turn.get() + sent);
+        self.sent_this_turn.set(self.sent_this_turn.get().saturating_add(clamped(sent)));
     }
 
     /// Whether the wire has taken so much in this turn that the others come first.
-    fn has_sent(&self, share: usize) -> bool {
+    fn has_sent(&self, share: u32) -> bool {
         let turn = self.turn();
         turn != 0 && self.last_output.get() == turn && self.sent_this_turn.get() >= share
     }
@@ -364,4 +363,10 @@ impl Stream {
             many => self.with_wire(|wire| wire.write_vectored(many)),
         }
     }
+}
+
+/// A number of bytes that is counted only up to far beyond any share.
+#[inline]
+fn clamped(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

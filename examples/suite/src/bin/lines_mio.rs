@@ -4,13 +4,16 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use std::io::{ErrorKind, Read, Write};
+/// A socket, what it has to send, and the start of a line.
+type Connection = (TcpStream, Vec<u8>, Vec<u8>);
+
 fn main() {
     let addr = std::env::args().nth(1).unwrap().parse().unwrap();
     let mut poll = Poll::new().unwrap();
     let mut ev = Events::with_capacity(1024);
     let mut l = TcpListener::bind(addr).unwrap();
     poll.registry().register(&mut l, Token(usize::MAX), Interest::READABLE).unwrap();
-    let mut cs: Vec<Option<(TcpStream, Vec<u8>, Vec<u8>)>> = vec![];
+    let mut cs: Vec<Option<Connection>> = vec![];
     let mut free = vec![];
     let mut buf = vec![0u8; 65536];
     let mut line_buf = Vec::with_capacity(65536);
@@ -94,7 +97,7 @@ fn main() {
                                     }
                                 }
                                 if !data.is_empty() {
-                                    rest.extend_from_slice(&data.to_vec())
+                                    rest.extend_from_slice(data)
                                 }
                                 if k < buf.len() && out.is_empty() {
                                     break;
