@@ -10,7 +10,7 @@ use std::{
 use twistor::{
     prelude::*,
     testing::MemoryReactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG},
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 /// Counts this thread's allocations.
@@ -147,15 +147,16 @@ impl Counter {
 fn counter() -> (MemoryReactor, Handle<Counter>) {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
-    let port =
-        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), &ListenTcpOptions::default())
+        .unwrap();
     let kept: Rc<RefCell<Option<Handle<Counter>>>> = Rc::default();
     let keep = kept.clone();
     reactor
         .connect_tcp(
             port.host().socket_addr().unwrap(),
             Counter::factory(),
-            &ConnectOptions::default(),
+            &ConnectTcpOptions::default(),
         )
         .map(move |handle| *keep.borrow_mut() = Some(handle))
         .detach();
@@ -183,8 +184,9 @@ fn a_call_on_a_free_protocol_makes_none_and_a_queued_one_two() {
 /// A port of `Counter`s over real sockets, and where.
 fn serve() -> (Reactor, SocketAddr) {
     let reactor = Reactor::new().unwrap();
-    let port =
-        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), Counter::factory(), &ListenTcpOptions::default())
+        .unwrap();
     let at = port.host().socket_addr().unwrap();
     (reactor, at)
 }

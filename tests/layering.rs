@@ -1,6 +1,6 @@
 //! The layers of `ARCHITECTURE.md`, held to the `crate::` and `super::` paths of the code.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -145,6 +145,100 @@ fn reexports(source: &Path) -> BTreeMap<String, String> {
         }
     }
     known
+}
+
+/// What each file imports of the others: the graph that must have no cycles.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let (source, places) = (root().join("runtime/src"), table());
+    let reexports = reexports(&source);
+    let mut all = Vec::new();
+    files(&source, &mut all);
+    let mut graph = BTreeMap::new();
+    for path in all {
+        let file = path.strip_prefix(&source).expect("below").to_str().expect("a name").to_owned();
+        if file.ends_with("mod.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        let to = paths(&text)
+            .iter()
+            .filter_map(|import| file_of(import, &file, &places, &reexports))
+            .filter(|to| *to != file && places.contains_key(to))
+            .collect();
+        graph.insert(file, to);
+    }
+    graph
+}
+
+/// All files that can be reached from `from` along imports.
+fn reached(graph: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![from.to_owned()];
+    while let Some(file) = next.pop() {
+        for to in graph.get(&file).into_iter().flatten() {
+            if found.insert(to.clone()) {
+                next.push(to.clone());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_one_cycle_of_imports_is_the_one_that_architecture_md_gives_a_reason_for() {
+    let graph = imports();
+    let in_a_cycle: Vec<_> =
+        graph.keys().filter(|file| reached(&graph, file).contains(*file)).cloned().collect();
+    let wanted = ["protocol/connection.rs", "protocol/handle.rs", "protocol/protocol.rs"];
+    assert_eq!(in_a_cycle, wanted);
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let reason = text.lines().find(|line| line.contains("`protocol` ⇄ `handle` ⇄ `connection`"));
+    assert!(reason.is_some(), "ARCHITECTURE.md does not name it");
+}
+
+/// The block behind `title` in ARCHITECTURE.md.
+fn section(title: &str) -> String {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let rest = text.split(title).nth(1).unwrap_or_else(|| panic!("no section {title}"));
+    rest.split("\n## ").next().expect("its text").to_owned()
+}
+
+#[test]
+fn the_four_paths_name_files_that_exist_and_lib_rs_has_the_same() {
+    let section = section("## The four paths");
+    let paths = section.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
+    let paths: Vec<_> = paths.expect("the paths").lines().collect();
+    assert_eq!(paths.len(), 4);
+    let lib = fs::read_to_string(root().join("runtime/src/lib.rs")).expect("lib.rs");
+    let places = table();
+    for path in paths {
+        assert!(lib.contains(&format!("//! {path}\n")), "lib.rs lacks: {path}");
+        let files = path.split_whitespace().filter(|word| word.contains('/'));
+        for file in files.map(|word| word.trim_matches(|c| c == '(' || c == ')')) {
+            assert!(places.contains_key(&format!("{file}.rs")), "{file} of `{path}` is no file");
+        }
+    }
+}
+
+#[test]
+fn the_places_where_user_code_is_entered_are_the_ones_that_are_marked() {
+    let source = root().join("runtime/src");
+    let mut all = Vec::new();
+    files(&source, &mut all);
+    let marked: BTreeSet<_> = all
+        .into_iter()
+        .filter(|path| fs::read_to_string(path).expect("a source").contains("// user code"))
+        .map(|path| path.strip_prefix(&source).expect("below").to_str().expect("a name").to_owned())
+        .collect();
+    let section = section("## Where user code is entered");
+    let listed: BTreeSet<_> = section
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "rs"))
+        .flat_map(expand)
+        .collect();
+    assert_eq!(listed, marked);
 }
 
 #[test]

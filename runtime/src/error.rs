@@ -446,7 +446,7 @@ impl CancelledError {
     }
 
     /// Where: the line that called `cancel`, or that set the time limit.
-    pub fn place(&self) -> &'static Location<'static> {
+    pub fn location(&self) -> &'static Location<'static> {
         self.place
     }
 }

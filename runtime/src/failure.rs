@@ -310,7 +310,7 @@ impl Failure {
     /// The same failure, as if made at `frame`: for an error that the library makes on behalf of
     /// that place.
     #[must_use]
-    pub(crate) fn made_at(mut self, frame: Frame) -> Self {
+    pub(crate) fn location(mut self, frame: Frame) -> Self {
         Arc::make_mut(&mut self.0).trail = vec![frame];
         self
     }

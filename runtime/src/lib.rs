@@ -41,9 +41,9 @@
 //! # The four paths
 //!
 //! ```text
-//! byte in     reactor/turn > protocol/connection (the slot) > stream/read > protocol/delivery (framing) > your handler
+//! byte in     reactor/turn > protocol/connection > stream/read > protocol/delivery > your handler
 //! byte out    Transport::write > stream/write > stream/buffer > socket
-//! value       defer/resolver > defer/chain > defer/then > your callback (a Failure takes the errback side)
+//! value       defer/resolver > defer/chain > defer/then > your callback or errback
 //! coroutine   defer/chain > coroutine/driver > your code up to its next unfired Deferred
 //! ```
 //!

@@ -13,7 +13,7 @@
 //!     return_value!(sum)
 //! }
 //! ```
-pub use crate::reactor::ThreadPool;
+pub use crate::reactor::{PoolLimits, PoolLoad, ThreadPool};
 use crate::{
     defer::{Deferred, IntoDeferred, maybe_deferred},
     error::{ReactorAlreadyRunning, ReactorClosed},

@@ -386,7 +386,7 @@ impl Timers {
 ///
 /// let clock = Clock::new();
 /// let call = clock.call_later(Duration::from_secs(2), || println!("two seconds later"));
-/// assert!(call.active());
+/// assert!(call.is_active());
 /// call.delay(Duration::from_secs(1)).unwrap();
 /// assert_eq!(call.time(), Duration::from_secs(3));
 /// call.cancel().unwrap();
@@ -412,7 +412,7 @@ impl DelayedCall {
     }
 
     /// Whether the call is still going to run.
-    pub fn active(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.0.state.get() == State::Pending
     }
 
@@ -447,7 +447,7 @@ impl DelayedCall {
     }
 
     /// The line that made the call.
-    pub fn made_at(&self) -> &'static Location<'static> {
+    pub fn location(&self) -> &'static Location<'static> {
         self.0.created_at
     }
 

@@ -23,7 +23,7 @@ fn k_002_k_004_call_later_gives_a_new_active_call_each_time() {
     let clock = Clock::new();
     let (one, two) = (clock.call_later(secs(1.0), || ()), clock.call_later(secs(1.0), || ()));
     assert_eq!(one.time(), secs(1.0));
-    assert!(one.active());
+    assert!(one.is_active());
     assert_ne!(one, two);
 }
 
@@ -34,7 +34,7 @@ fn k_003_a_cancelled_call_is_inactive_and_gone_at_once() {
     let noted = log.clone();
     let call = clock.call_later(secs(1.0), move || noted.add("ran"));
     call.cancel().unwrap();
-    assert!(!call.active());
+    assert!(!call.is_active());
     assert!(clock.delayed_calls().is_empty());
     clock.advance(secs(2.0));
     assert!(log.take().is_empty());
@@ -50,7 +50,7 @@ fn k_005_a_call_runs_once_when_it_is_due() {
     assert!(log.take().is_empty());
     clock.advance(secs(1.0));
     assert_eq!(log.take(), ["ran"]);
-    assert!(!call.active());
+    assert!(!call.is_active());
     clock.advance(secs(5.0));
     assert!(log.take().is_empty());
 }

@@ -12,7 +12,9 @@ use twistor::{
     failure::Failure,
     protocol::Factory,
     reactor::Reactor,
-    transport::{ClientFactory, ConnectOptions, Connector, ConnectorState, DEFAULT_BACKLOG, Port},
+    transport::{
+        ClientFactory, ConnectTcpOptions, Connector, ConnectorState, ListenTcpOptions, Port,
+    },
 };
 
 type Told = Box<dyn Fn(&Connector)>;
@@ -76,14 +78,18 @@ impl ClientFactory for Client {
 fn served(reactor: &Reactor, log: &Log) -> (Port, SocketAddr) {
     let closes = |this: &twistor::protocol::Handle<Noting>, _: &[u8]| this.lose_connection();
     let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), Noting::factory(log, closes), DEFAULT_BACKLOG)
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            Noting::factory(log, closes),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let at = port.host().socket_addr().unwrap();
     (port, at)
 }
 
-fn options() -> ConnectOptions {
-    ConnectOptions::default()
+fn options() -> ConnectTcpOptions {
+    ConnectTcpOptions::default()
 }
 
 /// A real reactor, and an address where nobody listens.

@@ -80,7 +80,7 @@ fn join<F: IntoFactory>(server: F) -> Joined<<F::Factory as Factory>::Protocol> 
     let seen = Rc::<RefCell<Vec<u8>>>::default();
     let kept = seen.clone();
     let pump = pump(server, move |_: &Address| Client { seen: kept.clone() });
-    pump.flush();
+    pump.settle();
     Joined { pump, seen }
 }
 
@@ -103,7 +103,7 @@ fn seen<S: Protocol>(pair: &Joined<S>) -> String {
 fn answers(pair: &Joined<Server>, lines: &str) -> (String, usize) {
     let before = (seen(pair).len(), pair.writes(End::Server));
     pair.client().write(lines);
-    pair.flush();
+    pair.settle();
     (seen(pair)[before.0..].to_owned(), pair.writes(End::Server) - before.1)
 }
 
@@ -140,7 +140,7 @@ fn a_broadcast_in_one_turn_costs_each_peer_two_writes() {
         (0..50).for_each(|n| told.write(format!("news {n}\n")));
     });
     let before = pair.writes(End::Server);
-    pair.flush();
+    pair.settle();
     let expected: String = text(0..50, |n| format!("news {n}\n"));
     assert_eq!((seen(&pair), pair.writes(End::Server) - before), (expected, 2));
     // and from several pieces of user code in one turn
@@ -149,7 +149,7 @@ fn a_broadcast_in_one_turn_costs_each_peer_two_writes() {
         pair.reactor().call_later(Duration::ZERO, move || told.write(format!("{n}")));
     }
     let before = pair.writes(End::Server);
-    pair.flush();
+    pair.settle();
     assert_eq!(pair.writes(End::Server) - before, 2);
 }
 
@@ -238,7 +238,7 @@ fn a_pause_in_the_middle_of_a_burst_sends_what_is_corked() {
     assert_eq!(answers(&pair, "a\npause\nb\nc\n"), ("a\npause\n".into(), 1));
     let before = pair.writes(End::Server);
     pair.server().resume_producing();
-    pair.flush();
+    pair.settle();
     assert_eq!((seen(&pair).as_str(), pair.writes(End::Server) - before), ("a\npause\nb\nc\n", 1));
 }
 
@@ -269,11 +269,11 @@ impl Waiting {
 fn a_handler_that_waits_in_the_middle_of_a_burst_lets_the_corked_bytes_go() {
     let pair = join(Waiting::factory());
     pair.client().write("a\nwait\nb\n");
-    pair.flush();
+    pair.settle();
     assert_eq!((seen(&pair).as_str(), pair.writes(End::Server)), ("a\n...\nwait\n...\n", 1));
-    let resolver = pair.server().try_get(|server| server.waits.borrow_mut().pop_front());
+    let resolver = pair.server().try_with(|server| server.waits.borrow_mut().pop_front());
     resolver.unwrap().unwrap().callback(());
-    pair.flush();
+    pair.settle();
     assert_eq!(seen(&pair), "a\n...\nwait\n...\ndone\nb\n...\n");
 }
 
@@ -312,7 +312,7 @@ fn after_the_piece_of_code_that_closes_writes_are_dropped() {
         }
     });
     reactor.call_later(Duration::ZERO, move || server.write("other code"));
-    pair.flush();
+    pair.settle();
     assert_eq!(seen(&pair), "one ");
     assert!(later.take().is_empty());
 }
@@ -466,7 +466,7 @@ proptest! {
         pair.set_chunk_size(chunk.max(if room > 10_000 { 1_000 } else { 1 }));
         let lines: String = text(0..acts.len(), |n| format!("{n}\n"));
         pair.client().write(lines);
-        pair.flush();
+        pair.settle();
         prop_assert!(*pair.seen.borrow() == *expected.borrow());
     }
 }

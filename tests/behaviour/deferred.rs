@@ -334,7 +334,7 @@ fn d_065_cancel_without_a_canceller_fails_with_cancelled_error_at_once() {
     let line = line!() + 1;
     canceller.cancel();
     let failure = result.failure();
-    let place = failure.downcast_ref::<CancelledError>().unwrap().place();
+    let place = failure.downcast_ref::<CancelledError>().unwrap().location();
     assert_eq!((place.file(), place.line()), (file!(), line), "it says who cancelled");
 }
 
@@ -363,7 +363,7 @@ fn d_068_d_069_a_second_cancel_after_a_swallowed_fire_changes_nothing() {
         deferred.cancel();
         let failure = now(deferred).unwrap_err();
         assert_eq!(
-            failure.downcast_ref::<CancelledError>().unwrap().place().line(),
+            failure.downcast_ref::<CancelledError>().unwrap().location().line(),
             line,
             "still the first one"
         );

@@ -13,7 +13,7 @@ use twistor::{
     prelude::*,
     protocol::{Producer, ProducerKind, pipe},
     testing::{Clock, MemoryReactor, StringTransport},
-    transport::{ConnectOptions, DEFAULT_BACKLOG},
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 fn pair(buffer: usize, port: u16) -> (MemoryReactor, Handle<Noting>, Handle<Noting>, Log) {
@@ -204,7 +204,7 @@ fn real(same: bool) -> Vec<String> {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| Waits { log: l.clone() },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
@@ -260,12 +260,16 @@ fn memory_lose_cancels_at_once() {
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
     let _p = memory
         .reactor()
-        .listen_tcp(place, move |_: &Address| Waits { log: l.clone() }, DEFAULT_BACKLOG)
+        .listen_tcp(
+            place,
+            move |_: &Address| Waits { log: l.clone() },
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let client = watch(memory.reactor().connect_tcp(
         place,
         Noting::factory(&Log::new(), Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     let client = client.value();
@@ -373,7 +377,7 @@ fn each_message_before_the_end_is_begun_and_cancelled() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| Slow { log: l.clone() },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
@@ -444,7 +448,7 @@ fn lines_behind_a_pause_and_the_end() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| Backpressure { log: l.clone() },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
@@ -484,7 +488,7 @@ fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| Lengths(at.clone()),
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let connect = || {
@@ -492,7 +496,7 @@ fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
         watch(reactor.connect_tcp(
             port.host().socket_addr().unwrap(),
             client,
-            &ConnectOptions::default(),
+            &ConnectTcpOptions::default(),
         ))
     };
     let (bulk, small) = (connect(), connect());
@@ -559,7 +563,8 @@ fn served_with_the_end(closes: bool) -> Vec<String> {
     let log = Log::new();
     let into = log.clone();
     let build = move |_: &Address| Busy { log: into.clone(), closes };
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), build, DEFAULT_BACKLOG).unwrap();
+    let port =
+        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), build, &ListenTcpOptions::default()).unwrap();
     let mut peer = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
     peer.write_all(b"x").unwrap();
     peer.shutdown(std::net::Shutdown::Write).unwrap();

@@ -162,7 +162,7 @@ fn a_pump_delivers_in_chunks_of_the_size_that_was_chosen() {
         );
         pump.set_chunk_size(size);
         pump.client().write("a message");
-        pump.flush();
+        pump.settle();
         let pieces: Vec<_> = at_server.take().into_iter().skip(1).collect();
         assert_eq!(pieces.len(), 9usize.div_ceil(size), "{pieces:?}");
         assert_eq!(at_client.take().concat().replace("data ", ""), "madea message");
@@ -190,7 +190,7 @@ fn a_pump_cuts_and_resets_at_the_chosen_byte_of_either_side() {
             pump.cut_after(from, at);
         }
         pump.client().write("hello");
-        pump.flush();
+        pump.settle();
         let log = if from == End::Client { &at_server } else { &at_client };
         let seen = log.take();
         let got: String = seen.iter().filter_map(|line| line.strip_prefix("data ")).collect();
@@ -211,7 +211,7 @@ fn any_cut_of_a_line_protocol_gives_the_lines_before_it() {
         pump.set_chunk_size(2);
         pump.cut_after(End::Client, at);
         pump.client().write(text);
-        pump.flush();
+        pump.settle();
         let expected: Vec<_> = text[..at]
             .matches('\n')
             .zip(["line one", "line two", "line three"])

@@ -4,10 +4,12 @@ use proptest::prelude::*;
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 use twistor::{
     error::{CancelledError, ConnectionDone, RuntimeError},
-    protocol::{Consumer, Handle, Producer, ProducerKind, Protocol, Raw, Transport, pipe},
+    protocol::{
+        Consumer, Handle, Producer, ProducerKind, Protocol, Raw, Transport, WriteMarks, pipe,
+    },
     reactor::Reactor,
     testing::MemoryReactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG},
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 /// Two connected transports over memory, with a send buffer of `buffer` bytes; each end notes what
@@ -31,12 +33,16 @@ pub(crate) fn connected(
     let reactor = memory.reactor();
     keep_made();
     let listening = reactor
-        .listen_tcp(place, Noting::factory(at_server, Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            place,
+            Noting::factory(at_server, Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let client = watch(reactor.connect_tcp(
         place,
         Noting::factory(at_client, Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     let server = accepted(port);
@@ -123,7 +129,7 @@ fn t_069_a_full_network_keeps_what_is_written_and_is_no_error() {
 fn t_074_a_push_producer_is_paused_in_the_write_that_fills_and_resumed_when_it_has_drained() {
     let pair = Pair::new(400);
     let log = Log::new();
-    assert_eq!(pair.client.write_marks(), (0, 65536));
+    assert_eq!(pair.client.write_marks(), WriteMarks { low: 0, high: 65536 });
     pair.client.set_write_marks(0, 500);
     pair.client.register_producer(Source::new(&log, || ()), ProducerKind::Push).unwrap();
     pair.server.pause_producing();
@@ -156,7 +162,7 @@ fn a_low_mark_resumes_before_the_queue_is_empty() {
     let pair = Pair::new(100);
     let log = Log::new();
     pair.client.set_write_marks(300, 500);
-    assert_eq!(pair.client.write_marks(), (300, 500));
+    assert_eq!(pair.client.write_marks(), WriteMarks { low: 300, high: 500 });
     let queued = pair.client.transport().clone();
     let seen = log.clone();
     pair.client
@@ -167,7 +173,11 @@ fn a_low_mark_resumes_before_the_queue_is_empty() {
     pair.memory.settle();
     assert_eq!(log.take(), ["resume", "300"]);
     pair.client.set_write_marks(9, 5);
-    assert_eq!(pair.client.write_marks(), (5, 5), "a low mark above the high one counts as it");
+    assert_eq!(
+        pair.client.write_marks(),
+        WriteMarks { low: 5, high: 5 },
+        "a low mark above the high one counts as it"
+    );
 }
 
 #[test]
@@ -309,11 +319,11 @@ fn t_078_unregistering_in_connection_lost_after_a_peer_s_close_does_nothing() {
     let (inside, place) = (log.clone(), ([127, 0, 0, 1], 80));
     let aborts =
         |_: &twistor::address::Address| Noting { log: Log::new(), on_data: Noting::nothing };
-    let port = memory.reactor().listen_tcp(place, aborts, DEFAULT_BACKLOG).unwrap();
+    let port = memory.reactor().listen_tcp(place, aborts, &ListenTcpOptions::default()).unwrap();
     let connected = watch(memory.reactor().connect_tcp(
         place,
         move |_: &twistor::address::Address| Unregisters(inside.clone()),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     drop(connected.value());
@@ -502,7 +512,11 @@ fn a_reader_that_stops_reading_costs_its_writer_the_high_mark_and_one_chunk() {
     let log = Log::new();
     keep_made();
     let port = reactor
-        .listen_tcp(([127, 0, 0, 1], 0), Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            ([127, 0, 0, 1], 0),
+            Noting::factory(&log, Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let at = port.host().socket_addr().unwrap();
     let mut reader = TcpStream::connect(at).unwrap();

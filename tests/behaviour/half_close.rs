@@ -6,7 +6,7 @@ use twistor::{
     failure::Failure,
     prelude::*,
     protocol::Protocol,
-    transport::{ConnectOptions, DEFAULT_BACKLOG, Port},
+    transport::{ConnectTcpOptions, ListenTcpOptions, Port},
 };
 
 /// A protocol that goes on after half of its connection has ended, and does what the test says
@@ -84,7 +84,9 @@ fn listen<P: Protocol>(
     reactor: &Reactor,
     factory: impl Fn(&Address) -> P + 'static,
 ) -> (Port, SocketAddr) {
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, &ListenTcpOptions::default())
+        .unwrap();
     let at = port.host().socket_addr().unwrap();
     (port, at)
 }
@@ -98,7 +100,7 @@ fn run<S: Protocol, C: Protocol>(
 ) -> [Vec<String>; 2] {
     let reactor = Reactor::new().unwrap();
     let (_port, at) = listen(&reactor, server);
-    reactor.connect_tcp(at, client, &ConnectOptions::default()).detach();
+    reactor.connect_tcp(at, client, &ConnectTcpOptions::default()).detach();
     let mut seen = [Vec::new(), Vec::new()];
     run_until(&reactor, || {
         for (seen, log) in seen.iter_mut().zip(logs) {
@@ -187,7 +189,7 @@ fn a_protocol_that_is_not_half_closeable_may_end_its_writing_and_read_on() {
     let client = reactor.connect_tcp(
         at,
         move |_: &Address| Whole { log: log.clone() },
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     );
     client
         .add_callback(|this| {
@@ -278,13 +280,17 @@ fn ending_the_writing_waits_for_what_is_queued_and_for_a_producer() {
     let reactor = memory.reactor();
     let place = SocketAddr::from(([127, 0, 0, 1], 80));
     let port = reactor
-        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            place,
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     reactor
         .connect_tcp(
             place,
             halves(&at_client, nothing, nothing, nothing),
-            &ConnectOptions::default(),
+            &ConnectTcpOptions::default(),
         )
         .detach();
     memory.settle();

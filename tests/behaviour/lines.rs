@@ -10,7 +10,7 @@ use twistor::{
     prelude::*,
     protocol::{Framing, Input},
     testing::MemoryReactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG},
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 /// Notes its lines; `RAW n` asks for n raw bytes, `clear`, `pause` and `stop` do what they say.
@@ -77,7 +77,11 @@ fn fed<'a>(
     let server: Rc<RefCell<Option<Handle<Switching>>>> = Rc::default();
     let noted = log.clone();
     let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| Sender, DEFAULT_BACKLOG)
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Sender,
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let make = move |_: &Address| Switching {
         log: noted.clone(),
@@ -87,7 +91,7 @@ fn fed<'a>(
     let connected = watch(reactor.connect_tcp(
         port.host().socket_addr().unwrap(),
         make,
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     *server.borrow_mut() = Some(connected.value());

@@ -13,8 +13,8 @@ use twistor::{
     error::{CancelledError, DnsLookupError, ReactorClosed},
     failure::Failure,
     prelude::*,
-    reactor::{AddressFamily, HostnameResolver, NameQuery, Reactor, SimpleResolver},
-    testing::{FixedResolver, MemoryReactor},
+    reactor::{AddressFamily, HostnameResolver, NameQuery, Reactor, SimpleNameResolver},
+    testing::{FixedNameResolver, MemoryReactor},
 };
 
 /// Keeps the questions, and the test answers them.
@@ -55,7 +55,7 @@ fn r_083_r_090_the_reactor_s_own_resolver_looks_names_up_on_threads_and_answers_
 fn r_090_installing_a_resolver_gives_the_one_before() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
-    let mine = Rc::new(FixedResolver::new([("one", [192, 0, 2, 1])]));
+    let mine = Rc::new(FixedNameResolver::new([("one", [192, 0, 2, 1])]));
     let system = reactor.install_resolver(mine);
     assert_eq!(now(reactor.resolve("one")).unwrap().to_string(), "192.0.2.1");
     let back = reactor.install_resolver(system);
@@ -99,7 +99,7 @@ fn r_084_r_086_answers_keep_flow_and_scope_and_those_of_another_family_are_left_
 fn r_088_a_simple_resolver_s_answer_is_one_address_and_its_lookup_error_an_empty_one() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
-    reactor.install_resolver(SimpleResolver(|name: &str| match name {
+    reactor.install_resolver(SimpleNameResolver(|name: &str| match name {
         "known" => Deferred::succeed(IpAddr::from(Ipv4Addr::new(192, 0, 2, 9))),
         "broken" => Deferred::fail(Bang("no idea")),
         name => Deferred::fail(DnsLookupError::with_text(name)),
@@ -124,8 +124,10 @@ fn r_088_a_simple_resolver_s_answer_is_one_address_and_its_lookup_error_an_empty
 fn r_089_the_first_address_can_be_asked_for_alone() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
-    reactor
-        .install_resolver(FixedResolver::new([("two", [192, 0, 2, 1]), ("two", [192, 0, 2, 2])]));
+    reactor.install_resolver(FixedNameResolver::new([
+        ("two", [192, 0, 2, 1]),
+        ("two", [192, 0, 2, 2]),
+    ]));
     assert_eq!(now(reactor.resolve("two")).unwrap(), IpAddr::from([192, 0, 2, 1]));
     assert!(now(reactor.resolve("none")).unwrap_err().check::<DnsLookupError>());
 }
@@ -191,13 +193,19 @@ fn an_endpoint_looks_its_host_up_with_the_reactor_s_resolver() {
     let reports = Reports::new();
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
-    reactor.install_resolver(FixedResolver::new([("chat.example", [127, 0, 0, 1])]));
+    reactor.install_resolver(FixedNameResolver::new([("chat.example", [127, 0, 0, 1])]));
     #[derive(Default)]
     #[protocol]
     struct Quiet;
     #[protocol]
     impl Quiet {}
-    let port = reactor.listen_tcp(([127, 0, 0, 1], 80), Quiet::factory(), 5).unwrap();
+    let port = reactor
+        .listen_tcp(
+            ([127, 0, 0, 1], 80),
+            Quiet::factory(),
+            &twistor::transport::ListenTcpOptions::default(),
+        )
+        .unwrap();
     let made = Rc::new(Cell::new(false));
     let into = made.clone();
     let endpoint = client_from_string(&reactor, "tcp:chat.example:80").unwrap();

@@ -11,7 +11,7 @@ use twistor::{
     task::defer_later,
     testing::{Tested, run_test},
     threads::defer_to_thread,
-    transport::{ConnectOptions, DEFAULT_BACKLOG},
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 #[protocol]
@@ -93,10 +93,11 @@ fn a_test_that_takes_too_long_says_what_it_waits_for() {
 
 #[test]
 fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
-    let (listens, connects) = (line!() + 3, line!() + 8);
+    let (listens, connects) = (line!() + 3, line!() + 9);
     let text = complaint(|reactor| {
-        let port =
-            reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), Echo::factory(), DEFAULT_BACKLOG).unwrap();
+        let port = reactor
+            .listen_tcp((Ipv4Addr::LOCALHOST, 0), Echo::factory(), &ListenTcpOptions::default())
+            .unwrap();
         reactor.call_later(Duration::from_secs(60), || ());
         let (never, resolver): (Deferred<()>, Resolver<()>) = Deferred::new();
         std::mem::forget(resolver);
@@ -104,7 +105,7 @@ fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
         let connected = reactor.connect_tcp(
             port.host().socket_addr().unwrap(),
             Echo::factory(),
-            &ConnectOptions::default(),
+            &ConnectTcpOptions::default(),
         );
         connected.map(drop)
     });

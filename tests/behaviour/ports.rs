@@ -11,7 +11,7 @@ use twistor::{
     error::{CannotListenError, ConnectionRefusedError, Panicked, ReactorClosed, RuntimeError},
     protocol::{Factory, Handle, Protocol, Raw},
     reactor::Reactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG, Port},
+    transport::{ConnectTcpOptions, ListenTcpOptions, Port},
 };
 
 const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
@@ -26,7 +26,7 @@ fn serves(reactor: &Reactor, port: &Port) -> bool {
     let client = watch(reactor.connect_tcp(
         at(port),
         Noting::factory(&log, Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     run_until(reactor, || !client.is_pending());
     let client = client.value();
@@ -73,7 +73,7 @@ fn room(log: &Log, panics: u32) -> Rc<Room> {
 #[test]
 fn t_005_a_stopped_port_can_be_started_again_at_the_same_address() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let port = reactor.listen_tcp(LOCAL, room(&log, 0), DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, room(&log, 0), &ListenTcpOptions::default()).unwrap();
     let first = port.host();
     assert!(port.start_listening().unwrap_err().check::<RuntimeError>(), "it listens");
     watch(port.stop_listening()).value();
@@ -82,7 +82,7 @@ fn t_005_a_stopped_port_can_be_started_again_at_the_same_address() {
     assert!(serves(&reactor, &port));
     watch(port.stop_listening()).value();
     assert_eq!(log.take(), ["start", "stop", "start", "stop"]);
-    let taken = reactor.listen_tcp(at(&port), room(&log, 0), DEFAULT_BACKLOG).unwrap();
+    let taken = reactor.listen_tcp(at(&port), room(&log, 0), &ListenTcpOptions::default()).unwrap();
     assert!(port.start_listening().unwrap_err().check::<CannotListenError>());
     taken.stop_listening().detach();
     reactor.close();
@@ -92,7 +92,7 @@ fn t_005_a_stopped_port_can_be_started_again_at_the_same_address() {
 #[test]
 fn t_007_after_a_stop_factory_that_panicked_the_port_can_be_started_again() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let port = reactor.listen_tcp(LOCAL, room(&log, 1), DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, room(&log, 1), &ListenTcpOptions::default()).unwrap();
     assert!(watch(port.stop_listening()).failure().check::<Panicked>());
     port.start_listening().unwrap();
     assert!(serves(&reactor, &port));
@@ -104,7 +104,7 @@ fn t_007_after_a_stop_factory_that_panicked_the_port_can_be_started_again() {
 fn t_008_t_009_a_closed_reactor_closes_its_ports_and_reports_a_stop_factory_that_panics() {
     let reports = Reports::new();
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let port = reactor.listen_tcp(LOCAL, room(&log, 1), DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, room(&log, 1), &ListenTcpOptions::default()).unwrap();
     let address = at(&port);
     reactor.close();
     assert_eq!(log.take(), ["start", "stop"]);
@@ -114,7 +114,7 @@ fn t_008_t_009_a_closed_reactor_closes_its_ports_and_reports_a_stop_factory_that
     let late = watch(other.connect_tcp(
         address,
         Noting::factory(&log, Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     run_until(&other, || !late.is_pending());
     assert!(late.failure().check::<ConnectionRefusedError>());
@@ -129,7 +129,7 @@ fn p_007_p_008_starting_and_stopping_a_factory_is_logged_before_it_is_told() {
         assert!(lines[0].ends_with("Room"), "{lines:?}");
         lines[0].split(' ').nth(1).unwrap().to_owned()
     };
-    let port = reactor.listen_tcp(LOCAL, room(&log, 0), DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, room(&log, 0), &ListenTcpOptions::default()).unwrap();
     assert_eq!((factory().as_str(), log.take()), ("Starting", vec!["start".to_owned()]));
     watch(port.stop_listening()).value();
     assert_eq!((factory().as_str(), log.take()), ("Stopping", vec!["stop".to_owned()]));
@@ -139,14 +139,15 @@ fn p_007_p_008_starting_and_stopping_a_factory_is_logged_before_it_is_told() {
 #[test]
 fn t_020_t_021_starting_and_stopping_a_port_is_logged() {
     let (reactor, log, logged) = (Reactor::new().unwrap(), Log::new(), Logged::new());
-    let port = reactor.listen_tcp(LOCAL, room(&log, 0), DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, room(&log, 0), &ListenTcpOptions::default()).unwrap();
     let host = port.host();
     assert_eq!(logged.take()[0], format!("INFO Room starting on {host}"));
     watch(port.stop_listening()).value();
     assert_eq!(logged.take()[0], format!("INFO (TCP Port {} Closed)", host.port()));
     // a closure has no name of its own: its protocol's is shown
-    let port =
-        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), &ListenTcpOptions::default())
+        .unwrap();
     assert_eq!(logged.take()[0], format!("INFO Noting starting on {}", port.host()));
     reactor.close();
 }
@@ -175,7 +176,9 @@ fn t_017_build_protocol_is_given_the_ipv6_address_of_the_peer() {
         *into.borrow_mut() = Some(peer.clone());
         Noting { log: Log::new(), on_data: Noting::nothing }
     };
-    let port = reactor.listen_tcp((Ipv6Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv6Addr::LOCALHOST, 0), factory, &ListenTcpOptions::default())
+        .unwrap();
     let client = TcpStream::connect(at(&port)).unwrap();
     run_until(&reactor, || seen.borrow().is_some());
     assert_eq!(seen.take(), Some(Address::from(client.local_addr().unwrap())));
@@ -199,10 +202,15 @@ fn t_053_keep_alive_is_off_at_first_and_can_be_set_and_cleared_on_both_sides() {
     }
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (one, other) = (log.clone(), log.clone());
-    let port =
-        reactor.listen_tcp(LOCAL, move |_: &Address| Sets(one.clone()), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, move |_: &Address| Sets(one.clone()), &ListenTcpOptions::default())
+        .unwrap();
     reactor
-        .connect_tcp(at(&port), move |_: &Address| Sets(other.clone()), &ConnectOptions::default())
+        .connect_tcp(
+            at(&port),
+            move |_: &Address| Sets(other.clone()),
+            &ConnectTcpOptions::default(),
+        )
         .detach();
     let mut seen = Vec::new();
     run_until(&reactor, || {
@@ -218,7 +226,7 @@ fn t_062_a_paused_transport_that_writes_to_a_closed_peer_is_lost() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let factory = Noting::factory(&log, |this, _| this.pause_producing());
     crate::support::keep_made();
-    let port = reactor.listen_tcp(LOCAL, factory, DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, factory, &ListenTcpOptions::default()).unwrap();
     let mut peer = TcpStream::connect(at(&port)).unwrap();
     peer.write_all(b"x").unwrap();
     let mut seen = Vec::new();
@@ -247,7 +255,9 @@ fn t_101_an_abort_resets_and_an_orderly_close_does_not() {
         } else {
             |this, _| this.lose_connection()
         };
-        let port = reactor.listen_tcp(LOCAL, Noting::factory(&log, ends), DEFAULT_BACKLOG).unwrap();
+        let port = reactor
+            .listen_tcp(LOCAL, Noting::factory(&log, ends), &ListenTcpOptions::default())
+            .unwrap();
         let mut peer = TcpStream::connect(at(&port)).unwrap();
         peer.write_all(b"x").unwrap();
         peer.set_nonblocking(true).unwrap();
@@ -267,12 +277,13 @@ fn t_101_an_abort_resets_and_an_orderly_close_does_not() {
 #[test]
 fn t_085_after_the_loss_the_socket_is_closed() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
-    let port =
-        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), &ListenTcpOptions::default())
+        .unwrap();
     let client = watch(reactor.connect_tcp(
         at(&port),
         Noting::factory(&log, Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     run_until(&reactor, || !client.is_pending());
     let client = client.value();
@@ -291,8 +302,9 @@ fn t_085_after_the_loss_the_socket_is_closed() {
 fn the_text_of_a_transport_names_both_ends() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     crate::support::keep_made();
-    let port =
-        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, Noting::factory(&log, Noting::echo), &ListenTcpOptions::default())
+        .unwrap();
     let peer = TcpStream::connect(at(&port)).unwrap();
     run_until(&reactor, || !log.take().is_empty());
     let this = crate::support::accepted(port.host().port());

@@ -6,7 +6,7 @@ use twistor::{
     prelude::*,
     protocol::{Factory as _, IntoFactory, NotNow},
     testing::MemoryReactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG},
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 /// A server with `factory` in memory and a client that notes what it gets.
@@ -35,13 +35,15 @@ impl Client {
 fn pair(factory: impl IntoFactory) -> Pair {
     let (memory, got) = (MemoryReactor::new(), Log::new());
     let reactor = memory.reactor();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, &ListenTcpOptions::default())
+        .unwrap();
     let noted = got.clone();
     let client = move |_: &Address| Client { got: noted.clone() };
     let connected = watch(reactor.connect_tcp(
         port.host().socket_addr().unwrap(),
         client,
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     Pair { client: connected.value(), memory, got }
@@ -179,7 +181,7 @@ fn asker() -> (MemoryReactor, Handle<Asker>, Log, Rc<RefCell<Option<Transport>>>
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| Far { keep: keep.clone() },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let noted = log.clone();
@@ -191,7 +193,7 @@ fn asker() -> (MemoryReactor, Handle<Asker>, Log, Rc<RefCell<Option<Transport>>>
     let connected = watch(reactor.connect_tcp(
         port.host().socket_addr().unwrap(),
         make,
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     (memory, connected.value(), log, far)
@@ -218,7 +220,7 @@ fn a_call_on_a_free_protocol_runs_now_and_one_inside_a_handler_right_after_it() 
     let noted = log.clone();
     let second = watch(answer.add_callback(move |answer| {
         noted.add(format!("answer {answer}"));
-        assert!(matches!(again.try_get(|_| ()), Err(NotNow::Busy)));
+        assert!(matches!(again.try_with(|_| ()), Err(NotNow::Busy)));
         let log = noted.clone();
         again.call(move |asker| {
             log.add("second call");
@@ -283,7 +285,7 @@ fn after_the_end_calls_fail_at_once_with_the_reason_and_what_waited_is_abandoned
     );
     assert!(watch(asker.with(|_| ())).failure().check::<ConnectionDone>());
     assert!(matches!(
-        asker.try_get(|_| ()),
+        asker.try_with(|_| ()),
         Err(NotNow::Lost(reason)) if reason.check::<ConnectionDone>()
     ));
     asker.tell(|_| panic!("not run"));

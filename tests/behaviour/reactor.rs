@@ -81,7 +81,7 @@ fn it_runs_again_after_a_stop_and_never_after_a_close() {
     assert_eq!(log.take(), ["ran", "ran"]);
     reactor.close();
     assert!(reactor.run().unwrap_err().check::<ReactorClosed>());
-    assert!(!reactor.call_later(SECOND, || ()).active(), "an inert reactor takes no timers");
+    assert!(!reactor.call_later(SECOND, || ()).is_active(), "an inert reactor takes no timers");
     assert!(!reactor.remote().call_from_thread(|| ()));
 }
 
@@ -92,7 +92,7 @@ fn r_013_iterate_with_zero_does_not_wait_for_a_timer() {
     let before = reactor.seconds();
     reactor.iterate(Duration::ZERO).unwrap();
     assert!(
-        call.active() && reactor.seconds().checked_sub(before).unwrap() < Duration::from_secs(4)
+        call.is_active() && reactor.seconds().checked_sub(before).unwrap() < Duration::from_secs(4)
     );
 }
 
@@ -166,7 +166,7 @@ fn r_038_r_039_the_list_holds_the_pending_calls_and_active_ends_with_the_run() {
     let (one, two) = (reactor.call_later(SECOND, || ()), reactor.call_later(SECOND * 2, || ()));
     assert_eq!(reactor.delayed_calls(), [one.clone(), two.clone()]);
     memory.advance(SECOND);
-    assert!(!one.active() && two.active());
+    assert!(!one.is_active() && two.is_active());
     assert_eq!(reactor.delayed_calls(), std::slice::from_ref(&two));
     two.cancel().unwrap();
     assert!(reactor.delayed_calls().is_empty());
@@ -187,7 +187,7 @@ fn r_042_a_call_in_the_far_future_does_no_harm() {
     let inside = reactor.clone();
     reactor.call_later(Duration::from_millis(1), move || inside.stop().unwrap());
     reactor.run().unwrap();
-    assert!(far.active());
+    assert!(far.is_active());
 }
 
 #[test]

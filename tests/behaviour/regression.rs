@@ -19,7 +19,7 @@ use twistor::{
     protocol::{Framing, Input, IntoFactory, NotNow},
     reactor::Reactor,
     testing::MemoryReactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG},
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 #[derive(Default)]
@@ -38,12 +38,14 @@ impl Protocol for BadOne {
 /// A client of `factory`, in memory.
 fn connect(memory: &MemoryReactor, factory: impl IntoFactory) -> Handle<Noting> {
     let reactor = memory.reactor();
-    let port = reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, &ListenTcpOptions::default())
+        .unwrap();
     let client = Noting::factory(&Log::new(), Noting::nothing);
     let connected = watch(reactor.connect_tcp(
         port.host().socket_addr().unwrap(),
         client,
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     connected.value()
@@ -142,7 +144,7 @@ fn lingering_coroutine_that_ends_inside_a_call() {
         .detach();
     memory.settle();
     assert_eq!(DROPS.get(), 1, "the protocol is dropped when connection_lost has finished");
-    assert!(matches!(server.try_get(|_| ()), Err(NotNow::Lost(_))));
+    assert!(matches!(server.try_with(|_| ()), Err(NotNow::Lost(_))));
 }
 
 #[test]
@@ -293,7 +295,7 @@ fn close_inside_build_protocol() {
                 r.close();
                 Noting { log: l.clone(), on_data: Noting::nothing }
             },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let log = Log::new();
@@ -301,7 +303,7 @@ fn close_inside_build_protocol() {
         .connect_tcp(
             port.host().socket_addr().unwrap(),
             Noting::factory(&log, Noting::nothing),
-            &ConnectOptions::default(),
+            &ConnectTcpOptions::default(),
         )
         .map(drop)
         .detach();
@@ -516,7 +518,7 @@ fn try_get_that_panics_drains() {
     let ran = Rc::new(Cell::new(0));
     let (c, r) = (client.clone(), ran.clone());
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        let _ = client.try_get(|_| {
+        let _ = client.try_with(|_| {
             let r = r.clone();
             c.tell(move |_| r.set(r.get() + 1));
             panic!("x");
@@ -618,7 +620,7 @@ fn cancel_inside_build_protocol_ends_the_attempt() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             Noting::factory(&slog, Noting::nothing),
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let handle: Rc<RefCell<Option<twistor::defer::CancelHandle>>> = Rc::default();
@@ -630,7 +632,7 @@ fn cancel_inside_build_protocol_ends_the_attempt() {
             h.borrow().as_ref().unwrap().cancel();
             Noting { log: l.clone(), on_data: Noting::nothing }
         },
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     );
     *handle.borrow_mut() = Some(d.canceller());
     let out = watch(d.map(drop));
@@ -679,7 +681,11 @@ fn memory_closing_with_a_queue_and_a_reset() {
     let log = Log::new();
     let l = log.clone();
     let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), move |_: &Address| N(l.clone()), DEFAULT_BACKLOG)
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| N(l.clone()),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     struct C;
     impl Protocol for C {
@@ -691,7 +697,7 @@ fn memory_closing_with_a_queue_and_a_reset() {
     let c = watch(reactor.connect_tcp(
         port.host().socket_addr().unwrap(),
         |_: &Address| C,
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     c.value().abort_connection();
@@ -798,7 +804,7 @@ fn what_came_with_the_connect_event_is_read() {
     });
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     reactor
-        .connect_tcp(at, Noting::factory(&log, Noting::nothing), &ConnectOptions::default())
+        .connect_tcp(at, Noting::factory(&log, Noting::nothing), &ConnectTcpOptions::default())
         .map(drop)
         .detach();
     is_sent.recv().unwrap();
@@ -829,7 +835,7 @@ fn a_reset_in_a_handler_counts_from_now_and_not_from_before_the_wait() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| Resetting(given.clone()),
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let at = port.host().socket_addr().unwrap();

@@ -9,11 +9,14 @@ use twistor::{
     prelude::*,
     protocol::{Encoder, Factory, Framing, Handle, Input, IntoFactory, Producer, ProducerKind},
     testing::MemoryReactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG, Port},
+    transport::{ConnectTcpOptions, ListenTcpOptions, Port},
 };
 
 fn listen(memory: &MemoryReactor, factory: impl IntoFactory) -> Port {
-    memory.reactor().listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, DEFAULT_BACKLOG).unwrap()
+    memory
+        .reactor()
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, &ListenTcpOptions::default())
+        .unwrap()
 }
 
 /// A client of `port` that notes what it gets.
@@ -22,7 +25,7 @@ fn connect(memory: &MemoryReactor, port: &Port, log: &Log) -> Handle<Noting> {
     let connected = watch(memory.reactor().connect_tcp(
         port.host().socket_addr().unwrap(),
         client,
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     connected.value()

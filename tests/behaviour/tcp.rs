@@ -16,7 +16,7 @@ use twistor::{
     protocol::{Factory, Handle, Protocol, Raw},
     reactor::Reactor,
     testing::MemoryReactor,
-    transport::{ConnectOptions, DEFAULT_BACKLOG, Port},
+    transport::{ConnectTcpOptions, ListenTcpOptions, Port},
 };
 
 const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
@@ -28,7 +28,9 @@ fn at(port: &Port) -> SocketAddr {
 /// A real reactor and a port whose connections do what `on_data` says.
 fn served(log: &Log, on_data: fn(&Handle<Noting>, &[u8])) -> (Reactor, Port) {
     let reactor = Reactor::new().unwrap();
-    let port = reactor.listen_tcp(LOCAL, Noting::factory(log, on_data), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, Noting::factory(log, on_data), &ListenTcpOptions::default())
+        .unwrap();
     (reactor, port)
 }
 
@@ -58,14 +60,15 @@ fn read_to_end(reactor: &Reactor, peer: &mut TcpStream) -> std::io::Result<Vec<u
 /// The same echo over either kind of reactor: what both sides see.
 fn echo_over(reactor: &Reactor, turn: impl Fn()) -> (Vec<String>, Vec<String>) {
     let (served, asked) = (Log::new(), Log::new());
-    let port =
-        reactor.listen_tcp(LOCAL, Noting::factory(&served, Noting::echo), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, Noting::factory(&served, Noting::echo), &ListenTcpOptions::default())
+        .unwrap();
     let client = Noting::factory(&asked, |this, data| {
         if data.ends_with(b"bye") {
             this.lose_connection();
         }
     });
-    let connected = watch(reactor.connect_tcp(at(&port), client, &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(at(&port), client, &ConnectTcpOptions::default()));
     while connected.is_pending() {
         turn();
     }
@@ -102,9 +105,11 @@ fn t_001_t_013_t_014_a_port_says_where_it_really_listens() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let listen = |at: SocketAddr| {
-        reactor.listen_tcp(at, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap()
+        reactor
+            .listen_tcp(at, Noting::factory(&log, Noting::nothing), &ListenTcpOptions::default())
+            .unwrap()
     };
-    assert_eq!(DEFAULT_BACKLOG, 50);
+    assert_eq!(ListenTcpOptions::default().backlog, 50);
     let any = listen((Ipv4Addr::UNSPECIFIED, 0).into());
     assert!(matches!(any.host(), Address::IPv4(at) if at.port() != 0));
     let six = listen((Ipv6Addr::LOCALHOST, 0).into());
@@ -122,7 +127,11 @@ fn t_002_after_stopping_the_same_port_can_be_bound_again_and_a_second_stop_is_an
     let address = at(&port);
     watch(port.stop_listening()).value();
     let again = reactor
-        .listen_tcp(address, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            address,
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     assert_eq!(at(&again), address);
     let failure = watch(port.stop_listening()).failure();
@@ -144,7 +153,11 @@ fn t_003_r_102_the_text_of_a_port_has_its_number_until_it_is_stopped() {
 fn t_010_an_address_in_use_is_cannot_listen_error_with_the_address() {
     let (reactor, port) = served(&Log::new(), Noting::nothing);
     let failure = reactor
-        .listen_tcp(at(&port), Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            at(&port),
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap_err();
     assert!(failure.check::<CannotListenError>());
     assert!(
@@ -180,7 +193,12 @@ fn t_011_p_009_a_factory_on_three_ports_starts_once_and_stops_with_the_last() {
     let (memory, log) = (MemoryReactor::new(), Log::new());
     let factory = Rc::new(Counted { log: log.clone() });
     let ports: Vec<_> = (0..3)
-        .map(|_| memory.reactor().listen_tcp(LOCAL, factory.clone(), DEFAULT_BACKLOG).unwrap())
+        .map(|_| {
+            memory
+                .reactor()
+                .listen_tcp(LOCAL, factory.clone(), &ListenTcpOptions::default())
+                .unwrap()
+        })
         .collect();
     assert_eq!(log.take(), ["start"]);
     for port in &ports[..2] {
@@ -204,7 +222,7 @@ fn t_006_a_stop_factory_that_panics_fails_stop_listening() {
         }
     }
     let reactor = Reactor::new().unwrap();
-    let port = reactor.listen_tcp(LOCAL, Bad, DEFAULT_BACKLOG).unwrap();
+    let port = reactor.listen_tcp(LOCAL, Bad, &ListenTcpOptions::default()).unwrap();
     assert!(watch(port.stop_listening()).failure().check::<Panicked>());
 }
 
@@ -213,12 +231,12 @@ fn t_012_a_client_factory_starts_with_the_attempt_and_stops_with_the_connection(
     let (memory, served, log) = (MemoryReactor::new(), Log::new(), Log::new());
     let reactor = memory.reactor();
     let port = reactor
-        .listen_tcp(LOCAL, Noting::factory(&served, Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(LOCAL, Noting::factory(&served, Noting::nothing), &ListenTcpOptions::default())
         .unwrap();
     let connected = watch(reactor.connect_tcp(
         at(&port),
         Counted { log: log.clone() },
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     assert_eq!(log.take(), ["start"]);
     memory.settle();
@@ -232,11 +250,13 @@ fn t_012_a_client_factory_starts_with_the_attempt_and_stops_with_the_connection(
 fn t_016_t_018_t_055_addresses_are_those_of_the_socket() {
     let log = Log::new();
     let reactor = Reactor::new().unwrap();
-    let port = reactor.listen_tcp(LOCAL, Counted { log: log.clone() }, DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, Counted { log: log.clone() }, &ListenTcpOptions::default())
+        .unwrap();
     let connected = watch(reactor.connect_tcp(
         at(&port),
         Noting::factory(&Log::new(), Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     run_until(&reactor, || !connected.is_pending());
     let client = connected.value();
@@ -258,7 +278,7 @@ fn t_036_e_011_a_factory_that_refuses_fails_the_connect_and_closes_gracefully() 
     }
     let log = Log::new();
     let (reactor, port) = served(&log, Noting::nothing);
-    let connected = watch(reactor.connect_tcp(at(&port), Refusing, &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(at(&port), Refusing, &ConnectTcpOptions::default()));
     run_until(&reactor, || !connected.is_pending());
     assert!(connected.failure().check::<NoProtocol>());
     let mut lines = Vec::new();
@@ -273,7 +293,7 @@ fn t_036_e_011_a_factory_that_refuses_fails_the_connect_and_closes_gracefully() 
 fn e_010_a_build_protocol_that_panics_fails_the_connect_with_it() {
     let (reactor, port) = served(&Log::new(), Noting::nothing);
     let bad = |_: &Address| -> Noting { panic!("no protocol today") };
-    let connected = watch(reactor.connect_tcp(at(&port), bad, &ConnectOptions::default()));
+    let connected = watch(reactor.connect_tcp(at(&port), bad, &ConnectTcpOptions::default()));
     run_until(&reactor, || !connected.is_pending());
     assert!(connected.failure().to_string().contains("no protocol today"));
 }
@@ -287,13 +307,13 @@ fn t_045_a_port_may_be_stopped_inside_its_factory_and_the_client_is_lost_cleanly
         inside.take().unwrap().stop_listening().detach();
         Noting { log: noted.clone(), on_data: |this, _| this.lose_connection() }
     };
-    let listening = reactor.listen_tcp(LOCAL, factory, DEFAULT_BACKLOG).unwrap();
+    let listening = reactor.listen_tcp(LOCAL, factory, &ListenTcpOptions::default()).unwrap();
     *port.borrow_mut() = Some(listening.clone());
     let client = Log::new();
     let connected = watch(reactor.connect_tcp(
         at(&listening),
         Noting::factory(&client, Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     run_until(&reactor, || !connected.is_pending());
     connected.value().write("close");
@@ -312,7 +332,7 @@ fn t_047_f_038_t_048_a_refused_connection_is_named_and_told_in_a_later_turn() {
     let connected = watch(reactor.connect_tcp(
         free,
         Noting::factory(&Log::new(), Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     assert!(connected.is_pending(), "never inside the call");
     run_until(&reactor, || !connected.is_pending());
@@ -342,8 +362,8 @@ fn t_049_when_the_limit_passes_the_attempt_is_dropped() {
         })
         .collect();
     let reactor = Reactor::new().unwrap();
-    let options = ConnectOptions::default().timeout(Duration::from_millis(100));
-    assert_eq!(ConnectOptions::default().timeout, Duration::from_secs(30));
+    let options = ConnectTcpOptions::default().timeout(Duration::from_millis(100));
+    assert_eq!(ConnectTcpOptions::default().timeout, Duration::from_secs(30));
     let connected = watch(reactor.connect_tcp(
         address,
         Noting::factory(&Log::new(), Noting::nothing),
@@ -364,7 +384,7 @@ fn e_003_cancelling_an_attempt_names_the_address() {
     let attempt = reactor.connect_tcp(
         at(&port),
         Noting::factory(&Log::new(), Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     );
     attempt.cancel();
     let failure = watch(attempt).failure();
@@ -375,7 +395,7 @@ fn e_003_cancelling_an_attempt_names_the_address() {
 #[test]
 fn t_054_a_local_address_in_use_is_connect_bind_error() {
     let (reactor, port) = served(&Log::new(), Noting::nothing);
-    let options = ConnectOptions::default().bind_address(at(&port));
+    let options = ConnectTcpOptions::default().bind_address(at(&port));
     let connected = watch(reactor.connect_tcp(
         at(&port),
         Noting::factory(&Log::new(), Noting::nothing),
@@ -429,8 +449,9 @@ fn t_064_t_066_writes_after_the_end_and_in_connection_lost_do_nothing() {
     }
     let (log, reactor) = (Log::new(), Reactor::new().unwrap());
     let noted = log.clone();
-    let port =
-        reactor.listen_tcp(LOCAL, move |_: &Address| Late(noted.clone()), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, move |_: &Address| Late(noted.clone()), &ListenTcpOptions::default())
+        .unwrap();
     drop(TcpStream::connect(at(&port)).unwrap());
     run_until(&reactor, || log.take() == ["lost"]);
 }
@@ -447,20 +468,24 @@ fn t_067_after_the_loss_the_protocol_is_dropped_whoever_holds_a_handle() {
     let reactor = memory.reactor();
     let inside = held.clone();
     let port = reactor
-        .listen_tcp(LOCAL, move |_: &Address| Held { _counted: inside.clone() }, DEFAULT_BACKLOG)
+        .listen_tcp(
+            LOCAL,
+            move |_: &Address| Held { _counted: inside.clone() },
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let own = held.clone();
     let connected = watch(reactor.connect_tcp(
         at(&port),
         move |_: &Address| Held { _counted: own.clone() },
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     let handle = connected.value();
     assert_eq!(Rc::strong_count(&held), 5, "each factory holds one, and each protocol");
     handle.lose_connection();
     memory.settle();
-    assert!(handle.try_get(|_| ()).is_err());
+    assert!(handle.try_with(|_| ()).is_err());
     port.stop_listening().detach();
     drop(port);
     assert_eq!(Rc::strong_count(&held), 1);
@@ -657,12 +682,12 @@ fn lose_connection_in_connection_made_sends_what_was_written_and_reads_nothing()
     let reactor = memory.reactor();
     let noted = log.clone();
     let port = reactor
-        .listen_tcp(LOCAL, move |_: &Address| Brief(noted.clone()), DEFAULT_BACKLOG)
+        .listen_tcp(LOCAL, move |_: &Address| Brief(noted.clone()), &ListenTcpOptions::default())
         .unwrap();
     let connected = watch(reactor.connect_tcp(
         at(&port),
         Noting::factory(&client, Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     connected.value().write("too late");
@@ -675,12 +700,13 @@ fn lose_connection_in_connection_made_sends_what_was_written_and_reads_nothing()
 fn a_closed_reactor_drops_everything_without_a_handler_call() {
     let (memory, log) = (MemoryReactor::new(), Log::new());
     let reactor = memory.reactor();
-    let port =
-        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).unwrap();
+    let port = reactor
+        .listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), &ListenTcpOptions::default())
+        .unwrap();
     let connected = watch(reactor.connect_tcp(
         at(&port),
         Noting::factory(&log, Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     let handle = connected.value();
@@ -690,7 +716,9 @@ fn a_closed_reactor_drops_everything_without_a_handler_call() {
     assert!(!handle.is_connected());
     assert!(watch(handle.with(|_| ())).failure().to_string().contains("the reactor was closed"));
     assert!(
-        reactor.listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), DEFAULT_BACKLOG).is_err()
+        reactor
+            .listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), &ListenTcpOptions::default())
+            .is_err()
     );
 }
 
@@ -700,13 +728,13 @@ fn keep_alive_and_no_delay_can_be_set() {
     let connected = watch(reactor.connect_tcp(
         at(&port),
         Noting::factory(&Log::new(), Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     run_until(&reactor, || !connected.is_pending());
     let client = connected.value();
     client.set_tcp_keep_alive(true).unwrap();
     client.set_tcp_no_delay(false).unwrap();
     client.abort_connection();
-    run_until(&reactor, || client.try_get(|_| ()).is_err());
+    run_until(&reactor, || client.try_with(|_| ()).is_err());
     assert!(client.set_tcp_keep_alive(true).is_err());
 }

@@ -19,8 +19,8 @@ use twistor::{
     reactor::Reactor,
     task::defer_later,
     threads::{
-        ThreadPool, blocking_call_from_thread, call_multiple_in_thread, defer_to_thread,
-        defer_to_thread_pool,
+        PoolLimits, PoolLoad, ThreadPool, blocking_call_from_thread, call_multiple_in_thread,
+        defer_to_thread, defer_to_thread_pool,
     },
 };
 
@@ -58,7 +58,10 @@ fn r_051_r_053_the_pool_starts_with_the_reactor_and_has_ended_when_run_returns()
         send.send(thread::current().name().unwrap_or_default().to_owned()).unwrap();
     })
     .unwrap();
-    assert!(!pool.is_started() && pool.load() == (0, 1), "it waits for the reactor");
+    assert!(
+        !pool.is_started() && pool.load() == (PoolLoad { threads: 0, waiting: 1 }),
+        "it waits for the reactor"
+    );
     let (stop, started) = (reactor.clone(), pool.clone());
     reactor.call_when_running(move || {
         assert!(started.is_started());
@@ -66,7 +69,11 @@ fn r_051_r_053_the_pool_starts_with_the_reactor_and_has_ended_when_run_returns()
     });
     reactor.run().unwrap();
     assert!(!pool.is_started());
-    assert_eq!(pool.load(), (0, 0), "the work was done and the threads have ended");
+    assert_eq!(
+        pool.load(),
+        PoolLoad { threads: 0, waiting: 0 },
+        "the work was done and the threads have ended"
+    );
     assert_eq!(receive.recv().unwrap(), "twistor-0");
     // the next run has a pool of its own
     assert!(value(&reactor, defer_to_thread(&reactor, || Ok(1))).is_ok());
@@ -76,10 +83,10 @@ fn r_051_r_053_the_pool_starts_with_the_reactor_and_has_ended_when_run_returns()
 #[test]
 fn r_052_the_size_of_the_pool_can_be_suggested() {
     let reactor = Reactor::new().unwrap();
-    assert_eq!(reactor.thread_pool().limits(), (0, 10));
+    assert_eq!(reactor.thread_pool().limits(), PoolLimits { minimum: 0, maximum: 10 });
     for size in [17, 34, 4] {
         reactor.suggest_thread_pool_size(size);
-        assert_eq!(reactor.thread_pool().limits(), (0, size));
+        assert_eq!(reactor.thread_pool().limits(), PoolLimits { minimum: 0, maximum: size });
     }
     reactor.close();
 }
@@ -250,13 +257,20 @@ fn r_068_work_given_before_a_run_that_never_comes_is_not_done() {
 fn r_069_the_pool_keeps_its_limits_and_starts_the_least_number_of_threads() {
     for minimum in [0, 3] {
         let pool = ThreadPool::new(minimum, 10).unwrap();
-        assert_eq!((pool.limits(), pool.load()), ((minimum, 10), (0, 0)));
+        assert_eq!(
+            (pool.limits(), pool.load()),
+            (PoolLimits { minimum, maximum: 10 }, PoolLoad::default())
+        );
         pool.start();
-        assert_eq!(pool.load().0, minimum);
+        assert_eq!(pool.load().threads, minimum);
         pool.stop();
-        assert_eq!(pool.load().0, 0);
+        assert_eq!(pool.load().threads, 0);
         pool.adjust(5, 6).unwrap();
-        assert_eq!((pool.limits(), pool.load().0), ((5, 6), 0), "none while it is stopped");
+        assert_eq!(
+            (pool.limits(), pool.load().threads),
+            (PoolLimits { minimum: 5, maximum: 6 }, 0),
+            "none while it is stopped"
+        );
     }
     for (minimum, maximum) in [(0, 0), (3, 2)] {
         assert!(ThreadPool::new(minimum, maximum).unwrap_err().check::<ValueError>());
@@ -280,7 +294,7 @@ fn r_070_work_given_before_the_start_has_as_many_threads_as_it_needs_and_no_more
             .unwrap();
         }
         pool.start();
-        assert_eq!(pool.load().0, threads);
+        assert_eq!(pool.load().threads, threads);
         pool.stop();
         assert_eq!(done.load(Ordering::Relaxed), jobs);
     }
@@ -329,7 +343,7 @@ fn r_074_a_job_that_unblocks_the_others_has_a_thread_of_its_own_at_once() {
         .unwrap();
     }
     pool.stop();
-    assert_eq!(pool.load(), (0, 0));
+    assert_eq!(pool.load(), PoolLoad { threads: 0, waiting: 0 });
 }
 
 #[test]
@@ -458,7 +472,7 @@ fn a_higher_maximum_is_a_thread_for_what_waits() {
     }
     pool.adjust(0, 2).unwrap();
     pool.stop();
-    assert_eq!(pool.load(), (0, 0));
+    assert_eq!(pool.load(), PoolLoad { threads: 0, waiting: 0 });
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn a_million_timers_are_made_cancelled_and_run_and_a_cancelled_one_is_freed_at_o
     assert!(Rc::strong_count(&alive) > 1);
     clock.advance(Duration::from_secs(1800));
     assert_eq!(Rc::strong_count(&alive), 1);
-    assert!(clock.delayed_calls().is_empty() && calls.iter().all(|call| !call.active()));
+    assert!(clock.delayed_calls().is_empty() && calls.iter().all(|call| !call.is_active()));
 }
 
 #[test]
@@ -221,5 +221,5 @@ fn a_timer_that_is_moved_back_and_forth_runs_once_at_its_last_time() {
     assert_eq!(clock.delayed_calls(), std::slice::from_ref(&call));
     clock.advance(Duration::from_secs(1));
     assert_eq!(log.take(), ["ran"]);
-    assert!(!call.active() && clock.delayed_calls().is_empty());
+    assert!(!call.is_active() && clock.delayed_calls().is_empty());
 }

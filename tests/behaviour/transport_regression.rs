@@ -19,8 +19,8 @@ use twistor::{
     reactor::{AddressFamily, NameQuery},
     testing::MemoryReactor,
     transport::{
-        ClientFactory, ConnectOptions, Connector, ConnectorState, DEFAULT_BACKLOG, DatagramPort,
-        DatagramProtocol, DatagramTransport, UdpOptions, UnixOptions,
+        ClientFactory, ConnectTcpOptions, Connector, ConnectorState, DatagramPort,
+        DatagramProtocol, DatagramTransport, ListenTcpOptions, ListenUnixOptions, UdpOptions,
     },
 };
 
@@ -216,7 +216,7 @@ fn half_closed_peer_gets_all_of_the_producer() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| Half { log: l.clone(), keep: Rc::default() },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
@@ -272,7 +272,7 @@ fn producer_registered_after_shutdown() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             Noting::factory(&log, Noting::nothing),
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let at = port.host().socket_addr().unwrap();
@@ -342,7 +342,7 @@ fn half_close_does_not_cancel() {
         .listen_tcp(
             (Ipv4Addr::LOCALHOST, 0),
             move |_: &Address| HalfCo { log: l.clone(), gate: g.clone() },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let mut c = TcpStream::connect(port.host().socket_addr().unwrap()).unwrap();
@@ -393,13 +393,13 @@ fn second_held_line_is_not_cancelled() {
         .listen_tcp(
             place,
             move |_: &Address| TwoLines { log: l.clone(), gate: g.clone() },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     let client = watch(reactor.connect_tcp(
         place,
         Noting::factory(&Log::new(), Noting::nothing),
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     ));
     memory.settle();
     client.value().write("one\ntwo\n");
@@ -482,7 +482,11 @@ fn cancel_in_build_protocol_leaks() {
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
     let _p = reactor
-        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            place,
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let dropped = Rc::new(Cell::new(0));
     let canceller: Rc<RefCell<Option<twistor::defer::CancelHandle>>> = Rc::default();
@@ -496,7 +500,7 @@ fn cancel_in_build_protocol_leaks() {
             }
             Dropped { flag: d.clone() }
         },
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     );
     *canceller.borrow_mut() = Some(attempt.canceller());
     let o = watch(attempt);
@@ -529,7 +533,11 @@ fn cancel_in_connection_made() {
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
     let _p = reactor
-        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            place,
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
     let canceller: Rc<RefCell<Option<twistor::defer::CancelHandle>>> = Rc::default();
     let (c, log) = (canceller.clone(), Log::new());
@@ -537,7 +545,7 @@ fn cancel_in_connection_made() {
     let attempt = reactor.connect_tcp(
         place,
         move |_: &Address| Canc { c: c.clone(), log: l.clone() },
-        &ConnectOptions::default(),
+        &ConnectTcpOptions::default(),
     );
     *canceller.borrow_mut() = Some(attempt.canceller());
     let o = watch(attempt);
@@ -590,7 +598,7 @@ fn close_after_stop_connecting_stops_the_factory() {
     let reactor = memory.reactor();
     let log = Log::new();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
-    let connector = Connector::tcp(&reactor, place, cl(&log), &ConnectOptions::default());
+    let connector = Connector::tcp(&reactor, place, cl(&log), &ConnectTcpOptions::default());
     connector.stop_connecting().unwrap();
     reactor.close();
     assert_eq!(log.take(), ["start", "started", "stop"]);
@@ -603,7 +611,7 @@ fn stop_connecting_in_start_factory() {
     let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let place = at.local_addr().unwrap();
     let f = Rc::new(cl(&log));
-    let connector = Connector::tcp(&reactor, place, f.clone(), &ConnectOptions::default());
+    let connector = Connector::tcp(&reactor, place, f.clone(), &ConnectTcpOptions::default());
     connector.stop_connecting().unwrap();
     let mut seen = Vec::new();
     run_until(&reactor, || {
@@ -629,7 +637,7 @@ fn connector_keeps_reactor_alive() {
         let reactor = Reactor::new().unwrap();
         let mut f = cl(&Log::new());
         f.flag = Some(Flag(dropped.clone()));
-        let c = Connector::tcp(&reactor, place, f, &ConnectOptions::default());
+        let c = Connector::tcp(&reactor, place, f, &ConnectTcpOptions::default());
         drop(c);
         drop(reactor);
     }
@@ -640,7 +648,7 @@ fn connector_keeps_reactor_alive() {
         let reactor = Reactor::new().unwrap();
         let mut f = cl(&Log::new());
         f.flag = Some(Flag(other.clone()));
-        reactor.connect_tcp(place, f, &ConnectOptions::default()).detach();
+        reactor.connect_tcp(place, f, &ConnectTcpOptions::default()).detach();
     }
 }
 
@@ -653,7 +661,7 @@ fn start_factory_closes_reactor() {
     let f = Rc::new(cl(&log));
     let r = reactor.clone();
     *f.on_start.borrow_mut() = Some(Box::new(move || r.close()));
-    let _ = watch(reactor.connect_tcp(place, f.clone(), &ConnectOptions::default()));
+    let _ = watch(reactor.connect_tcp(place, f.clone(), &ConnectTcpOptions::default()));
     assert_eq!(log.take(), ["start", "stop"]);
 }
 
@@ -692,7 +700,7 @@ fn stop_listening_in_stop_protocol() {
     port.transport().stop_listening();
     run_until(&reactor, || !log.take().is_empty());
     assert_eq!(reports.take(), [""; 0]);
-    assert!(port.try_get(|_| ()).is_err(), "its own call has got it back");
+    assert!(port.try_with(|_| ()).is_err(), "its own call has got it back");
     reactor.close();
 }
 
@@ -708,7 +716,7 @@ fn t_271_datagram_behind_an_error_is_read() {
             &b,
             a.clone(),
             Dg { log: log.clone(), port: Rc::default(), in_stop: false },
-            &UnixOptions::default(),
+            &ListenUnixOptions::default(),
         )
         .unwrap();
     reactor.iterate(Duration::ZERO).unwrap();
@@ -734,7 +742,7 @@ fn stale_lock_does_not_delete_a_regular_file() {
     let taken = reactor.listen_unix(
         &path,
         Noting::factory(&Log::new(), Noting::nothing),
-        &UnixOptions::default().want_pid(true),
+        &ListenUnixOptions::default().want_pid(true),
     );
     assert!(taken.unwrap_err().check::<twistor::error::CannotListenError>());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("precious"));
@@ -750,7 +758,7 @@ fn failed_prepare_leaves_no_lock() {
     let r = reactor.listen_unix(
         &path,
         Noting::factory(&Log::new(), Noting::nothing),
-        &UnixOptions::default().want_pid(true),
+        &ListenUnixOptions::default().want_pid(true),
     );
     assert!(r.is_err());
     assert!(std::fs::read_link(scratch.path("dir.lock")).is_err(), "nobody holds it");
@@ -762,7 +770,11 @@ fn removes_only_its_own_file() {
     let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
     let path = scratch.path("s");
     let port = reactor
-        .listen_unix(&path, Noting::factory(&Log::new(), Noting::nothing), &UnixOptions::default())
+        .listen_unix(
+            &path,
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenUnixOptions::default(),
+        )
         .unwrap();
     std::fs::remove_file(&path).unwrap();
     let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -899,9 +911,13 @@ fn drop_panic_of_protocol_when_cancelled_in_build() {
     let reactor = memory.reactor();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
     let _p = reactor
-        .listen_tcp(place, Noting::factory(&Log::new(), Noting::nothing), DEFAULT_BACKLOG)
+        .listen_tcp(
+            place,
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenTcpOptions::default(),
+        )
         .unwrap();
-    let _c = Connector::tcp(&reactor, place, F(RefCell::default()), &ConnectOptions::default());
+    let _c = Connector::tcp(&reactor, place, F(RefCell::default()), &ConnectTcpOptions::default());
     let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| memory.settle()));
     assert!(r.is_ok(), "the panic reached the loop");
 }
@@ -976,7 +992,7 @@ fn connector_on_a_closed_reactor() {
     reactor.close();
     let log = Log::new();
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
-    let c = Connector::tcp(&reactor, place, cl(&log), &ConnectOptions::default());
+    let c = Connector::tcp(&reactor, place, cl(&log), &ConnectTcpOptions::default());
     assert!(c.connect().unwrap_err().check::<twistor::error::ReactorClosed>());
     let seen = log.take();
     assert!(
@@ -994,7 +1010,7 @@ fn reused_factory_address_is_started() {
     let place: SocketAddr = ([127, 0, 0, 1], 90).into();
     let f = Rc::new(cl(&Log::new()));
     let old = Rc::as_ptr(&f);
-    let connector = Connector::tcp(&reactor, place, f, &ConnectOptions::default());
+    let connector = Connector::tcp(&reactor, place, f, &ConnectTcpOptions::default());
     connector.stop_connecting().unwrap();
     reactor.close();
     let log = Log::new();
@@ -1004,7 +1020,7 @@ fn reused_factory_address_is_started() {
         let f = Rc::new(cl(&log));
         if Rc::as_ptr(&f) == old {
             let memory = MemoryReactor::new();
-            let _p = memory.reactor().listen_tcp(place, f, 5).unwrap();
+            let _p = memory.reactor().listen_tcp(place, f, &ListenTcpOptions::default()).unwrap();
             let seen = log.take();
             memory.reactor().close();
             assert_eq!(seen, ["start"], "the first port of a new factory starts it");
@@ -1045,14 +1061,14 @@ fn port_restarts_in_its_own_handler_and_datagram_port_stops_in_its_own() {
                         .listen_tcp(
                             (Ipv4Addr::LOCALHOST, 0),
                             Noting::factory(&Log::new(), Noting::nothing),
-                            5,
+                            &ListenTcpOptions::default(),
                         )
                         .unwrap();
                     port.start_listening().unwrap();
                 }
                 Noting { log: l.clone(), on_data: Noting::echo }
             },
-            DEFAULT_BACKLOG,
+            &ListenTcpOptions::default(),
         )
         .unwrap();
     *slot.borrow_mut() = Some(port.clone());
@@ -1101,7 +1117,7 @@ fn datagram_stop_inside_try_get_after_the_end() {
         .unwrap();
     port.transport().stop_listening();
     run_until(&reactor, || !log.take().is_empty());
-    let _ = watch(port.try_get(|_| port.stop_listening()).unwrap());
+    let _ = watch(port.try_with(|_| port.stop_listening()).unwrap());
     reactor.close();
 }
 
@@ -1114,7 +1130,7 @@ fn a_stopped_connector_is_freed() {
         let place: SocketAddr = ([127, 0, 0, 1], 90).into();
         let mut f = cl(&Log::new());
         f.flag = Some(Flag(dropped.clone()));
-        let connector = Connector::tcp(&reactor, place, f, &ConnectOptions::default());
+        let connector = Connector::tcp(&reactor, place, f, &ConnectTcpOptions::default());
         connector.stop_connecting().unwrap();
         if settle {
             memory.settle();

@@ -396,7 +396,7 @@ fn drops_that_panic_do_not_keep_a_reactor_from_closing() {
         .unwrap();
     let timer = reactor.call_later(Duration::from_secs(1), || ());
     reactor.close();
-    assert!(!timer.active());
+    assert!(!timer.is_active());
     assert_eq!(reports.take().len(), 5);
 }
 
@@ -405,7 +405,13 @@ fn a_signal_handler_where_there_are_no_signals_takes_nobody_s_place() {
     let (reactor, log) = reactor();
     let handler = reactor.on_signal(10, || ()).unwrap();
     let factory = crate::support::Noting::factory(&log, crate::support::Noting::nothing);
-    let _port = reactor.listen_tcp((std::net::Ipv4Addr::LOCALHOST, 0), factory, 5).unwrap();
+    let _port = reactor
+        .listen_tcp(
+            (std::net::Ipv4Addr::LOCALHOST, 0),
+            factory,
+            &twistor::transport::ListenTcpOptions::default(),
+        )
+        .unwrap();
     let before = format!("{reactor:?}");
     handler.stop();
     assert_eq!(format!("{reactor:?}"), before);

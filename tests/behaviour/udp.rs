@@ -107,7 +107,7 @@ fn t_246_t_257_t_263_a_port_starts_its_protocol_logs_and_stops_it_in_a_later_tur
     let again =
         reactor.listen_udp(host.socket_addr().unwrap(), protocol, &UdpOptions::default()).unwrap();
     assert_eq!((log.take(), again.host()), (vec!["start".to_owned()], host));
-    assert!(matches!(port.try_get(|_| ()), Err(NotNow::Lost(_))));
+    assert!(matches!(port.try_with(|_| ()), Err(NotNow::Lost(_))));
     assert!(watch(port.stop_listening()).into_failure().check::<NotListeningError>());
     reactor.close();
     assert!(
@@ -293,9 +293,9 @@ fn t_256_stopping_inside_a_handler_ends_the_reading_there() {
     assert!(failure.check::<NotListeningError>());
     assert!(port.transport().ttl().unwrap_err().check::<NotListeningError>());
     // the protocol is still to be had
-    assert!(port.try_get(|notes| notes.log.clone()).is_ok());
+    assert!(port.try_with(|notes| notes.log.clone()).is_ok());
     watch(port.stop_listening()).into_value();
-    assert!(port.try_get(|_| ()).is_err());
+    assert!(port.try_with(|_| ()).is_err());
     reactor.close();
 }
 

@@ -18,13 +18,15 @@ use twistor::{
     prelude::*,
     protocol::{Producer, ProducerKind},
     transport::{
-        ClientFactory, ConnectUnixOptions, Connector, DatagramProtocol, DatagramTransport, Port,
-        UnixOptions,
+        ClientFactory, ConnectUnixOptions, Connector, DatagramProtocol, DatagramTransport,
+        ListenUnixOptions, Port,
     },
 };
 
 fn listen(reactor: &Reactor, path: &Path, log: &Log) -> Port {
-    reactor.listen_unix(path, Noting::factory(log, Noting::echo), &UnixOptions::default()).unwrap()
+    reactor
+        .listen_unix(path, Noting::factory(log, Noting::echo), &ListenUnixOptions::default())
+        .unwrap()
 }
 
 fn unix(path: &Path) -> Address {
@@ -83,7 +85,7 @@ fn t_226_t_227_want_pid_locks_the_path_until_the_port_is_stopped() {
     let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
     let path = scratch.path("socket");
     let lock = scratch.path("socket.lock");
-    let locked = UnixOptions::default().want_pid(true);
+    let locked = ListenUnixOptions::default().want_pid(true);
     let listen = || reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), &locked);
     let check = ConnectUnixOptions::default().check_pid(true);
     let client =
@@ -114,16 +116,16 @@ fn t_228_a_socket_of_a_process_that_died_is_taken_over_with_want_pid_and_not_wit
     let mut dead = std::process::Command::new("true").spawn().unwrap();
     dead.wait().unwrap();
     std::os::unix::fs::symlink(dead.id().to_string(), scratch.path("socket.lock")).unwrap();
-    let listen = |options: &UnixOptions| {
+    let listen = |options: &ListenUnixOptions| {
         reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), options)
     };
-    let failure = listen(&UnixOptions::default()).unwrap_err();
+    let failure = listen(&ListenUnixOptions::default()).unwrap_err();
     assert!(
         failure.check::<CannotListenError>() && failure.to_string().contains("socket"),
         "{failure}"
     );
     assert!(path.exists(), "it is not ours to remove");
-    let port = listen(&UnixOptions::default().want_pid(true)).unwrap();
+    let port = listen(&ListenUnixOptions::default().want_pid(true)).unwrap();
     connect(&reactor, &path, &log).abort_connection();
     watch(port.stop_listening()).value();
     reactor.close();
@@ -142,7 +144,7 @@ fn t_230_t_233_the_texts_of_a_port_and_a_path_that_cannot_be() {
     assert_eq!(format!("{port:?}"), "<Port, not listening>");
     let missing = scratch.path("no/such/place");
     let failure = reactor
-        .listen_unix(&missing, Noting::factory(&log, Noting::echo), &UnixOptions::default())
+        .listen_unix(&missing, Noting::factory(&log, Noting::echo), &ListenUnixOptions::default())
         .unwrap_err();
     assert!(failure.check::<CannotListenError>(), "{failure}");
     assert!(
@@ -154,7 +156,11 @@ fn t_230_t_233_the_texts_of_a_port_and_a_path_that_cannot_be() {
     let too_long = scratch.path(&"x".repeat(200));
     assert!(
         reactor
-            .listen_unix(too_long, Noting::factory(&log, Noting::echo), &UnixOptions::default())
+            .listen_unix(
+                too_long,
+                Noting::factory(&log, Noting::echo),
+                &ListenUnixOptions::default()
+            )
             .unwrap_err()
             .check::<CannotListenError>()
     );
@@ -176,9 +182,10 @@ fn t_230_t_233_the_texts_of_a_port_and_a_path_that_cannot_be() {
 #[test]
 fn t_231_the_file_has_the_mode_that_was_asked_for() {
     let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
-    for (name, options, expected) in
-        [("a", UnixOptions::default(), 0o666), ("b", UnixOptions::default().mode(0o600), 0o600)]
-    {
+    for (name, options, expected) in [
+        ("a", ListenUnixOptions::default(), 0o666),
+        ("b", ListenUnixOptions::default().mode(0o600), 0o600),
+    ] {
         let path = scratch.path(name);
         let _port =
             reactor.listen_unix(&path, Noting::factory(&log, Noting::echo), &options).unwrap();
@@ -280,7 +287,11 @@ fn taking(reactor: &Reactor, scratch: &Scratch) -> (Log, Log, Handle<Noting>) {
     let path = scratch.path("socket");
     let log = at_server.clone();
     let port = reactor
-        .listen_unix(&path, move |_: &Address| Taker { log: log.clone() }, &UnixOptions::default())
+        .listen_unix(
+            &path,
+            move |_: &Address| Taker { log: log.clone() },
+            &ListenUnixOptions::default(),
+        )
         .unwrap();
     let client = connect(reactor, &path, &at_client);
     port.stop_listening().detach();
@@ -411,7 +422,7 @@ impl DatagramProtocol for Notes {
 fn t_241_datagrams_go_both_ways_between_paths() {
     let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
     let (at, from) = (scratch.path("server"), scratch.path("client"));
-    let (at_server, at_client, options) = (Log::new(), Log::new(), UnixOptions::default());
+    let (at_server, at_client, options) = (Log::new(), Log::new(), ListenUnixOptions::default());
     let _server =
         reactor.listen_unix_datagram(at.clone(), Notes(at_server.clone()), &options).unwrap();
     let client = reactor
@@ -441,7 +452,7 @@ fn t_241_datagrams_go_both_ways_between_paths() {
 fn t_242_t_243_t_244_a_datagram_port_has_a_mode_a_text_and_its_path_alone() {
     let (reactor, scratch, logged) = (Reactor::new().unwrap(), Scratch::new(), Logged::new());
     let at = scratch.path("server");
-    let options = UnixOptions::default().mode(0o600);
+    let options = ListenUnixOptions::default().mode(0o600);
     let server = reactor.listen_unix_datagram(at.clone(), Notes(Log::new()), &options).unwrap();
     assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(format!("{server:?}"), format!("<Notes on {}>", at.display()));
@@ -465,7 +476,7 @@ fn t_245_datagram_ports_have_abstract_names_too() {
             format!("\0twistor-{which}-{}", std::process::id()).as_bytes(),
         ))
     };
-    let options = UnixOptions::default();
+    let options = ListenUnixOptions::default();
     let server =
         reactor.listen_unix_datagram(name("server"), Notes(log.clone()), &options).unwrap();
     assert_eq!(server.host(), unix(&name("server")));
@@ -484,7 +495,7 @@ fn r_080_an_error_of_the_closing_fails_stop_listening_with_it() {
         .listen_unix(
             &path,
             Noting::factory(&log, Noting::echo),
-            &UnixOptions::default().want_pid(true),
+            &ListenUnixOptions::default().want_pid(true),
         )
         .unwrap();
     // somebody has taken the lock away

@@ -13,7 +13,7 @@ use twistor::{
     failure::Failure,
     protocol::{Handle, Protocol, Raw},
     reactor::Reactor,
-    transport::DEFAULT_BACKLOG,
+    transport::ListenTcpOptions,
 };
 
 const CLIENTS: usize = 4;
@@ -83,8 +83,9 @@ fn bursts_and_ends_all_arrive_whatever_pauses_between() {
         made.set(made.get() + 1);
         Pausing { step: made.get(), bytes: 0, ends: told.clone(), reactor: inside.clone() }
     };
-    let port =
-        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), build, DEFAULT_BACKLOG).expect("a port");
+    let port = reactor
+        .listen_tcp((Ipv4Addr::LOCALHOST, 0), build, &ListenTcpOptions::default())
+        .expect("a port");
     let at = port.host().socket_addr().expect("an address");
     let stop = reactor.remote();
     let clients = thread::spawn(move || {

@@ -141,8 +141,8 @@ fn a_coroutine_that_keeps_the_resolver_of_what_it_waits_for_is_shown() {
             answer.function().ends_with("forgetful") && coroutine.function().ends_with("forgetful")
         );
         assert_eq!(coroutine.waits_for().collect::<Vec<_>>(), [answer.number()]);
-        assert!(coroutine.waits_at().unwrap().line() == answer.made().line() + 1);
-        assert_eq!(coroutine.made().file(), file!());
+        assert!(coroutine.waits_at().unwrap().line() == answer.location().line() + 1);
+        assert_eq!(coroutine.location().file(), file!());
     });
 }
 

@@ -40,8 +40,13 @@ impl Protocol for Echo {
 
 fn served() -> (Reactor, SocketAddr) {
     let reactor = Reactor::new().expect("a reactor");
-    let port =
-        reactor.listen_tcp((Ipv4Addr::LOCALHOST, 0), |_: &Address| Echo, 4096).expect("a port");
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            |_: &Address| Echo,
+            &twistor::transport::ListenTcpOptions::default().backlog(4096),
+        )
+        .expect("a port");
     let at = port.host().socket_addr().expect("an address");
     (reactor, at)
 }

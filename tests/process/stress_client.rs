@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
     rc::Rc,
 };
-use twistor::{address::Address, prelude::*, protocol::Protocol, transport::ConnectOptions};
+use twistor::{address::Address, prelude::*, protocol::Protocol, transport::ConnectTcpOptions};
 
 /// How many attempts are under way at a time: fewer than a listener's backlog.
 const AT_ONCE: usize = 500;
@@ -65,7 +65,7 @@ fn begin(crowd: &Rc<Crowd>) {
         sent: format!("I am number {number}"),
         got: String::new(),
     };
-    crowd.reactor.connect_tcp(crowd.to, factory, &ConnectOptions::default()).detach();
+    crowd.reactor.connect_tcp(crowd.to, factory, &ConnectTcpOptions::default()).detach();
 }
 
 /// `stress ADDRESS COUNT`: connects so often, has everything echoed, says so, and waits for the end

@@ -288,7 +288,7 @@ impl Waiter {
     }
 
     /// Where it was made.
-    pub fn made(&self) -> &'static Location<'static> {
+    pub fn location(&self) -> &'static Location<'static> {
         self.made
     }
 

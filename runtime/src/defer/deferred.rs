@@ -1,13 +1,9 @@
-//! Deferred: an eventual result, and the functions that are put behind it.
+//! Deferred: an eventual result, and how it is cancelled. `callback.rs` has what is put behind it.
 use super::{
     chain::{Outcome, Source, ends_here},
-    then::{Callback, OnBoth, OnEither, OnFailure, OnValue, Seen, Then, call, for_value},
     upstream::{Up, Upstream, cancel_from, cancelled_at},
 };
-use crate::{
-    error::CancelledError,
-    failure::{Failure, Frame},
-};
+use crate::{error::CancelledError, failure::Failure};
 use std::{
     fmt,
     panic::Location,
@@ -65,80 +61,6 @@ impl<T: 'static> Deferred<T> {
         Self::ready(Err(failure.into()), Location::caller())
     }
 
-    /// Puts `f` behind the value; a failure passes it.
-    ///
-    /// `f` returns `Result<U, Failure>`, a `Deferred<U>` (whose result takes the place of this
-    /// one), or `()`. For a plain value use [`map`](Self::map), for another error type
-    /// [`and_then`](Self::and_then). A panic in it becomes a [`Panicked`](crate::error::Panicked)
-    /// failure.
-    #[doc(alias = "addCallback")]
-    #[track_caller]
-    pub fn add_callback<R: IntoDeferred>(
-        self,
-        f: impl FnOnce(T) -> R + 'static,
-    ) -> Deferred<R::Value> {
-        self.link(OnValue(f), Location::caller())
-    }
-
-    /// Puts `f` behind the failure; a value passes it.
-    ///
-    /// `f` returns the same as for [`add_callback`](Self::add_callback), with this Deferred's own
-    /// type of value.
-    #[doc(alias = "addErrback")]
-    #[track_caller]
-    pub fn add_errback<R: IntoDeferred<Value = T>>(
-        self,
-        f: impl FnOnce(Failure) -> R + 'static,
-    ) -> Self {
-        self.link(Seen(OnFailure(f)), Location::caller())
-    }
-
-    /// Puts `f` behind whatever comes.
-    #[doc(alias = "addBoth")]
-    #[track_caller]
-    pub fn add_both<R: IntoDeferred>(
-        self,
-        f: impl FnOnce(Result<T, Failure>) -> R + 'static,
-    ) -> Deferred<R::Value> {
-        self.link(Seen(OnBoth(f)), Location::caller())
-    }
-
-    /// Puts `callback` behind the value and `errback` behind the failure: one of the two runs. A
-    /// failure of `callback` does not reach `errback`.
-    #[doc(alias = "addCallbacks")]
-    #[track_caller]
-    pub fn add_callbacks<R, S>(
-        self,
-        callback: impl FnOnce(T) -> R + 'static,
-        errback: impl FnOnce(Failure) -> S + 'static,
-    ) -> Deferred<R::Value>
-    where
-        R: IntoDeferred,
-        S: IntoDeferred<Value = R::Value>,
-    {
-        self.link(Seen(OnEither(callback, errback)), Location::caller())
-    }
-
-    /// Puts a function behind the value that cannot fail and gives a plain value.
-    ///
-    /// ```
-    /// # use twistor::defer::Deferred;
-    /// assert_eq!(Deferred::succeed(20).map(|n| n + 1).take_result().unwrap().unwrap(), 21);
-    /// ```
-    #[track_caller]
-    pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + 'static) -> Deferred<U> {
-        self.link(Plain(f), Location::caller())
-    }
-
-    /// Puts a function behind the value that gives a `Result` with any error.
-    #[track_caller]
-    pub fn and_then<U: 'static, E: Into<Failure>>(
-        self,
-        f: impl FnOnce(T) -> Result<U, E> + 'static,
-    ) -> Deferred<U> {
-        self.link(Fallible(f), Location::caller())
-    }
-
     /// Cancels what this waits for: the innermost Deferred that has not fired calls its canceller,
     /// or fails with [`CancelledError`]. On a fired Deferred it does nothing.
     ///
@@ -180,6 +102,11 @@ impl<T: 'static> Deferred<T> {
         Self { made: source.slot().made(), state: Some(State::Pending(source)) }
     }
 
+    /// A Deferred that waits for `source`, made at another place than that.
+    pub(crate) fn pending_at(source: Rc<dyn Source<T>>, made: &'static Location<'static>) -> Self {
+        Self { state: Some(State::Pending(source)), made }
+    }
+
     /// The outcome if there is one by now, else the source.
     #[expect(
         clippy::inline_always,
@@ -199,22 +126,6 @@ impl<T: 'static> Deferred<T> {
             Some(ready) => ready,
             // the content is only ever moved out of a Deferred that is consumed
             None => unreachable!("a Deferred is used once"),
-        }
-    }
-
-    /// Puts a callback behind it.
-    pub(crate) fn link<U: 'static>(
-        self,
-        f: impl Callback<T, U>,
-        made: &'static Location<'static>,
-    ) -> Deferred<U> {
-        match self.settle() {
-            State::Ready(outcome) => match call(f, outcome, made).settle() {
-                // the result of a returned Deferred that has fired is handed over now
-                State::Ready(outcome) => Deferred::ready(outcome, made),
-                State::Pending(source) => Deferred { state: Some(State::Pending(source)), made },
-            },
-            State::Pending(source) => Deferred::pending(Then::attach(source, f, made)),
         }
     }
 
@@ -294,35 +205,6 @@ impl fmt::Debug for CancelHandle {
         } else {
             "<CancelHandle of a fired Deferred>"
         })
-    }
-}
-
-/// [`Deferred::map`]'s callback.
-struct Plain<F>(F);
-/// [`Deferred::and_then`]'s callback.
-struct Fallible<F>(F);
-
-impl<T, U: 'static, F: FnOnce(T) -> U + 'static> Callback<T, U> for Plain<F> {
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-        for_value(self.0, outcome, made, |f, value| Deferred::ready(Ok(f(value)), made))
-    }
-
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
-    }
-}
-
-impl<T, U: 'static, E: Into<Failure>, F: FnOnce(T) -> Result<U, E> + 'static> Callback<T, U>
-    for Fallible<F>
-{
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-        for_value(self.0, outcome, made, |f, value| {
-            Deferred::ready(f(value).map_err(Into::into), made)
-        })
-    }
-
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
     }
 }
 

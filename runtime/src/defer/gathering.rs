@@ -123,7 +123,7 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
 
     fn fire(&self, outcome: Outcome<Out>) {
         // its own error was made here, on behalf of whoever made the list
-        let outcome = outcome.map_err(|failure| failure.made_at(Frame::new("", self.slot.made())));
+        let outcome = outcome.map_err(|failure| failure.location(Frame::new("", self.slot.made())));
         if let Some(next) = self.slot.fill(outcome) {
             run(next);
         }

@@ -21,6 +21,7 @@
 //! | `d.cancel()` | [`Deferred::cancel`], and [`Deferred::canceller`] to do it from elsewhere |
 //! | `gatherResults([a, b])` | [`gather_results([a, b])`](gather_results()) |
 mod call;
+mod callback;
 mod chain;
 pub mod debug;
 mod deferred;

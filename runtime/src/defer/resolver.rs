@@ -137,7 +137,7 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
                 report(failure, format!("canceller of the Deferred made at {}", self.slot.made()));
             }
         }
-        let _firing = debug::firing(why.place());
+        let _firing = debug::firing(why.location());
         fill(&*self, Err(why.clone().into()));
     }
 }

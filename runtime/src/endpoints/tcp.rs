@@ -9,7 +9,7 @@ use crate::{
         NameQuery, Reactor,
         backend::{Bind, Dial, FileOptions},
     },
-    transport::{self, ConnectOptions, DEFAULT_BACKLOG, Port},
+    transport::{self, ConnectTcpOptions, DEFAULT_BACKLOG, Port},
 };
 use std::{
     fmt,
@@ -110,7 +110,7 @@ pub struct Tcp4ClientEndpoint {
     reactor: Reactor,
     host: String,
     port: u16,
-    options: ConnectOptions,
+    options: ConnectTcpOptions,
 }
 
 impl Tcp4ClientEndpoint {
@@ -120,7 +120,7 @@ impl Tcp4ClientEndpoint {
             reactor: reactor.clone(),
             host: host.into(),
             port,
-            options: ConnectOptions::default(),
+            options: ConnectTcpOptions::default(),
         }
     }
 
@@ -174,7 +174,7 @@ fn dial(
     reactor: &Reactor,
     to: SocketAddr,
     acceptor: Rc<dyn Acceptor>,
-    options: &ConnectOptions,
+    options: &ConnectTcpOptions,
     made: &'static Location<'static>,
 ) -> Deferred<()> {
     transport::connect(
@@ -188,7 +188,7 @@ fn dial(
 impl fmt::Debug for Tcp4ClientEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<Tcp4ClientEndpoint {}", Address::Hostname(self.host.clone(), self.port))?;
-        if self.options.timeout != ConnectOptions::default().timeout {
+        if self.options.timeout != ConnectTcpOptions::default().timeout {
             write!(f, " timeout={:?}", self.options.timeout)?;
         }
         if let Some(from) = self.options.bind_address {

@@ -1,6 +1,7 @@
 //! Factory: how a protocol is made for each connection.
 use super::{
     connection::{Connection, ErasedConnection, OnClosed},
+    fresh::Fresh,
     handle::Handle,
     protocol::Protocol,
 };
@@ -12,7 +13,7 @@ use crate::{
     report::{guarded, report},
     stream::{Framing, FramingState, Stream, Transport},
 };
-use std::{any::type_name, cell::RefCell, collections::HashMap, fmt, panic::Location, rc::Rc};
+use std::{any::type_name, cell::RefCell, collections::HashMap, panic::Location, rc::Rc};
 
 /// Builds a protocol for each connection, and holds what they share.
 ///
@@ -102,41 +103,11 @@ impl<F: Factory> IntoFactory for Rc<F> {
     }
 }
 
-/// How a protocol is made from its factory. `#[protocol]` on the struct writes it: `F` is the type
-/// of the `#[factory]` field, or any.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be built from `{F}`",
-    label = "its `#[factory]` field wants another factory",
-    note = "a protocol with a `#[factory]` field of type `Rc<YourFactory>` is built by that \
-        factory: listen with it, and not with `factory()`"
-)]
-pub trait BuildFrom<F>: Sized {
-    /// A protocol with its fields at their first values.
-    fn build_from(factory: F) -> Self;
-}
-
-/// The factory that makes a fresh protocol for each connection: what [`Protocol::factory`] gives.
-pub struct Fresh<P> {
-    build: fn() -> P,
-}
-
-impl<P: BuildFrom<()>> Fresh<P> {
-    pub(crate) fn new() -> Self {
-        Self { build: || P::build_from(()) }
-    }
-}
-
 impl<P: Protocol> Factory for Fresh<P> {
     type Protocol = P;
 
     fn build_protocol(self: &Rc<Self>, _peer: &Address) -> Option<P> {
-        Some((self.build)())
-    }
-}
-
-impl<P> fmt::Debug for Fresh<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Factory of {}>", type_name::<P>())
+        Some(self.build())
     }
 }
 

@@ -32,7 +32,7 @@ use std::{fmt, ops::Deref, panic::Location, rc::Rc};
 #[doc(alias = "protocol")]
 pub struct Handle<P: Protocol>(pub(crate) Rc<Connection<P>>);
 
-/// Why [`Handle::try_get`] could not look now.
+/// Why [`Handle::try_with`] could not look now.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum NotNow {
@@ -104,7 +104,7 @@ impl<P: Protocol> Handle<P> {
     /// # Errors
     /// [`NotNow::Busy`] inside a handler or a call of the same protocol, [`NotNow::Lost`] after the
     /// end.
-    pub fn try_get<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
+    pub fn try_with<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
         /// Lets queued calls in also when the look panics.
         struct Drain<'a, P: Protocol>(&'a Handle<P>);
         impl<P: Protocol> Drop for Drain<'_, P> {

@@ -25,15 +25,17 @@
 mod connection;
 mod delivery;
 mod factory;
+mod fresh;
 mod handle;
 mod handler_result;
 #[expect(clippy::module_inception, reason = "the trait's own file, named after it")]
 mod protocol;
 
 pub use crate::stream::{
-    Consumer, Encoder, Framing, Input, Producer, ProducerKind, Raw, Transport, pipe,
+    Consumer, Encoder, Framing, Input, Producer, ProducerKind, Raw, Transport, WriteMarks, pipe,
 };
-pub use factory::{BuildFrom, Factory, Fresh, IntoFactory};
+pub use factory::{Factory, IntoFactory};
+pub use fresh::{BuildFrom, Fresh};
 pub use handle::{Handle, NotNow};
 pub use handler_result::Handled;
 pub use protocol::{Message, Protocol};

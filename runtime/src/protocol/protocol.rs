@@ -1,6 +1,6 @@
 //! Protocol: what a connection calls.
 use super::{
-    factory::{BuildFrom, Fresh},
+    fresh::{BuildFrom, Fresh},
     handle::Handle,
 };
 use crate::{

@@ -5,7 +5,7 @@ use super::{
     remote::{Inbox, Remote, RemoteDeferreds},
     schedule::{Schedule, TurnScratch},
     source::{Readiness, Source},
-    thread_pool::ThreadPool,
+    thread_pool::{PoolLoad, ThreadPool},
     triggers::Triggers,
 };
 use crate::{
@@ -314,8 +314,8 @@ impl Reactor {
     }
 
     /// How many threads its pool has, and how much work waits for one.
-    pub(crate) fn thread_load(&self) -> (usize, usize) {
-        self.0.pool.borrow().as_ref().map_or((0, 0), ThreadPool::load)
+    pub(crate) fn thread_load(&self) -> PoolLoad {
+        self.0.pool.borrow().as_ref().map_or(PoolLoad::default(), ThreadPool::load)
     }
 
     /// Whether a turn has something to do without waiting for anything.

@@ -66,7 +66,7 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
     }
 }
 
-/// What turns the name of a host into addresses. The reactor's own is [`SystemResolver`];
+/// What turns the name of a host into addresses. The reactor's own is [`SystemNameResolver`];
 /// [`Reactor::install_resolver`] puts another in its place.
 ///
 /// ```
@@ -100,9 +100,9 @@ pub trait HostnameResolver {
 /// pool of threads, so that a slow answer holds up nobody.
 #[doc(alias = "GAIResolver")]
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemResolver;
+pub struct SystemNameResolver;
 
-impl HostnameResolver for SystemResolver {
+impl HostnameResolver for SystemNameResolver {
     fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
         reactor.deferred_from_thread(|answer| {
             let question = Question { host: query.host.clone(), port: query.port, answer };
@@ -118,17 +118,17 @@ impl HostnameResolver for SystemResolver {
 ///
 /// ```
 /// use std::net::{IpAddr, Ipv4Addr};
-/// use twistor::{defer::Deferred, reactor::SimpleResolver};
+/// use twistor::{defer::Deferred, reactor::SimpleNameResolver};
 ///
 /// let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
-/// let resolver = SimpleResolver(move |_name: &str| Deferred::succeed(localhost));
+/// let resolver = SimpleNameResolver(move |_name: &str| Deferred::succeed(localhost));
 /// # let _ = resolver;
 /// ```
 #[doc(alias = "IResolverSimple")]
 #[derive(Debug, Clone, Copy)]
-pub struct SimpleResolver<F>(pub F);
+pub struct SimpleNameResolver<F>(pub F);
 
-impl<F: Fn(&str) -> Deferred<IpAddr>> HostnameResolver for SimpleResolver<F> {
+impl<F: Fn(&str) -> Deferred<IpAddr>> HostnameResolver for SimpleNameResolver<F> {
     fn resolve(&self, query: &NameQuery, _reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
         let port = query.port;
         (self.0)(&query.host).add_both(move |found| match found {
@@ -170,7 +170,7 @@ impl Reactor {
             || Frame::new("resolve", Location::caller()),
             || match resolve {
                 Some(resolve) => resolve(query, self),
-                None => SystemResolver.resolve(query, self),
+                None => SystemNameResolver.resolve(query, self),
             },
         );
         let NameQuery { host, family, .. } = query.clone();
@@ -214,7 +214,7 @@ impl Reactor {
         let resolve: Resolve = Rc::new(move |query, reactor| resolver.resolve(query, reactor));
         match self.0.resolve.replace(Some(resolve)) {
             Some(resolve) => Rc::new(Installed(resolve)),
-            None => Rc::new(SystemResolver),
+            None => Rc::new(SystemNameResolver),
         }
     }
 }

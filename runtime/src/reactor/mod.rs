@@ -34,12 +34,12 @@ mod watchdog;
 
 pub(crate) use self::core::Core;
 pub use self::core::Reactor;
-pub use dns::{HostnameResolver, SimpleResolver, SystemResolver};
+pub use dns::{HostnameResolver, SimpleNameResolver, SystemNameResolver};
 pub use name_query::{AddressFamily, NameQuery};
 pub use remote::Remote;
 pub(crate) use schedule::Schedule;
 pub use signals::SignalHandler;
-pub use thread_pool::ThreadPool;
+pub use thread_pool::{PoolLimits, PoolLoad, ThreadPool};
 pub use triggers::{SystemEvent, SystemEventTrigger, TriggerPhase};
 pub use user_source::{AddedSource, Ready};
 

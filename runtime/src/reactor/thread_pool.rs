@@ -41,6 +41,24 @@ type Job = Box<dyn FnOnce() + Send>;
 #[doc(alias = "twisted.python.threadpool")]
 pub struct ThreadPool(Arc<Shared>);
 
+/// How many threads a [`ThreadPool`] may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Threads that the pool keeps although there is no work.
+    pub minimum: usize,
+    /// The most threads it has.
+    pub maximum: usize,
+}
+
+/// What a [`ThreadPool`] has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolLoad {
+    /// How many threads there are.
+    pub threads: usize,
+    /// How much work waits for one.
+    pub waiting: usize,
+}
+
 struct Shared {
     state: Mutex<State>,
     /// There is work, or the number of threads is to change.
@@ -237,15 +255,15 @@ impl ThreadPool {
     }
 
     /// The least and the greatest number of threads.
-    pub fn limits(&self) -> (usize, usize) {
+    pub fn limits(&self) -> PoolLimits {
         let state = self.state();
-        (state.minimum, state.maximum)
+        PoolLimits { minimum: state.minimum, maximum: state.maximum }
     }
 
     /// How many threads there are, and how much work waits for one.
-    pub fn load(&self) -> (usize, usize) {
+    pub fn load(&self) -> PoolLoad {
         let state = self.state();
-        (state.workers, state.queue.len())
+        PoolLoad { threads: state.workers, waiting: state.queue.len() }
     }
 
     /// Whether it was started and not stopped.
@@ -333,7 +351,7 @@ fn check(minimum: usize, maximum: usize) -> Result<(), Failure> {
 
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (workers, waiting) = self.load();
+        let PoolLoad { threads: workers, waiting } = self.load();
         write!(f, "<ThreadPool {}, {workers} threads, {waiting} waiting>", self.0.name)
     }
 }

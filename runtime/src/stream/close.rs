@@ -146,7 +146,7 @@ impl Stream {
 
     fn is_linger_timer_active(&self) -> bool {
         let active =
-            self.cold(|cold| cold.linger.as_ref().is_some_and(|linger| linger.timer.active()));
+            self.cold(|cold| cold.linger.as_ref().is_some_and(|linger| linger.timer.is_active()));
         active == Some(true)
     }
 

@@ -4,7 +4,7 @@
 //! queue, the first `resume_producing` of a pull producer inside its registration; everything else
 //! in a turn of the reactor, with no borrow held.
 use super::{
-    producer::{Producer, ProducerKind},
+    producer::{Producer, ProducerKind, WriteMarks},
     state::{Flow, HIGH_MARK, Lifecycle, Stream, WriteHalf},
 };
 use crate::{
@@ -190,7 +190,7 @@ impl Stream {
         // corked bytes are not counted, so they are sent first: who waits after each piece never
         // queues more than one
         self.flush();
-        if self.queued() <= self.write_marks().0 {
+        if self.queued() <= self.write_marks().low {
             return Deferred::succeed(());
         }
         let (deferred, resolver) = Deferred::new();
@@ -202,9 +202,9 @@ impl Stream {
         deferred
     }
 
-    /// The low and the high mark.
-    pub(crate) fn write_marks(&self) -> (usize, usize) {
-        self.cold(|cold| (cold.flow.low, cold.flow.high)).unwrap_or((0, HIGH_MARK))
+    pub(crate) fn write_marks(&self) -> WriteMarks {
+        self.cold(|cold| WriteMarks { low: cold.flow.low, high: cold.flow.high })
+            .unwrap_or(WriteMarks { low: 0, high: HIGH_MARK })
     }
 
     pub(crate) fn set_write_marks(&self, low: usize, high: usize) {

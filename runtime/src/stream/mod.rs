@@ -16,7 +16,7 @@ mod write;
 
 pub use framing::{Encoder, Framing, Input, Raw};
 pub use pipe::pipe;
-pub use producer::{Consumer, Producer, ProducerKind};
+pub use producer::{Consumer, Producer, ProducerKind, WriteMarks};
 pub use transport::Transport;
 
 pub(crate) use framing_state::FramingState;

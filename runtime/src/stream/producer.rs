@@ -62,6 +62,16 @@ pub enum ProducerKind {
     Pull,
 }
 
+/// The watermarks of a connection's queue, in bytes: above the high one a push producer is paused,
+/// at the low one or below it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriteMarks {
+    /// The low mark.
+    pub low: usize,
+    /// The high mark.
+    pub high: usize,
+}
+
 /// What takes bytes and tells their producer how much it can take: every [`Transport`](super::Transport).
 #[doc(alias = "IConsumer")]
 pub trait Consumer {

@@ -1,7 +1,7 @@
 //! Transport: the writing side of a connection.
 use super::{
     framing_state::FramingState,
-    producer::{Consumer, Producer, ProducerKind},
+    producer::{Consumer, Producer, ProducerKind, WriteMarks},
     state::Stream,
 };
 use crate::{
@@ -388,8 +388,8 @@ impl Transport {
     }
 
     /// The low and the high mark of this connection's queue, in bytes.
-    pub fn write_marks(&self) -> (usize, usize) {
-        self.0.as_ref().map_or((0, 0), |stream| stream.write_marks())
+    pub fn write_marks(&self) -> WriteMarks {
+        self.0.as_ref().map(|stream| stream.write_marks()).unwrap_or_default()
     }
 
     /// A Deferred that fires when at most the low mark is queued: with the marks as they are at

@@ -242,7 +242,7 @@ impl Inner {
             }),
         );
         // a closed reactor has dropped it already, and with it the tasks
-        if call.active() {
+        if call.is_active() {
             self.tick.set(Some(call.into()));
         }
     }

@@ -134,9 +134,9 @@ fn leftovers(reactor: &Reactor, before: u64, wrong: &mut String) {
     }
     for call in reactor.delayed_calls() {
         let _ =
-            writeln!(wrong, "the test has left a delayed call behind, made at {}", call.made_at());
+            writeln!(wrong, "the test has left a delayed call behind, made at {}", call.location());
     }
-    let (threads, waiting) = reactor.thread_load();
+    let crate::reactor::PoolLoad { threads, waiting } = reactor.thread_load();
     if threads > 0 && waiting > 0 {
         let _ = writeln!(wrong, "the test has left {waiting} pieces of work for threads behind");
     }
@@ -154,7 +154,7 @@ fn leftovers(reactor: &Reactor, before: u64, wrong: &mut String) {
             wrong,
             "the test has left a coroutine behind: {}, made at {}{at}",
             coroutine.function(),
-            coroutine.made()
+            coroutine.location()
         );
     }
 }

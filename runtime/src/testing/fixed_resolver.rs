@@ -11,18 +11,18 @@ use std::{
 /// A resolver that knows the names it was given and no others: no question leaves the process.
 ///
 /// ```
-/// use twistor::testing::{FixedResolver, MemoryReactor};
+/// use twistor::testing::{FixedNameResolver, MemoryReactor};
 ///
 /// let memory = MemoryReactor::new();
-/// memory.reactor().install_resolver(FixedResolver::new([("example.com", [192, 0, 2, 1])]));
+/// memory.reactor().install_resolver(FixedNameResolver::new([("example.com", [192, 0, 2, 1])]));
 /// let found = memory.reactor().resolve("example.com").take_result().unwrap()?;
 /// assert_eq!(found.to_string(), "192.0.2.1");
 /// # Ok::<(), twistor::failure::Failure>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct FixedResolver(BTreeMap<String, Vec<IpAddr>>);
+pub struct FixedNameResolver(BTreeMap<String, Vec<IpAddr>>);
 
-impl FixedResolver {
+impl FixedNameResolver {
     /// A resolver with these names; one that is named twice has both addresses, in this order.
     pub fn new<N: Into<String>, A: Into<IpAddr>>(names: impl IntoIterator<Item = (N, A)>) -> Self {
         let mut known = Self::default();
@@ -33,7 +33,7 @@ impl FixedResolver {
     }
 }
 
-impl HostnameResolver for FixedResolver {
+impl HostnameResolver for FixedNameResolver {
     fn resolve(&self, query: &NameQuery, _reactor: &Reactor) -> Deferred<Vec<SocketAddr>> {
         let found = self.0.get(&query.host).into_iter().flatten();
         Deferred::succeed(found.map(|ip| SocketAddr::new(*ip, query.port)).collect())

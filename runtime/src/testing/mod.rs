@@ -20,7 +20,7 @@ mod string_transport;
 
 pub use crate::task::Clock;
 pub use case::{Tested, run_test};
-pub use fixed_resolver::FixedResolver;
+pub use fixed_resolver::FixedNameResolver;
 pub use memory_reactor::MemoryReactor;
 pub use pump::{End, Pump, pump};
 pub use string_transport::StringTransport;

@@ -45,7 +45,7 @@ pub enum End {
 /// let pump = pump(Answers::factory(), Asks::factory());
 /// pump.set_chunk_size(1);                     // every byte by itself
 /// pump.reset_after(End::Server, 3);           // three bytes of the answer arrive
-/// pump.flush();
+/// pump.settle();
 /// assert!(!pump.client().is_connected() && !pump.server().is_connected());
 /// ```
 #[doc(alias = "IOPump")]
@@ -147,7 +147,7 @@ impl<S: Protocol, C: Protocol> Pump<S, C> {
     }
 
     /// Runs turns until nothing is left to do.
-    pub fn flush(&self) {
+    pub fn settle(&self) {
         self.memory.settle();
     }
 

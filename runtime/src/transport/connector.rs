@@ -9,7 +9,7 @@
 //! ```
 //! The factory may call `connect` again inside either; if it does not, it is stopped.
 use super::{
-    ConnectOptions,
+    ConnectTcpOptions,
     connecting::{connect, stop_factory},
     listener::accepting,
 };
@@ -142,10 +142,10 @@ type Dialler = Box<dyn Fn(Rc<dyn Acceptor>) -> Deferred<()>>;
 /// ```no_run
 /// # use std::rc::Rc;
 /// # use twistor::prelude::*;
-/// # use twistor::transport::{ClientFactory, ConnectOptions, Connector};
+/// # use twistor::transport::{ClientFactory, ConnectTcpOptions, Connector};
 /// # fn example(reactor: &Reactor, factory: impl ClientFactory) {
 /// let to = ([127, 0, 0, 1], 8007);
-/// let connector = Connector::tcp(reactor, to, factory, &ConnectOptions::default());
+/// let connector = Connector::tcp(reactor, to, factory, &ConnectTcpOptions::default());
 /// println!("{connector:?}"); // <Connector to 127.0.0.1:8007, connecting>
 /// # }
 /// ```
@@ -178,7 +178,7 @@ impl Connector {
         reactor: &Reactor,
         to: impl Into<SocketAddr>,
         factory: F,
-        options: &ConnectOptions,
+        options: &ConnectTcpOptions,
     ) -> Self
     where
         F::Factory: ClientFactory,

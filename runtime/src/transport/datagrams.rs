@@ -329,7 +329,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
     /// # Errors
     /// [`NotNow::Busy`] inside one of its handlers, [`NotNow::Lost`] when the protocol has been
     /// given back.
-    pub fn try_get<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
+    pub fn try_with<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
         match self.0.protocol.try_borrow_mut() {
             Err(_) => Err(NotNow::Busy),
             Ok(mut protocol) => match &mut *protocol {

@@ -9,7 +9,7 @@
 //! | what is open already | [`adopt_stream_port`](crate::reactor::Reactor::adopt_stream_port) and its like, [`standard_io`](crate::reactor::Reactor::standard_io) |
 //!
 //! ```
-//! use twistor::{protocol::Raw, reactor::Reactor, transport::DEFAULT_BACKLOG};
+//! use twistor::{protocol::Raw, reactor::Reactor, transport::ListenTcpOptions};
 //! # use twistor::protocol::{Handle, Protocol};
 //! # struct Echo;
 //! # impl Protocol for Echo {
@@ -19,7 +19,7 @@
 //! # use twistor::address::Address;
 //!
 //! let reactor = Reactor::new()?;
-//! let port = reactor.listen_tcp(([127, 0, 0, 1], 0), |_: &Address| Echo, DEFAULT_BACKLOG)?;
+//! let port = reactor.listen_tcp(([127, 0, 0, 1], 0), |_: &Address| Echo, &ListenTcpOptions::default())?;
 //! println!("listening on {}", port.host());
 //! port.stop_listening().detach();
 //! # Ok::<(), twistor::failure::Failure>(())
@@ -38,9 +38,9 @@ pub use connecting::connect_error;
 pub use connector::{ClientFactory, Connector, ConnectorState};
 pub use datagrams::{DatagramPort, DatagramProtocol, DatagramTransport};
 pub use listener::Port;
-pub use tcp::{ConnectOptions, DEFAULT_BACKLOG};
+pub use tcp::{ConnectTcpOptions, DEFAULT_BACKLOG, ListenTcpOptions};
 pub use udp::{MulticastInterface, UdpOptions};
-pub use unix::{ConnectUnixOptions, UnixOptions};
+pub use unix::{ConnectUnixOptions, ListenUnixOptions};
 
 pub(crate) use connecting::{connect, connect_with};
 pub(crate) use listener::{accepting, listen};

@@ -17,37 +17,65 @@ use std::{net::SocketAddr, panic::Location, time::Duration};
 /// How many connections wait to be accepted unless you say otherwise.
 pub const DEFAULT_BACKLOG: u32 = 50;
 
+/// How a TCP port is opened.
+///
+/// ```
+/// use twistor::transport::ListenTcpOptions;
+///
+/// let options = ListenTcpOptions::default().backlog(4096);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenTcpOptions {
+    /// How many connections wait to be accepted: 50 by default.
+    pub backlog: u32,
+}
+
+impl Default for ListenTcpOptions {
+    fn default() -> Self {
+        Self { backlog: DEFAULT_BACKLOG }
+    }
+}
+
+impl ListenTcpOptions {
+    /// Sets the backlog.
+    #[must_use]
+    pub fn backlog(self, backlog: u32) -> Self {
+        Self { backlog }
+    }
+}
+
 /// How an attempt to connect is made.
 ///
 /// ```
 /// use std::time::Duration;
-/// use twistor::transport::ConnectOptions;
+/// use twistor::transport::ConnectTcpOptions;
 ///
-/// let options = ConnectOptions::default().timeout(Duration::from_secs(5));
+/// let options = ConnectTcpOptions::default().timeout(Duration::from_secs(5));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ConnectOptions {
+pub struct ConnectTcpOptions {
     /// The time limit: 30 seconds by default.
     pub timeout: Duration,
     /// The local address to connect from; any by default. A port of 0 is any port.
     pub bind_address: Option<SocketAddr>,
 }
 
-impl Default for ConnectOptions {
+impl Default for ConnectTcpOptions {
     fn default() -> Self {
         Self { timeout: Duration::from_secs(30), bind_address: None }
     }
 }
 
-impl ConnectOptions {
-    /// The same with another time limit.
+impl ConnectTcpOptions {
+    /// Sets the time limit.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// The same, connecting from `from`.
+    /// Sets the local address to connect from.
     #[must_use]
     pub fn bind_address(self, from: SocketAddr) -> Self {
         Self { bind_address: Some(from), ..self }
@@ -67,13 +95,13 @@ impl Reactor {
         &self,
         at: impl Into<SocketAddr>,
         factory: impl IntoFactory,
-        backlog: u32,
+        options: &ListenTcpOptions,
     ) -> Result<Port, Failure> {
         listen(
             self,
             Bind {
                 at: at.into().into(),
-                backlog,
+                backlog: options.backlog,
                 file: FileOptions::default(),
                 made: Location::caller(),
             },
@@ -101,7 +129,7 @@ impl Reactor {
         &self,
         to: impl Into<SocketAddr>,
         factory: F,
-        options: &ConnectOptions,
+        options: &ConnectTcpOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
         let dial =
             Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };

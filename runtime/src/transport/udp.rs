@@ -2,7 +2,7 @@
 use super::{
     datagrams::{DatagramPort, DatagramProtocol, DatagramTransport},
     listener::cannot_listen,
-    unix::UnixOptions,
+    unix::ListenUnixOptions,
 };
 use crate::{
     address::Address,
@@ -90,7 +90,7 @@ impl Reactor {
         &self,
         path: impl Into<Option<PathBuf>>,
         protocol: P,
-        options: &UnixOptions,
+        options: &ListenUnixOptions,
     ) -> Result<DatagramPort<P>, Failure> {
         self.bind(
             &BindDatagrams {
@@ -116,7 +116,7 @@ impl Reactor {
         to: impl Into<PathBuf>,
         from: impl Into<Option<PathBuf>>,
         protocol: P,
-        options: &UnixOptions,
+        options: &ListenUnixOptions,
     ) -> Result<DatagramPort<P>, Failure> {
         let port = self.listen_unix_datagram(from, protocol, options)?;
         if let Err(failure) = port.transport().connect(&Address::Unix(Some(to.into()))) {

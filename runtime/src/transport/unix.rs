@@ -28,13 +28,13 @@ use std::{
 /// How a UNIX port is opened.
 ///
 /// ```
-/// use twistor::transport::UnixOptions;
+/// use twistor::transport::ListenUnixOptions;
 ///
-/// let options = UnixOptions::default().mode(0o600).want_pid(true);
+/// let options = ListenUnixOptions::default().mode(0o600).want_pid(true);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UnixOptions {
+pub struct ListenUnixOptions {
     /// How many connections wait to be accepted: 50 by default.
     pub backlog: u32,
     /// The permissions of the socket file: `0o666` by default.
@@ -46,14 +46,14 @@ pub struct UnixOptions {
     pub want_pid: bool,
 }
 
-impl Default for UnixOptions {
+impl Default for ListenUnixOptions {
     fn default() -> Self {
         let FileOptions { mode, want_pid } = FileOptions::default();
         Self { backlog: super::DEFAULT_BACKLOG, mode, want_pid }
     }
 }
 
-impl UnixOptions {
+impl ListenUnixOptions {
     /// The same with another backlog.
     #[must_use]
     pub fn backlog(self, backlog: u32) -> Self {
@@ -122,7 +122,7 @@ impl Reactor {
         &self,
         path: impl Into<PathBuf>,
         factory: impl IntoFactory,
-        options: &UnixOptions,
+        options: &ListenUnixOptions,
     ) -> Result<Port, Failure> {
         let bind = Bind {
             at: Address::Unix(Some(path.into())),
