@@ -1,6 +1,6 @@
 //! The rules, one function each.
 use super::{
-    handlers::{Family, HANDLERS, Handler, from_camel_case, named},
+    handlers::{Event, Family, HANDLERS, Handler, from_camel_case, named},
     model::{Declaration, Given, Handlers, Item, Method, Role},
 };
 use crate::{diag::Diag, names, signature::type_name};
@@ -216,11 +216,15 @@ fn no_handler_marks(method: &Method, diag: &Diag) {
 /// Finds out what each argument is, by its type.
 fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
     let owned = method.is_coroutine();
-    let own = match (handler.name, handler.family) {
-        ("connection_lost", _) => Some(Given::Reason),
-        ("file_descriptor_received", _) => Some(Given::Descriptor),
-        (_, Family::Connection) => None,
-        _ => Some(Given::Message),
+    let own = match handler.event {
+        Event::ConnectionMade | Event::ReadConnectionLost | Event::WriteConnectionLost => None,
+        Event::ConnectionLost => Some(Given::Reason),
+        Event::FileDescriptorReceived => Some(Given::Descriptor),
+        Event::DataReceived
+        | Event::LineReceived
+        | Event::LineLengthExceeded
+        | Event::RawDataReceived
+        | Event::MessageReceived => Some(Given::Message),
     };
     let mut given = Vec::new();
     for argument in &method.function.sig.inputs {
@@ -333,8 +337,7 @@ fn lines_need_line_received(input: &Handlers, diag: &Diag) {
             .filter(|method| method.handler.is_some_and(|handler| handler.family == Family::Lines))
     };
     if let Some(method) = lines().next()
-        && !lines()
-            .any(|method| method.handler.is_some_and(|handler| handler.name == "line_received"))
+        && !lines().any(|method| method.event() == Some(Event::LineReceived))
     {
         diag.at(
             &method.function.sig.ident,

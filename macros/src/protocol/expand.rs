@@ -1,7 +1,7 @@
 //! The impl half as Rust.
 use super::{
     check::handling,
-    handlers::Family,
+    handlers::{Event, Family},
     model::{Given, Handlers, Item, Method},
 };
 use crate::spans::{local, ours};
@@ -99,18 +99,25 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     let mut half_closeable = false;
     let mut lost = None;
     for method in handling(input).filter(|method| !method.broken) {
-        match method.handler.map(|handler| handler.name) {
-            Some("connection_lost") => lost = Some(method),
-            Some(name @ ("connection_made" | "read_connection_lost" | "write_connection_lost")) => {
-                half_closeable |= name != "connection_made";
-                out.extend(told(input, method, name, false));
+        let Some(handler) = method.handler else { continue };
+        match handler.event {
+            Event::ConnectionLost => lost = Some(method),
+            Event::ConnectionMade => out.extend(told(input, method, handler.name, false)),
+            Event::ReadConnectionLost | Event::WriteConnectionLost => {
+                half_closeable = true;
+                out.extend(told(input, method, handler.name, false));
             }
-            Some(name @ "file_descriptor_received") => {
-                out.extend(told(input, method, name, true));
+            Event::FileDescriptorReceived => {
+                out.extend(told(input, method, handler.name, true));
                 let span = ours(input.self_ty.span());
                 out.extend(quote_spanned!(span=> const TAKES_DESCRIPTORS: bool = true;));
             }
-            _ => {}
+            // messages: below, all at once
+            Event::DataReceived
+            | Event::LineReceived
+            | Event::LineLengthExceeded
+            | Event::RawDataReceived
+            | Event::MessageReceived => {}
         }
     }
     if half_closeable {
@@ -239,19 +246,17 @@ fn lines(input: &Handlers, handlers: &[&Method], names: &Names, free: bool) -> T
     let (private, this, message) = (input.root.private(first), &names.this, &names.message);
     let data = local("__data", first);
     let limit = local("__max_length", first);
-    let find = |name: &str| {
-        handlers.iter().find(|method| method.handler.is_some_and(|handler| handler.name == name))
+    let of = |event: Event, otherwise: TokenStream| {
+        let method = handlers.iter().find(|method| method.event() == Some(event));
+        method.map_or(otherwise, |method| arm(input, method, names, &data, free))
     };
-    let of = |name: &str, otherwise: TokenStream| {
-        find(name).map_or(otherwise, |method| arm(input, method, names, &data, free))
-    };
-    let line = of("line_received", TokenStream::new());
+    let line = of(Event::LineReceived, TokenStream::new());
     let too_long = of(
-        "line_length_exceeded",
+        Event::LineLengthExceeded,
         quote_spanned!(ours(first)=> #private::line_too_long(#this, #data, #limit);),
     );
     let raw = of(
-        "raw_data_received",
+        Event::RawDataReceived,
         quote_spanned!(ours(first)=> #private::no_raw_handler(#this, #data);),
     );
     quote_spanned! {ours(first)=>
@@ -321,7 +326,7 @@ fn call_on(
     let run = if owned {
         let begin = quote_spanned!(span=> Self::#name(#(#arguments),*));
         let (hold, cancel) = (holds(method), method.marks.cancel_on_loss);
-        if method.handler.is_some_and(|handler| handler.name == "connection_lost") {
+        if method.event() == Some(Event::ConnectionLost) {
             quote_spanned!(span=> #private::lingering(#begin, #this, #what);)
         } else {
             quote_spanned!(span=> #private::begun::<Self, #hold, #cancel>(#begin, #this, #what);)

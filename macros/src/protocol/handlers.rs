@@ -1,7 +1,23 @@
 //! The handlers there are.
 
-/// A handler: its name, its family, and what it is lent.
+/// What a handler is called for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    ConnectionMade,
+    ConnectionLost,
+    ReadConnectionLost,
+    WriteConnectionLost,
+    FileDescriptorReceived,
+    DataReceived,
+    LineReceived,
+    LineLengthExceeded,
+    RawDataReceived,
+    MessageReceived,
+}
+
+/// A handler: its event, its name, its family, and what it is lent.
 pub(crate) struct Handler {
+    pub(crate) event: Event,
     pub(crate) name: &'static str,
     pub(crate) family: Family,
     /// How its own argument is written, lent and owned.
@@ -23,30 +39,51 @@ pub(crate) enum Family {
 }
 
 const fn handler(
+    event: Event,
     name: &'static str,
     family: Family,
     lent: &'static str,
     owned: &'static str,
 ) -> Handler {
-    Handler { name, family, lent, owned }
+    Handler { event, name, family, lent, owned }
 }
 
 pub(crate) static HANDLERS: [Handler; 10] = [
-    handler("connection_made", Family::Connection, "", ""),
-    handler("connection_lost", Family::Connection, "reason: &Failure", "reason: Failure"),
-    handler("read_connection_lost", Family::Connection, "", ""),
-    handler("write_connection_lost", Family::Connection, "", ""),
+    handler(Event::ConnectionMade, "connection_made", Family::Connection, "", ""),
     handler(
+        Event::ConnectionLost,
+        "connection_lost",
+        Family::Connection,
+        "reason: &Failure",
+        "reason: Failure",
+    ),
+    handler(Event::ReadConnectionLost, "read_connection_lost", Family::Connection, "", ""),
+    handler(Event::WriteConnectionLost, "write_connection_lost", Family::Connection, "", ""),
+    handler(
+        Event::FileDescriptorReceived,
         "file_descriptor_received",
         Family::Connection,
         "descriptor: OwnedFd",
         "descriptor: OwnedFd",
     ),
-    handler("data_received", Family::Data, "data: &[u8]", "data: Vec<u8>"),
-    handler("line_received", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
-    handler("line_length_exceeded", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
-    handler("raw_data_received", Family::Lines, "data: &[u8]", "data: Vec<u8>"),
+    handler(Event::DataReceived, "data_received", Family::Data, "data: &[u8]", "data: Vec<u8>"),
+    handler(Event::LineReceived, "line_received", Family::Lines, "line: &[u8]", "line: Vec<u8>"),
     handler(
+        Event::LineLengthExceeded,
+        "line_length_exceeded",
+        Family::Lines,
+        "line: &[u8]",
+        "line: Vec<u8>",
+    ),
+    handler(
+        Event::RawDataReceived,
+        "raw_data_received",
+        Family::Lines,
+        "data: &[u8]",
+        "data: Vec<u8>",
+    ),
+    handler(
+        Event::MessageReceived,
         "message_received",
         Family::Message,
         "message: <YourFraming as Framing>::Message<'_>",

@@ -1,5 +1,5 @@
 //! What `#[protocol]` has read.
-use super::handlers::Handler;
+use super::handlers::{Event, Handler};
 use crate::{paths::Root, signature::Function};
 use proc_macro2::TokenStream;
 use syn::{Attribute, Expr, Generics, ItemStruct, Path, Type};
@@ -86,6 +86,11 @@ pub(crate) enum Given {
 }
 
 impl Method {
+    /// What it is called for, unless it is a helper.
+    pub(crate) fn event(&self) -> Option<Event> {
+        self.handler.map(|handler| handler.event)
+    }
+
     /// Whether it takes `this: Handle<Self>` instead of `self`.
     pub(crate) fn is_coroutine(&self) -> bool {
         self.function.sig.receiver().is_none()
