@@ -1,4 +1,5 @@
-//! bare mio + memchr by hand; a line is written as it is found (like send_line), one write a line; a rest is kept a connection.
+//! Lines on bare mio with memchr, by hand: each line is written as it is found, one write a line;
+//! the start of a line is kept for its connection.
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},

@@ -1,4 +1,4 @@
-//! tokio, BytesMut, memchr, by hand: reads, splits, echoes each line; one write for what one read gave.
+//! Lines on tokio with BytesMut and memchr, by hand: one write for what one read gave.
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
