@@ -400,7 +400,8 @@ impl DelayedCall {
     /// Cancels the call and drops its function.
     ///
     /// # Errors
-    /// [`AlreadyCalled`] if it has run or runs now, [`AlreadyCancelled`] if it was cancelled before.
+    /// [`AlreadyCalled`] if it has run or runs now, [`AlreadyCancelled`] if it was cancelled
+    /// before.
     pub fn cancel(&self) -> Result<(), Failure> {
         self.pending()?;
         self.0.state.set(State::Cancelled);

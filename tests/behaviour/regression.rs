@@ -759,7 +759,10 @@ fn calls_behind_a_close_are_dropped() {
 
 #[test]
 fn thread_teardown() {
-    thread_local! { static KEEP: RefCell<Vec<twistor::defer::Resolver<()>>> = const { RefCell::new(Vec::new()) }; }
+    thread_local! {
+        static KEEP: RefCell<Vec<twistor::defer::Resolver<()>>> =
+            const { RefCell::new(Vec::new()) };
+    }
     #[inline_callbacks]
     fn waits(d: Deferred<()>) -> Deferred<()> {
         let _ = yield_!(d);

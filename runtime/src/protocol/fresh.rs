@@ -14,7 +14,8 @@ pub trait BuildFrom<F>: Sized {
     fn build_from(factory: F) -> Self;
 }
 
-/// The factory that makes a fresh protocol for each connection: what [`Protocol::factory`] gives.
+/// The factory that makes a fresh protocol for each connection: what
+/// [`Protocol::factory`](super::Protocol::factory) gives.
 pub struct Fresh<P> {
     build: fn() -> P,
 }

@@ -6,8 +6,8 @@
 //!  Idle ──▶ Starting ──▶ Running ──▶ Stopping ──▶ ShuttingDown ──▶ Stopped
 //!               └─────── crash: from anywhere straight to Stopped ────┘
 //! ```
-//! Turns go on from `Starting` to `ShuttingDown`, so that what the triggers wait for can come. `close`
-//! leads from anywhere to Closed.
+//! Turns go on from `Starting` to `ShuttingDown`, so that what the triggers wait for can come.
+//! `close` leads from anywhere to Closed.
 use super::{
     Reactor,
     core::{Core, RunPhase},

@@ -62,8 +62,8 @@ impl<T: Send + 'static> Drop for RemoteResolver<T> {
 }
 
 impl Reactor {
-    /// A Deferred that another thread fires: `start` hands the resolver over, or says why it cannot.
-    /// A closed reactor asks nobody.
+    /// A Deferred that another thread fires: `start` hands the resolver over, or says why it
+    /// cannot. A closed reactor asks nobody.
     #[track_caller]
     pub(crate) fn deferred_from_thread<T: Send + 'static, E: Into<Failure>>(
         &self,

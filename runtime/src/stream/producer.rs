@@ -6,8 +6,9 @@ use std::rc::Rc;
 /// [`Transport`](super::Transport), which
 /// then tells it when to go on.
 ///
-/// Its methods may be called inside [`Transport::write`](super::Transport::write) and [`Transport::register_producer`](super::Transport::register_producer),
-/// hence `&self`: what it changes lies in a `Cell`. A panic in one of them costs the connection.
+/// Its methods may be called inside [`Transport::write`](super::Transport::write) and
+/// [`Transport::register_producer`](super::Transport::register_producer), hence `&self`: what it
+/// changes lies in a `Cell`. A panic in one of them costs the connection.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
@@ -72,7 +73,8 @@ pub struct WriteMarks {
     pub high: usize,
 }
 
-/// What takes bytes and tells their producer how much it can take: every [`Transport`](super::Transport).
+/// What takes bytes and tells their producer how much it can take: every
+/// [`Transport`](super::Transport).
 #[doc(alias = "IConsumer")]
 pub trait Consumer {
     /// `producer` is what the bytes come from.

@@ -97,8 +97,8 @@ impl Stream {
         if readiness.is_to_the_end() {
             receiver.deliver_unparsed();
         }
-        // 2. in the plain state there may only be an end behind the input, or, with edges, news that
-        // a new connection has room
+        // 2. in the plain state there may only be an end behind the input, or, with edges, news
+        //    that a new connection has room
         if self.is_plain_read() {
             if readiness != Readiness::WRITABLE {
                 let given = self.with_wire(|wire| wire.read(buffer));

@@ -34,8 +34,8 @@ use std::{fmt, io, os::fd::OwnedFd, panic::Location, rc::Rc};
 pub struct Transport(pub(crate) Option<Rc<Stream>>);
 
 impl Transport {
-    /// Sends `data`: at once if it is the first write of its turn and nothing is queued, else behind
-    /// what is.
+    /// Sends `data`: at once if it is the first write of its turn and nothing is queued, else
+    /// behind what is.
     ///
     /// Within a turn of the reactor, later writes are corked: they leave together when the delivery
     /// of the current read ends, else at the end of the turn, and before there are 64 KiB of them.
@@ -50,8 +50,8 @@ impl Transport {
         }
     }
 
-    /// Sends what is corked now, instead of at the end of the delivery or turn: for an answer that is
-    /// needed before a long computation goes on.
+    /// Sends what is corked now, instead of at the end of the delivery or turn: for an answer that
+    /// is needed before a long computation goes on.
     ///
     /// ```no_run
     /// # use twistor::prelude::*;

@@ -19,7 +19,8 @@
 //! # use twistor::address::Address;
 //!
 //! let reactor = Reactor::new()?;
-//! let port = reactor.listen_tcp(([127, 0, 0, 1], 0), |_: &Address| Echo, &ListenTcpOptions::default())?;
+//! let options = ListenTcpOptions::default();
+//! let port = reactor.listen_tcp(([127, 0, 0, 1], 0), |_: &Address| Echo, &options)?;
 //! println!("listening on {}", port.host());
 //! port.stop_listening().detach();
 //! # Ok::<(), twistor::failure::Failure>(())
