@@ -57,10 +57,6 @@ impl Entry {
         Self { due, order, call }
     }
 
-    fn key(&self) -> (u64, u64) {
-        (self.due, self.order)
-    }
-
     /// Whether its call was cancelled, or has another entry.
     fn is_ghost(&self) -> bool {
         self.call.state.get() != State::Pending || self.call.entry.get() != self.order
@@ -108,14 +104,17 @@ impl Heap {
         }
     }
 
-    fn key(&self, at: usize) -> Option<(u64, u64)> {
-        self.entries.get(at).map(Entry::key)
+    /// Whether the first of two entries runs before the other.
+    #[inline]
+    fn is_before(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.entries[one], &self.entries[other]);
+        one.due < other.due || one.due == other.due && one.order < other.order
     }
 
     fn sift_up(&mut self, mut at: usize) {
         while at > 0 {
             let parent = (at - 1) / CHILDREN;
-            if self.key(parent) <= self.key(at) {
+            if !self.is_before(at, parent) {
                 break;
             }
             self.entries.swap(parent, at);
@@ -127,8 +126,18 @@ impl Heap {
         loop {
             let first = at * CHILDREN + 1;
             let end = (first + CHILDREN).min(self.entries.len());
-            let Some(next) = (first..end).min_by_key(|child| self.key(*child)) else { break };
-            if self.key(at) <= self.key(next) {
+            if first >= end {
+                break;
+            }
+            let mut next = first;
+            let mut child = first + 1;
+            while child < end {
+                if self.is_before(child, next) {
+                    next = child;
+                }
+                child += 1;
+            }
+            if !self.is_before(next, at) {
                 break;
             }
             self.entries.swap(at, next);

@@ -33,6 +33,7 @@ pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
 
 impl Log {
     pub(crate) fn new() -> Self {
+        refuse_reports();
         Self::default()
     }
 
@@ -54,6 +55,7 @@ pub(crate) struct Reports {
 
 impl Reports {
     pub(crate) fn new() -> Self {
+        refuse_reports();
         let seen = Rc::new(RefCell::new(Vec::new()));
         let into = seen.clone();
         let sink = report::push_sink(move |report| into.borrow_mut().push(report.to_string()));
@@ -71,6 +73,7 @@ pub(crate) struct Outcome<T>(Rc<RefCell<Option<Result<T, Failure>>>>);
 
 /// Watches `deferred`: the result is taken as soon as it comes.
 pub(crate) fn watch<T: 'static>(deferred: Deferred<T>) -> Outcome<T> {
+    refuse_reports();
     let cell = Rc::new(RefCell::new(None));
     let into = cell.clone();
     deferred.add_both(move |result| *into.borrow_mut() = Some(result)).detach();
@@ -253,6 +256,72 @@ impl Logged {
     }
 }
 
+/// The message of an event.
+fn text_of(event: &tracing::Event<'_>) -> String {
+    struct Text(String);
+    impl tracing::field::Visit for Text {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+            if field.name() == "message" {
+                self.0 = format!("{value:?}");
+            }
+        }
+    }
+    let mut text = Text(String::new());
+    event.record(&mut text);
+    text.0
+}
+
+/// Ends the process with what an unexpected report says. A report is expected where a test collects
+/// it, with [`Reports`] or [`Logged`], or has announced it with [`expect_report`].
+struct NoReports;
+
+/// What reports of other threads say that a test expects.
+static EXPECTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A report that contains `text` is expected, once, from any thread.
+pub(crate) fn expect_report(text: &str) {
+    EXPECTED.lock().unwrap().push(text.to_owned());
+}
+
+/// Every report that nobody expects fails the run from now on. What most tests begin with calls it.
+fn refuse_reports() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(NoReports).unwrap());
+}
+
+impl tracing::Subscriber for NoReports {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR && metadata.target() == "twistor::report"
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        use std::io::Write;
+        let text = text_of(event);
+        let mut expected = EXPECTED.lock().unwrap();
+        if let Some(at) = expected.iter().position(|wanted| text.contains(wanted)) {
+            expected.remove(at);
+            return;
+        }
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a thread without a name");
+        // not `eprintln!`, which would be captured
+        let _ = writeln!(std::io::stderr(), "an unexpected report in {test}:\n{text}");
+        std::process::exit(101);
+    }
+
+    fn enter(&self, _span: &tracing::span::Id) {}
+
+    fn exit(&self, _span: &tracing::span::Id) {}
+}
+
 struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl tracing::Subscriber for Lines {
@@ -269,17 +338,8 @@ impl tracing::Subscriber for Lines {
     fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().unwrap().push(format!("{} {}", event.metadata().level(), text.0));
+        let line = format!("{} {}", event.metadata().level(), text_of(event));
+        self.0.lock().unwrap().push(line);
     }
 
     fn enter(&self, _span: &tracing::span::Id) {}

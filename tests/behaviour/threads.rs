@@ -1,5 +1,5 @@
 //! Threads: the pool, and the ways there and back.
-use crate::support::{Bang, Log, Reports, run_until, watch};
+use crate::support::{Bang, Log, Reports, expect_report, run_until, watch};
 use std::{
     sync::{
         Arc, Barrier,
@@ -305,6 +305,8 @@ fn r_071_r_072_panics_are_reported_or_are_the_failure_that_the_callback_gets() {
     let pool = ThreadPool::new(1, 1).unwrap();
     pool.start();
     let (send, receive) = channel();
+    // of the work, and of what was to take its result
+    (0..2).for_each(|_| expect_report("Panicked: panicked: boom\n(work in the pool"));
     pool.call_in_thread(|| std::panic::resume_unwind(Box::new("boom"))).unwrap();
     for work in
         [|| Ok(1), || Err(Failure::new(Bang("no"))), || std::panic::resume_unwind(Box::new("boom"))]

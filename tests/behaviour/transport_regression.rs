@@ -630,6 +630,7 @@ fn stop_connecting_in_start_factory() {
 
 #[test]
 fn connector_keeps_reactor_alive() {
+    let reports = Reports::new();
     let dropped = Rc::new(Cell::new(0));
     let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let place = at.local_addr().unwrap();
@@ -650,6 +651,7 @@ fn connector_keeps_reactor_alive() {
         f.flag = Some(Flag(other.clone()));
         reactor.connect_tcp(place, f, &ConnectTcpOptions::default()).detach();
     }
+    assert_eq!((other.get(), reports.take().len()), (1, 1), "the attempt that was given up");
 }
 
 #[test]

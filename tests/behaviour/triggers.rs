@@ -219,6 +219,7 @@ fn r_026_triggers_are_used_up() {
 
 #[test]
 fn r_028_a_startup_that_waits_does_not_disturb_the_shutdown() {
+    let reports = Reports::new();
     let (reactor, log) = reactor();
     let (wait, resolver) = Deferred::<()>::new();
     reactor.add_system_event_trigger(Before, Startup, move || wait);
@@ -228,6 +229,7 @@ fn r_028_a_startup_that_waits_does_not_disturb_the_shutdown() {
     reactor.run().unwrap();
     assert_eq!(log.take(), ["stopped"]);
     drop(resolver);
+    assert_eq!(reports.take().len(), 1, "the trigger that was given up");
     reactor.close();
 }
 
@@ -303,6 +305,7 @@ fn what_a_crashed_run_has_waited_for_does_not_concern_the_next() {
 
 #[test]
 fn a_startup_that_was_given_up_starts_nothing() {
+    let reports = Reports::new();
     let (reactor, log) = reactor();
     let (wait, first) = Deferred::<()>::new();
     reactor.add_system_event_trigger(Before, Startup, move || wait);
@@ -318,6 +321,9 @@ fn a_startup_that_was_given_up_starts_nothing() {
     reactor.run().unwrap();
     drop(second);
     assert!(log.take().is_empty());
+    assert!(reports.take()[0].ends_with(
+        "AbandonedError: The Resolver was dropped before it fired.\n(a trigger Before Startup)"
+    ));
     reactor.close();
 }
 
@@ -356,7 +362,8 @@ fn a_reactor_that_is_closed_at_its_start_starts_nothing_and_hears_no_signals() {
 #[test]
 fn running_is_false_until_the_startup_is_done_also_when_it_is_asked_to_stop() {
     let (reactor, log) = reactor();
-    let (wait, _resolver) = Deferred::<()>::new();
+    let reports = Reports::new();
+    let (wait, resolver) = Deferred::<()>::new();
     reactor.add_system_event_trigger(Before, Startup, move || wait);
     let (inside, noted) = (reactor.clone(), log.clone());
     reactor.call_later(Duration::ZERO, move || {
@@ -366,6 +373,8 @@ fn running_is_false_until_the_startup_is_done_also_when_it_is_asked_to_stop() {
     });
     reactor.run().unwrap();
     assert_eq!(log.take(), ["false", "false"]);
+    drop(resolver);
+    assert_eq!(reports.take().len(), 1, "the trigger that was given up");
     reactor.close();
 }
 
