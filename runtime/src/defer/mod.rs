@@ -26,6 +26,7 @@ mod chain;
 pub mod debug;
 mod deferred;
 mod filesystem_lock;
+mod gate;
 mod gathering;
 mod list;
 mod pause;
@@ -53,5 +54,7 @@ pub use shared::Shared;
 
 pub(crate) use chain::{Outcome, Slot, Source, Step, ends_here, run};
 pub(crate) use deferred::State;
+pub(crate) use gate::Ticket;
 pub(crate) use resolver::{AbandonCause, with_abandon_cause};
+pub(crate) use then::OnValue;
 pub(crate) use upstream::{Up, Upstream, assist_from, cancel_from};

@@ -230,14 +230,6 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// [`callback`](Self::callback) whatever the depth of nested fires: what this lets in has run
-    /// when it returns.
-    pub(crate) fn callback_now(mut self, value: T) {
-        if let Some(leaf) = self.leaf.take() {
-            leaf.fire(Ok(value), Location::caller(), true);
-        }
-    }
-
     /// Whether anybody still wants the result: `false` once the Deferred has been cancelled. A
     /// producer that keeps Resolvers in a queue drops those that are not wanted.
     pub fn is_wanted(&self) -> bool {
@@ -312,24 +304,25 @@ pub(crate) fn with_abandon_cause<R>(
     work()
 }
 
+/// The failure of a Deferred made at `made` whose firing half is dropped.
+pub(super) fn abandoned(made: &'static Location<'static>) -> Failure {
+    let cause = ABANDON_CAUSE.try_with(|cause| cause.borrow().clone()).ok().flatten();
+    let error = AbandonedError::new();
+    let error = match cause.and_then(|cause| cause.reason()) {
+        Some(reason) => error.caused_by(reason.shared_value()),
+        None => error,
+    };
+    // a drop has no caller to name
+    Failure::at(error, Frame::new("the drop of the Resolver made here", made))
+}
+
 impl<T: 'static> Drop for Resolver<T> {
     fn drop(&mut self) {
         if let Some(leaf) = self.leaf.take()
             && !leaf.slot().is_fired()
         {
-            let loss = ABANDON_CAUSE.try_with(|loss| loss.borrow().clone()).ok().flatten();
-            let error = AbandonedError::new();
-            let error = match loss.and_then(|lost| lost.reason()) {
-                Some(reason) => error.caused_by(reason.shared_value()),
-                None => error,
-            };
-            // a drop has no caller to name
             let made = leaf.slot().made();
-            leaf.fire(
-                Err(Failure::at(error, Frame::new("the drop of the Resolver made here", made))),
-                made,
-                false,
-            );
+            leaf.fire(Err(abandoned(made)), made, false);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! source of what comes after.
 //!
 //! ```text
+//!   Gated(f) ── open ──▶ Opened(f, outcome) ── step: as below
 //!   Call(f, upstream) ── step: pull, run f ──▶ Running ──▶ Over                   f gave a result: it lies in the slot
 //!                                                 └──▶ Follow(inner) ── step ──▶ Over      f gave a Deferred that is pending
 //! ```
@@ -9,7 +10,7 @@
 //! and the node is gone: an endless loop of callbacks that each return the next Deferred needs two
 //! nodes and no more.
 use super::{
-    chain::{Outcome, Slot, Source, Step},
+    chain::{Outcome, Slot, Source, Step, run},
     debug,
     deferred::{Deferred, IntoDeferred, State},
     upstream::{Up, Upstream, cancel_from},
@@ -149,6 +150,10 @@ pub(crate) struct Then<T, U, F> {
 
 enum Stage<T, U, F> {
     Call(F, Rc<dyn Source<T>>),
+    /// It waits in a queue, which opens it.
+    Gated(F),
+    /// The queue has opened it, with what it goes on with.
+    Opened(F, Outcome<T>),
     Running,
     Follow(Rc<dyn Source<U>>),
     Over,
@@ -173,6 +178,40 @@ where
         node.stage.set(Stage::Call(f, upstream));
         debug::note(&node, node.slot.address(), "callback", || F::frame(made).function(), made);
         node
+    }
+
+    /// A callback that waits for a queue to open it.
+    pub(super) fn gated(f: F, made: &'static Location<'static>) -> Rc<Self> {
+        let node = Rc::new(Self {
+            stage: Cell::new(Stage::Gated(f)),
+            slot: Slot::new(made),
+            kept: Cell::new(None),
+        });
+        debug::note(&node, node.slot.address(), "callback", || F::frame(made).function(), made);
+        node
+    }
+
+    /// Runs the callback of a gated node with `outcome`; once, whoever asks for it.
+    pub(super) fn open(&self, outcome: Outcome<T>) -> bool {
+        match self.stage.replace(Stage::Running) {
+            Stage::Gated(f) => {
+                self.stage.set(Stage::Opened(f, outcome));
+                true
+            }
+            other => {
+                self.stage.set(other);
+                drop_guarded(outcome);
+                false
+            }
+        }
+    }
+
+    /// Runs the callback with what it has waited for.
+    fn run(self: Rc<Self>, f: F, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
+        match call(f, outcome, self.slot.made()).settle() {
+            State::Ready(outcome) => self.finish(outcome),
+            State::Pending(inner) => self.follow(inner),
+        }
     }
 
     fn peek<R>(&self, look: impl FnOnce(&Stage<T, U, F>) -> R) -> R {
@@ -233,11 +272,9 @@ where
                     return None;
                 };
                 drop(upstream);
-                match call(f, outcome, self.slot.made()).settle() {
-                    State::Ready(outcome) => self.finish(outcome),
-                    State::Pending(inner) => self.follow(inner),
-                }
+                self.run(f, outcome)
             }
+            Stage::Opened(f, outcome) => self.run(f, outcome),
             Stage::Follow(inner) => {
                 let Some(outcome) = inner.slot().take() else {
                     self.stage.set(Stage::Follow(inner));
@@ -279,7 +316,8 @@ where
         self.peek(|stage| match stage {
             Stage::Call(_, upstream) => Up::One(upstream.clone()),
             Stage::Follow(inner) => Up::One(inner.clone()),
-            Stage::Running => Up::Busy,
+            Stage::Gated(_) => Up::Here,
+            Stage::Running | Stage::Opened(..) => Up::Busy,
             Stage::Over => Up::Over,
         })
     }
@@ -288,8 +326,11 @@ where
         self.kept.set(Some(Box::new(why.clone())));
     }
 
-    fn force(self: Rc<Self>, _why: &CancelledError) {
-        // never asked: a callback is never `Up::Here`
+    fn force(self: Rc<Self>, why: &CancelledError) {
+        // it waits in a queue, which finds it run when its turn comes
+        if self.open(Err(why.clone().into())) {
+            run(self);
+        }
     }
 
     fn following(&self) -> Option<*const ()> {

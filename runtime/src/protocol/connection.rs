@@ -2,7 +2,7 @@
 use super::{handle::Handle, protocol::Protocol};
 use crate::{
     address::Address,
-    defer::{AbandonCause, CancelHandle, Resolver, with_abandon_cause},
+    defer::{AbandonCause, CancelHandle, Ticket, with_abandon_cause},
     error::{ConnectionAborted, ConnectionDone},
     failure::{Failure, Frame, current_function},
     free_list::FreeList,
@@ -61,8 +61,8 @@ enum Closing {
 
 #[derive(Default)]
 struct ColdState {
-    /// The calls that found the protocol busy, in order. Firing a gate runs its call.
-    queue: VecDeque<Resolver<()>>,
+    /// The calls that found the protocol busy, in order.
+    queue: VecDeque<Ticket>,
     /// What is cancelled when the connection is lost.
     on_loss: Vec<CancelHandle>,
     on_closed: OnClosed,
@@ -244,15 +244,15 @@ impl<P: Protocol> Handle<P> {
             return;
         }
         loop {
-            let gate = self.cold(|cold| cold.queue.pop_front());
-            let Some(gate) = gate else {
+            let call = self.cold(|cold| cold.queue.pop_front());
+            let Some(call) = call else {
                 self.set_attention(CALLS, false);
                 break;
             };
             // what the piece of user code before it has written and asked for comes first
             self.0.flush_output();
             // user code
-            gate.callback_now(());
+            call.open();
         }
         self.0.draining.set(false);
         if self.0.closing.get() == Closing::WaitingForCall {
@@ -308,9 +308,9 @@ impl<P: Protocol> Handle<P> {
             && self.0.protocol.try_borrow_mut().is_ok()
     }
 
-    /// Queues a call: firing `gate` runs it.
-    pub(super) fn enqueue(&self, gate: Resolver<()>) {
-        self.cold(|cold| cold.queue.push_back(gate));
+    /// Queues a call.
+    pub(super) fn enqueue(&self, call: Ticket) {
+        self.cold(|cold| cold.queue.push_back(call));
         self.set_attention(CALLS, true);
     }
 
@@ -370,8 +370,8 @@ impl<P: Protocol> Handle<P> {
             with_abandon_cause(cause, || drop_guarded(protocol));
         }
         if let Some(cold) = cold {
-            for gate in cold.queue {
-                gate.errback(self.loss());
+            for call in cold.queue {
+                call.refuse(self.loss());
             }
         }
     }

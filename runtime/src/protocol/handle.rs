@@ -1,7 +1,7 @@
 //! Handle: a live protocol, from anywhere in its thread.
 use super::{connection::Connection, protocol::Protocol};
 use crate::{
-    defer::{Deferred, IntoDeferred},
+    defer::{Deferred, IntoDeferred, OnValue},
     error::MessageError,
     failure::{Failure, Frame},
     report::guarded,
@@ -74,10 +74,11 @@ impl<P: Protocol> Handle<P> {
         if self.is_free() {
             self.call_now(f, place)
         } else {
-            let (gate, resolver) = Deferred::new();
-            self.enqueue(resolver);
             let this = self.clone();
-            gate.add_callback(move |()| this.call_now(f, place))
+            let call = OnValue(move |()| this.call_now(f, place));
+            let (deferred, ticket) = Deferred::gated(call, place);
+            self.enqueue(ticket);
+            deferred
         }
     }
 

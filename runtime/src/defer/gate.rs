@@ -1,0 +1,67 @@
+//! Gated callbacks: a place in a queue and the Deferred of what comes of it, in one allocation.
+use super::{
+    chain::{Outcome, Step, run_now},
+    deferred::Deferred,
+    resolver::abandoned,
+    then::{Callback, Then},
+};
+use crate::failure::Failure;
+use std::{panic::Location, rc::Rc};
+
+/// A gated callback without its types.
+trait Gate: Step {
+    /// Gives the callback what it goes on with. `false`: it has run, or was cancelled.
+    fn open(&self, outcome: Outcome<()>) -> bool;
+}
+
+impl<U: 'static, F: Callback<(), U>> Gate for Then<(), U, F> {
+    fn open(&self, outcome: Outcome<()>) -> bool {
+        Self::open(self, outcome)
+    }
+}
+
+/// The queue's end of a gated callback. Dropped unopened, it fails the Deferred with
+/// [`AbandonedError`](crate::error::AbandonedError).
+pub(crate) struct Ticket {
+    gate: Option<Rc<dyn Gate>>,
+    made: &'static Location<'static>,
+}
+
+impl Ticket {
+    /// Runs the callback, whatever the depth of nested fires: it has run when this returns.
+    pub(crate) fn open(mut self) {
+        self.go_on(Ok(()));
+    }
+
+    /// Fails the Deferred; the callback is dropped unrun.
+    pub(crate) fn refuse(mut self, failure: Failure) {
+        self.go_on(Err(failure));
+    }
+
+    fn go_on(&mut self, outcome: Outcome<()>) {
+        if let Some(gate) = self.gate.take()
+            && gate.open(outcome)
+        {
+            run_now(gate);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.gate.is_some() {
+            self.go_on(Err(abandoned(self.made)));
+        }
+    }
+}
+
+impl<U: 'static> Deferred<U> {
+    /// The Deferred of `f`, which waits in a queue until the ticket is opened.
+    pub(crate) fn gated(
+        f: impl Callback<(), U>,
+        made: &'static Location<'static>,
+    ) -> (Self, Ticket) {
+        let node = Then::gated(f, made);
+        (Self::pending(node.clone()), Ticket { gate: Some(node), made })
+    }
+}
