@@ -80,13 +80,12 @@ pub(crate) trait ErasedConnection: Source {
 impl<P: Protocol> Connection<P> {
     /// Puts `protocol` on `transport`, in a recycled allocation if there is one.
     pub(crate) fn new(
-        mut protocol: P,
+        protocol: P,
         framing: P::Framing,
         transport: Transport,
         on_closed: OnClosed,
         free_list: Option<&Rc<FreeList<Rc<Self>>>>,
     ) -> Rc<Self> {
-        protocol.attach(&transport);
         let cold = on_closed.map(|on_closed| {
             Box::new(ColdState { on_closed: Some(on_closed), ..ColdState::default() })
         });

@@ -10,7 +10,7 @@ use crate::{
     error::NoProtocol,
     failure::{Failure, Frame},
     free_list::FreeList,
-    report::{guarded, report},
+    report::{drop_guarded, guarded, report},
     stream::{Framing, FramingState, Stream, Transport},
 };
 use std::{any::type_name, cell::RefCell, collections::HashMap, panic::Location, rc::Rc};
@@ -141,12 +141,11 @@ type FreeConnections<P> = FreeList<Rc<Connection<P>>>;
 pub(crate) struct Accepting<F: Factory, K> {
     pub(crate) factory: Rc<F>,
     pub(crate) keep: K,
-    /// The memory of its connections that are over, for the next ones: for a factory that makes
-    /// many.
+    /// Recycled allocations, for a factory that makes many connections.
     pub(crate) free_list: Option<Rc<FreeConnections<F::Protocol>>>,
 }
 
-/// How many connections that are over a port keeps the memory of.
+/// How many closed connections a port keeps for reuse.
 const FREE_CONNECTIONS: usize = 64;
 
 impl<F: Factory, K> Accepting<F, K> {
@@ -216,31 +215,43 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
         peer: &Address,
         on_closed: OnClosed,
     ) -> Result<Rc<dyn ErasedConnection>, Failure> {
+        let transport = Transport(Some(stream));
+        let (mut built, mut framing) = (None, None);
         let frame = || Frame::new("build_protocol", Location::caller());
-        // user code
-        let built = guarded(frame, || self.factory.build_protocol(peer))?;
-        let protocol = built.ok_or_else(NoProtocol::new)?;
-        // user code: a framing of the user's own
-        let framing = guarded(frame, || protocol.framing())?;
-        if <<F::Protocol as Protocol>::Framing as Framing>::BUFFERS {
-            stream.set_framing(FramingState::new(framing.encoder()));
-        }
-        if F::Protocol::TAKES_DESCRIPTORS {
-            stream.accept_descriptors();
-        }
-        // user code: attach
-        let connection = guarded(frame, || {
-            Connection::new(
-                protocol,
-                framing,
-                Transport(Some(stream)),
-                on_closed,
-                self.free_list.as_ref(),
-            )
-        })?;
+        // user code: building, a framing of the user's own, attaching
+        let prepared = guarded(frame, || {
+            built = self.factory.build_protocol(peer);
+            if let Some(protocol) = &mut built {
+                protocol.attach(&transport);
+                let framing = framing.insert(protocol.framing());
+                set_framing::<F::Protocol>(&transport, framing);
+            }
+        });
+        let (protocol, framing) = match (prepared, built, framing) {
+            (Ok(()), Some(protocol), Some(framing)) => (protocol, framing),
+            (prepared, built, framing) => {
+                drop_guarded(built);
+                drop_guarded(framing);
+                return Err(prepared.err().unwrap_or_else(|| NoProtocol::new().into()));
+            }
+        };
+        let free_list = self.free_list.as_ref();
+        let connection = Connection::new(protocol, framing, transport, on_closed, free_list);
         let handle = Handle(connection);
         (self.keep)(&handle);
         Ok(handle.0)
+    }
+}
+
+/// Gives the transport what the protocol's framing and handlers need of it.
+fn set_framing<P: Protocol>(transport: &Transport, framing: &P::Framing) {
+    if let Some(stream) = &transport.0 {
+        if P::Framing::BUFFERS {
+            stream.set_framing(FramingState::new(framing.encoder()));
+        }
+        if P::TAKES_DESCRIPTORS {
+            stream.accept_descriptors();
+        }
     }
 }
 

@@ -98,16 +98,12 @@ impl Stream {
             return self.close_later(Reason::Done);
         }
         self.set_lifecycle(Lifecycle::Lingering);
-        let Some(core) = self.core.upgrade() else { return };
-        let (weak, slot) = (self.core.clone(), self.slot.get());
-        let timer = core.timer(LINGER_TIME, move || {
-            if let Some(core) = weak.upgrade() {
-                core.reschedule(slot, Readiness::AGAIN);
-            }
-        });
+        let (Some(core), Some(schedule)) = (self.core.upgrade(), &self.schedule) else { return };
+        let (later, slot) = (schedule.clone(), self.slot.get());
+        let timer = core.timer(LINGER_TIME, move || later.reschedule(slot, Readiness::AGAIN));
         self.cold_mut(|cold| cold.linger = Some(Linger { left: LINGER_BYTES, timer }));
         // there may be input that no new event will tell of
-        core.reschedule(slot, Readiness::TO_THE_END);
+        self.reschedule(Readiness::TO_THE_END);
     }
 
     /// Discards input up to the peer's end, or as long as this side waits for it.
@@ -226,7 +222,9 @@ impl Stream {
     pub(crate) fn close_socket(&self, reason: Option<Failure>) {
         // the addresses still answer afterwards
         self.look_up_host();
-        self.close_now(reason.map_or(Reason::Done, Reason::Made));
+        if !self.is_lost() {
+            self.close_now(reason.map_or(Reason::Done, Reason::Made));
+        }
         self.close_wire();
         if self.cold.borrow().is_some() {
             self.stop_flow();

@@ -21,4 +21,4 @@ pub use transport::Transport;
 
 pub(crate) use framing_state::FramingState;
 pub(crate) use read::Receiver;
-pub(crate) use state::Stream;
+pub(crate) use state::{NO_SLOT, Stream};

@@ -32,7 +32,7 @@ use crate::{
     free_list::FreeList,
     reactor::{
         Core, Schedule,
-        backend::{AnyWire, Wire, WireOption},
+        backend::{AnyWire, Backend, Wire, WireOption},
         source::Readiness,
     },
     report::drop_guarded,
@@ -188,6 +188,9 @@ pub(super) struct Linger {
     pub(super) timer: DelayedCall,
 }
 
+/// The slot of a stream that has none yet.
+pub(crate) const NO_SLOT: usize = usize::MAX;
+
 /// How many closed streams a thread keeps for reuse.
 const FREE_STREAMS: usize = 64;
 
@@ -218,6 +221,7 @@ pub(crate) struct Stream {
     /// How many handlers that wait hold back the next message.
     suspensions: Cell<u16>,
     pub(super) slot: Cell<usize>,
+    /// Also of a recycled stream, which mostly serves the same reactor again.
     pub(super) core: Weak<Core>,
     pub(super) schedule: Option<Rc<Schedule>>,
     peer: Address,
@@ -250,8 +254,10 @@ impl Stream {
                 AnyWire::Other(wire) => *stream.wire.get_mut() = Some(wire),
             }
             *stream.slot.get_mut() = slot;
-            stream.core = Rc::downgrade(core);
-            stream.schedule = Some(core.schedule.clone());
+            if stream.core.as_ptr() != Rc::as_ptr(core) {
+                stream.core = Rc::downgrade(core);
+                stream.schedule = Some(core.schedule.clone());
+            }
             *stream.last_output.get_mut() = 0;
             *stream.corked.get_mut() = false;
             stream.peer = peer;
@@ -261,6 +267,21 @@ impl Stream {
                 Lifecycle::Open { write: WriteHalf::Open, read: ReadHalf::Open };
         }
         stream
+    }
+
+    /// Has the events of the wire come to `slot`.
+    #[inline]
+    pub(crate) fn register(&self, backend: &dyn Backend, slot: usize) -> io::Result<()> {
+        self.slot.set(slot);
+        if let Some(mut tcp) = self.tcp.take() {
+            let result = tcp.register(backend, slot);
+            std::mem::forget(self.tcp.replace(Some(tcp)));
+            return result;
+        }
+        let Some(mut wire) = self.wire.take() else { return Ok(()) };
+        let result = wire.register(backend, slot);
+        self.wire.set(Some(wire));
+        result
     }
 
     /// Memory for a stream.
@@ -291,19 +312,15 @@ impl Stream {
     /// [`new`](Self::new) overwrites are left stale.
     pub(crate) fn recycle(mut self: Rc<Self>) {
         let Some(closed) = Rc::get_mut(&mut self) else { return };
-        let Self { tcp, wire, queue, suspensions, core, schedule, reason, framing, cold, .. } =
-            closed;
+        let Self { tcp, wire, queue, suspensions, reason, framing, cold, .. } = closed;
         if tcp.get_mut().is_some() || wire.get_mut().is_some() {
             return;
         }
-        *core = Weak::new();
-        *schedule = None;
         *suspensions.get_mut() = 0;
-        if matches!(reason.get_mut(), Some(Reason::Made(_) | Reason::Given(_))) {
+        if let Some(Reason::Made(failure) | Reason::Given(failure)) = reason.get_mut().take() {
             // user code: an error of the user's own
-            drop_guarded(reason.take());
+            drop_guarded(failure);
         }
-        *reason.get_mut() = None;
         if queue.get_mut().is_some() || framing.get_mut().is_some() || cold.get_mut().is_some() {
             queue.take();
             // user code: an encoder of the user's own, a producer
@@ -472,25 +489,27 @@ impl Stream {
     }
 
     /// Closes the stream. The reason is the first one there was, else `reason`.
-    pub(super) fn close(&self, reason: Reason) {
-        if !self.is_closed() {
-            self.drop_queue();
-            self.set_lifecycle(Lifecycle::Closed { loss_due: false });
-            self.reason.borrow_mut().get_or_insert(reason);
-        }
+    #[inline]
+    fn close(&self, reason: Reason, loss_due: bool) {
+        self.drop_queue();
+        self.reason.borrow_mut().get_or_insert(reason);
+        self.set_lifecycle(Lifecycle::Closed { loss_due });
     }
 
     /// Closes the stream from the read side: `connection_lost` is due when the event is over.
     pub(super) fn close_now(&self, reason: Reason) {
-        self.close(reason);
-        self.set_lifecycle(Lifecycle::Closed { loss_due: true });
+        if self.is_closed() {
+            self.close_now_due();
+        } else {
+            self.close(reason, true);
+        }
     }
 
     /// Closes the stream from a method of the transport or a write: a later turn calls
     /// `connection_lost`.
     pub(super) fn close_later(&self, reason: Reason) {
         if !self.is_closed() {
-            self.close(reason);
+            self.close(reason, false);
             self.reschedule(Readiness::AGAIN);
         }
     }
@@ -523,7 +542,7 @@ impl Stream {
     }
 
     /// The reason for an error of the wire.
-    #[cold]
+    #[inline]
     pub(super) fn loss_reason(&self, error: &io::Error) -> Reason {
         match error.raw_os_error() {
             Some(number) => Reason::Lost(number),

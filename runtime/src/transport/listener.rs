@@ -4,14 +4,14 @@ use crate::{
     defer::Deferred,
     error::{CannotListenError, NoProtocol, NotListeningError, ReactorClosed, RuntimeError},
     failure::Failure,
-    protocol::{Accepting, Acceptor, IntoFactory},
+    protocol::{Accepting, Acceptor, ErasedConnection, IntoFactory},
     reactor::{
         Core, Reactor,
         backend::{Accept, AnyWire, Bind},
         source::{Readiness, Source},
     },
     report::report,
-    stream::Stream,
+    stream::{NO_SLOT, Stream},
     time::DelayedCall,
 };
 use std::{
@@ -142,22 +142,19 @@ impl Listening {
         Ok(())
     }
 
-    fn serve(&self, core: &Rc<Core>, mut wire: AnyWire, peer: Address) {
-        let slot = core.reserve();
-        if let Err(error) = wire.register(&*core.backend, slot) {
-            core.remove(slot);
-            tracing::error!(
-                "the connection of {peer} to {} could not be watched: {error}",
-                self.host.borrow()
-            );
-            return;
-        }
-        core.inherit_created_at(slot, self.slot.get());
-        let stream = Stream::new(wire, slot, core, peer, self.shared_host.borrow().clone());
+    fn serve(&self, core: &Rc<Core>, wire: AnyWire, peer: Address) {
+        let stream = Stream::new(wire, NO_SLOT, core, peer, self.shared_host.borrow().clone());
         match self.acceptor.accept(stream.clone(), stream.peer(), None) {
-            Ok(connection) if core.fill(slot, connection.clone()) => connection.on_connected(),
             // the factory has closed the reactor
-            Ok(connection) => connection.closed(),
+            Ok(connection) if core.is_closed() => connection.closed(),
+            Ok(connection) => {
+                let slot = core.sources.borrow_mut().insert(connection.clone());
+                core.inherit_created_at(slot, self.slot.get());
+                match stream.register(&*core.backend, slot) {
+                    Ok(()) => connection.on_connected(),
+                    Err(error) => self.cannot_watch(&stream, connection, error),
+                }
+            }
             Err(failure) => {
                 if !failure.check::<NoProtocol>() {
                     report(
@@ -168,6 +165,23 @@ impl Listening {
                 stream.close_socket(None);
             }
         }
+    }
+
+    /// The system does not tell of events of a new connection: it ends, and no handler is called.
+    #[cold]
+    fn cannot_watch(
+        &self,
+        stream: &Stream,
+        connection: Rc<dyn ErasedConnection>,
+        error: io::Error,
+    ) {
+        tracing::error!(
+            "the connection of {} to {} could not be watched: {error}",
+            stream.peer(),
+            self.host.borrow()
+        );
+        stream.close_socket(Some(error.into()));
+        connection.closed();
     }
 
     /// Descriptors or memory have run out, or the system says something unheard of: the port stays,
