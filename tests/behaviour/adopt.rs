@@ -2,7 +2,7 @@
 use crate::support::{Log, Noting, Scratch, run_until, watch};
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{fd::OwnedFd, unix::net::UnixStream},
     rc::Rc,
     time::Duration,
@@ -182,4 +182,47 @@ fn t_102_t_103_what_does_not_fit_is_an_error_that_says_what_it_is() {
     assert!(reactor.adopt_stream_port(file(), factory()).unwrap_err().check::<std::io::Error>());
     reactor.close();
     assert!(reactor.adopt_stream_port(port(), factory()).unwrap_err().check::<ReactorClosed>());
+}
+
+#[test]
+fn a_socket_that_does_not_listen_is_not_adopted_as_a_port() {
+    let reactor = Reactor::new().unwrap();
+    let c = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    c.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let r =
+        reactor.adopt_stream_port(OwnedFd::from(c), Noting::factory(&Log::new(), Noting::nothing));
+    assert!(r.is_err(), "{r:?}");
+    reactor.close();
+}
+
+#[test]
+fn events_of_a_copy_do_not_reach_the_next_owner_of_the_slot() {
+    // ours is closed, a copy lives on: its events must not reach the slot's next owner
+    let reactor = Reactor::new().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let copy = ours.try_clone().unwrap();
+    let adopted = reactor
+        .adopt_stream_connection(OwnedFd::from(ours), Noting::factory(&Log::new(), Noting::nothing))
+        .unwrap();
+    reactor.iterate(Duration::ZERO).unwrap();
+    adopted.abort_connection();
+    for _ in 0..3 {
+        reactor.iterate(Duration::ZERO).unwrap();
+    }
+    let log = Log::new();
+    let into = log.clone();
+    let (_writer, reader) = twistor::reactor::mio::unix::pipe::new().unwrap();
+    let added = reactor
+        .add_source(reader, twistor::reactor::mio::Interest::READABLE, move |_, ready| {
+            into.add(format!("{ready:?}"));
+        })
+        .unwrap();
+    theirs.write_all(b"to the copy").unwrap();
+    for _ in 0..3 {
+        reactor.iterate(Duration::from_millis(10)).unwrap();
+    }
+    let seen = log.take();
+    drop((added, copy));
+    reactor.close();
+    assert_eq!(seen, [""; 0]);
 }

@@ -1,5 +1,6 @@
 //! Cancelling coroutines.
 use crate::support::{Bang, Log, now, on_small_stack, watch};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 use twistor::{error::CancelledError, prelude::*};
 
 /// A Deferred that notes its cancel under `name`.
@@ -178,4 +179,28 @@ fn two_hundred_thousand_nested_coroutines_start_cancel_and_fire_without_recursio
         fire.callback(7);
         assert_eq!(now(d).unwrap(), 7);
     });
+}
+
+#[test]
+fn cancelling_two_deferreds_that_wait_for_each_other_ends() {
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (d1, r1) = Deferred::<u32>::new();
+        let (d2, r2) = Deferred::<u32>::new();
+        let (c1, c2) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::new(None)));
+        let (x2, x1) = (c2.clone(), c1.clone());
+        let a = d1.add_callback(move |_| -> Deferred<u32> { x2.take().unwrap() });
+        let b = d2.add_callback(move |_| -> Deferred<u32> { x1.take().unwrap() });
+        let h = a.canceller();
+        *c1.borrow_mut() = Some(a);
+        *c2.borrow_mut() = Some(b);
+        r1.callback(1);
+        r2.callback(1);
+        h.cancel();
+        send.send(()).unwrap();
+    });
+    assert!(
+        receive.recv_timeout(Duration::from_secs(2)).is_ok(),
+        "cancel walks in a circle for ever"
+    );
 }

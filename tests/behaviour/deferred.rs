@@ -627,3 +627,33 @@ fn a_value_that_nobody_takes_is_dropped_with_its_deferred_although_somebody_keep
     drop(deferred);
     assert_eq!(std::rc::Rc::strong_count(&value), 1);
 }
+
+#[test]
+fn a_shared_resolver_fired_again_in_the_drop_of_its_canceller_keeps_its_first_value() {
+    struct OnDrop(Rc<RefCell<Option<twistor::defer::SharedResolver<u32>>>>);
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            if let Some(r) = self.0.take() {
+                let _ = r.callback(99);
+            }
+        }
+    }
+    let cell = Rc::new(RefCell::new(None));
+    let guard = OnDrop(cell.clone());
+    let (d, r) = Deferred::<u32>::with_canceller(move |_| drop(guard));
+    let r = r.shared();
+    *cell.borrow_mut() = Some(r.clone());
+    let out = watch(d);
+    let first = r.callback(1);
+    assert!(first.is_ok());
+    assert_eq!(out.value(), 1, "callback(1) said Ok");
+}
+
+#[test]
+fn an_abandoned_deferred_that_passed_a_callback_is_reported() {
+    let reports = Reports::new();
+    let (d, r) = Deferred::<u32>::new();
+    d.add_both(|r| r).detach();
+    drop(r);
+    assert_eq!(reports.take().len(), 1);
+}

@@ -182,3 +182,17 @@ fn a_million_waiters_that_release_one_another_pass_on_a_small_stack() {
         assert_eq!(count.get(), 1_000_000, "all are done when the first fire returns");
     });
 }
+
+#[test]
+fn a_hundred_thousand_nested_cancellers_are_dropped_on_a_small_stack() {
+    on_small_stack(|| {
+        let (first, mut inner) = Deferred::<()>::new();
+        first.detach();
+        for _ in 0..100_000 {
+            let (d, r) = Deferred::<()>::with_canceller(move |_| drop(inner));
+            d.detach();
+            inner = r;
+        }
+        drop(inner);
+    });
+}

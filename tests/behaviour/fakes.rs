@@ -1,5 +1,5 @@
 //! The fakes for users' tests: a transport of strings, a client and a server joined in memory.
-use crate::support::{Bang, Log, Noting, Reports, short, watch};
+use crate::support::{Bang, Log, Noting, Pair, Reports, short, total, watch};
 use std::{cell::Cell, rc::Rc, time::Duration};
 use twistor::{
     address::Address,
@@ -252,4 +252,52 @@ fn a_pump_of_a_factory_that_fails_says_so() {
     });
     let text = *result.unwrap_err().downcast::<String>().unwrap();
     assert!(text.contains("no protocol"), "{text}");
+}
+
+#[test]
+fn a_string_transport_is_served_by_advancing_the_clock_alone() {
+    let log = Log::new();
+    let t = StringTransport::new();
+    let clock = Clock::new();
+    let h = t.connect(Noting::factory(&log, Noting::nothing), &clock);
+    let u = h.transport().clone();
+    twistor::time::ReactorTime::schedule(
+        &clock,
+        Duration::from_secs(5),
+        Box::new(move || u.abort_connection()),
+    );
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(log.take(), ["made", "lost ConnectionAborted"]);
+}
+
+#[test]
+fn a_larger_send_buffer_counts_for_connections_that_are_open() {
+    let pair = Pair::new(100);
+    let (memory, client, server, at_client) =
+        (&pair.memory, &pair.client, &pair.server, &pair.at_client);
+    client.pause_producing();
+    memory.settle();
+    server.write("x".repeat(1000));
+    memory.settle();
+    memory.set_send_buffer(5000);
+    client.resume_producing();
+    memory.advance(Duration::from_secs(60));
+    assert_eq!(total(&at_client.take()), 1000);
+}
+
+#[test]
+fn a_string_transport_leaves_no_linger_timer_in_the_clock() {
+    let (log, clock, t) = (Log::new(), Clock::new(), StringTransport::new());
+    let h = t.connect(Noting::factory(&log, Noting::nothing), &clock);
+    h.lose_connection();
+    assert!(t.is_disconnecting());
+    let calls = clock.delayed_calls();
+    clock.advance(Duration::from_secs(2));
+    let after = log.take();
+    t.untaken();
+    t.take();
+    assert_eq!(
+        (calls.len(), after, log.take()),
+        (0, vec!["made".to_owned(), "lost ConnectionDone".to_owned()], vec![])
+    );
 }

@@ -1,7 +1,9 @@
 //! Producers, marks and pipes.
-use crate::support::{Log, Noting, Reports, accepted, keep_made, run_until, short, watch};
+use crate::support::{
+    Log, Noting, Pair, Reports, Source, accepted, connected, keep_made, run_until, short, watch,
+};
 use proptest::prelude::*;
-use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 use twistor::{
     error::{CancelledError, ConnectionDone, RuntimeError},
     protocol::{
@@ -11,99 +13,6 @@ use twistor::{
     testing::MemoryReactor,
     transport::{ConnectTcpOptions, ListenTcpOptions},
 };
-
-/// Two connected transports over memory, with a send buffer of `buffer` bytes; each end notes what
-/// happens.
-struct Pair {
-    memory: MemoryReactor,
-    client: Handle<Noting>,
-    server: Handle<Noting>,
-    at_client: Log,
-    at_server: Log,
-}
-
-/// A client and a server on `port`: the two ends of one connection, client first.
-pub(crate) fn connected(
-    memory: &MemoryReactor,
-    port: u16,
-    at_server: &Log,
-    at_client: &Log,
-) -> (Handle<Noting>, Handle<Noting>) {
-    let place: SocketAddr = ([127, 0, 0, 1], port).into();
-    let reactor = memory.reactor();
-    keep_made();
-    let listening = reactor
-        .listen_tcp(
-            place,
-            Noting::factory(at_server, Noting::nothing),
-            &ListenTcpOptions::default(),
-        )
-        .unwrap();
-    let client = watch(reactor.connect_tcp(
-        place,
-        Noting::factory(at_client, Noting::nothing),
-        &ConnectTcpOptions::default(),
-    ));
-    memory.settle();
-    let server = accepted(port);
-    listening.stop_listening().detach();
-    (client.value(), server)
-}
-
-impl Pair {
-    fn new(buffer: usize) -> Self {
-        let memory = MemoryReactor::new();
-        memory.set_send_buffer(buffer);
-        let (at_client, at_server) = (Log::new(), Log::new());
-        let (client, server) = connected(&memory, 80, &at_server, &at_client);
-        at_client.take();
-        at_server.take();
-        Self { memory, client, server, at_client, at_server }
-    }
-
-    /// What the server has read since the last call.
-    fn arrived(&self) -> usize {
-        self.at_server
-            .take()
-            .iter()
-            .filter_map(|line| line.strip_prefix("data "))
-            .map(str::len)
-            .sum()
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        self.memory.reactor().close();
-    }
-}
-
-/// Notes what it is told, and does something of its own when it is resumed.
-struct Source {
-    log: Log,
-    on_resume: Box<dyn Fn()>,
-}
-
-impl Source {
-    fn new(log: &Log, on_resume: impl Fn() + 'static) -> Rc<Self> {
-        Rc::new(Self { log: log.clone(), on_resume: Box::new(on_resume) })
-    }
-}
-
-impl Producer for Source {
-    fn pause_producing(&self) {
-        self.log.add("pause");
-    }
-
-    fn resume_producing(&self) {
-        self.log.add("resume");
-        (self.on_resume)();
-    }
-
-    fn stop_producing(&self) {
-        self.log.add("stop");
-    }
-}
 
 #[test]
 fn t_069_a_full_network_keeps_what_is_written_and_is_no_error() {
@@ -239,7 +148,8 @@ fn t_076_r_098_a_second_producer_is_an_error_and_a_lost_transport_stops_its_prod
     pair.client.register_producer(producer.clone(), ProducerKind::Push).unwrap();
     let failure = pair.client.register_producer(producer.clone(), ProducerKind::Pull).unwrap_err();
     assert!(
-        failure.check::<RuntimeError>() && failure.to_string().contains("127.0.0.1:80"),
+        failure.check::<RuntimeError>()
+            && failure.to_string().contains(&pair.client.peer().to_string()),
         "{failure}"
     );
     assert_eq!(log.take(), [""; 0]);
@@ -559,8 +469,8 @@ impl Piped {
         let memory = MemoryReactor::new();
         memory.set_send_buffer(buffer);
         let (at_left, at_right, between) = (Log::new(), Log::new(), Log::new());
-        let (left, one) = connected(&memory, 80, &between, &at_left);
-        let (right, other) = connected(&memory, 81, &between, &at_right);
+        let (left, one) = connected(&memory, &between, &at_left);
+        let (right, other) = connected(&memory, &between, &at_right);
         for log in [&at_left, &at_right, &between] {
             log.take();
         }
@@ -734,7 +644,7 @@ proptest! {
         let memory = MemoryReactor::new();
         memory.set_send_buffer(buffer);
         let at_server = Log::new();
-        let (client, server) = connected(&memory, 80, &at_server, &Log::new());
+        let (client, server) = connected(&memory, &at_server, &Log::new());
         at_server.take();
         let mut expected = String::new();
         let log = Log::new();

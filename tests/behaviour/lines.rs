@@ -1,10 +1,10 @@
 //! The `lines` framing.
-use crate::support::{Log, watch};
+use crate::support::{Log, connect_to, watch};
 use proptest::{
     prelude::{Strategy, any, proptest},
     sample::select,
 };
-use std::{cell::RefCell, net::Ipv4Addr, rc::Rc};
+use std::{cell::RefCell, net::Ipv4Addr, rc::Rc, time::Duration};
 use twistor::{
     basic::{Line, Lines},
     prelude::*,
@@ -246,4 +246,68 @@ proptest! {
         }
         assert_eq!(cut, whole);
     }
+}
+
+#[test]
+fn set_line_mode_in_a_later_call_delivers_the_rest_as_lines() {
+    #[protocol(lines(delimiter = b"\n"))]
+    struct L {
+        log: Log,
+        #[transport]
+        transport: Transport,
+    }
+    #[protocol]
+    impl L {
+        fn line_received(&mut self, line: &[u8]) {
+            self.log.add(String::from_utf8_lossy(line));
+            self.transport.set_raw_mode();
+        }
+        fn raw_data_received(&mut self, data: &[u8]) {
+            let (t, rest) = (self.transport.clone(), data.to_vec());
+            let reactor = Reactor::current().unwrap();
+            reactor.call_later(Duration::from_secs(1), move || t.set_line_mode(rest));
+        }
+    }
+    let memory = MemoryReactor::new();
+    let log = Log::new();
+    let noted = log.clone();
+    let client = connect_to(&memory, move |_: &Address| L {
+        log: noted.clone(),
+        transport: Transport::default(),
+    });
+    client.write(b"one\ntwo\n");
+    memory.settle();
+    assert_eq!(log.take(), ["one"]);
+    memory.advance(Duration::from_secs(10));
+    assert_eq!(log.take(), ["two"]);
+}
+
+#[test]
+fn resume_inside_a_call_delivers_right_after_it() {
+    #[protocol(lines(delimiter = b"\n"))]
+    struct L {
+        log: Log,
+        handles: Rc<RefCell<Option<Handle<L>>>>,
+    }
+    #[protocol]
+    impl L {
+        fn connection_made(&mut self, this: &Handle<Self>) {
+            *self.handles.borrow_mut() = Some(this.clone());
+        }
+        fn line_received(&mut self, transport: &Transport, line: &[u8]) {
+            self.log.add(String::from_utf8_lossy(line));
+            transport.pause_producing();
+        }
+    }
+    let memory = MemoryReactor::new();
+    let (log, handles) = (Log::new(), Rc::new(RefCell::new(None)));
+    let (l, h) = (log.clone(), handles.clone());
+    let client = connect_to(&memory, move |_: &Address| L { log: l.clone(), handles: h.clone() });
+    client.write(b"one\ntwo\n");
+    memory.settle();
+    assert_eq!(log.take(), ["one"]);
+    let server: Handle<L> = handles.take().unwrap();
+    let t = server.transport().clone();
+    server.tell(move |_| t.resume_producing());
+    assert_eq!(log.take(), ["two"]);
 }

@@ -221,3 +221,12 @@ fn an_endpoint_looks_its_host_up_with_the_reactor_s_resolver() {
     reactor.close();
     assert!(reports.take().is_empty());
 }
+
+#[test]
+fn a_numeric_host_of_the_wrong_family_is_an_error() {
+    let memory = MemoryReactor::new();
+    let got = watch(
+        memory.reactor().resolve_host(&NameQuery::new("127.0.0.1", 80).family(AddressFamily::IPv6)),
+    );
+    got.failure();
+}

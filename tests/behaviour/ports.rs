@@ -1,7 +1,7 @@
 //! Ports: their texts, stopping and starting again; options of connections.
 use crate::support::{Log, Logged, Noting, Reports, run_until, short, watch};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream},
     rc::Rc,
@@ -313,5 +313,49 @@ fn the_text_of_a_transport_names_both_ends() {
         format!("<Transport {} to {}>", port.host(), peer.local_addr().unwrap())
     );
     assert!(format!("{this:?}").contains("Noting"), "{this:?}");
+    reactor.close();
+}
+
+#[test]
+fn a_port_may_be_stopped_and_started_again_in_its_own_factory() {
+    let reactor = Reactor::new().unwrap();
+    let log = Log::new();
+    let slot: Rc<RefCell<Option<twistor::transport::Port>>> = Rc::default();
+    let (s, l, r) = (slot.clone(), log.clone(), reactor.clone());
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| {
+                if let Some(port) = s.take() {
+                    port.stop_listening().detach();
+                    let _other = r
+                        .listen_tcp(
+                            (Ipv4Addr::LOCALHOST, 0),
+                            Noting::factory(&Log::new(), Noting::nothing),
+                            &ListenTcpOptions::default(),
+                        )
+                        .unwrap();
+                    port.start_listening().unwrap();
+                }
+                Noting { log: l.clone(), on_data: Noting::echo }
+            },
+            &ListenTcpOptions::default(),
+        )
+        .unwrap();
+    *slot.borrow_mut() = Some(port.clone());
+    let at = port.host().socket_addr().unwrap();
+    let mut c = TcpStream::connect(at).unwrap();
+    c.write_all(b"one").unwrap();
+    let mut seen = Vec::new();
+    run_until(&reactor, || {
+        seen.extend(log.take());
+        seen.iter().any(|l| l == "data one")
+    });
+    let mut c2 = TcpStream::connect(at).unwrap();
+    c2.write_all(b"two").unwrap();
+    run_until(&reactor, || {
+        seen.extend(log.take());
+        seen.iter().any(|l| l == "data two")
+    });
     reactor.close();
 }

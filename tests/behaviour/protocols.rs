@@ -1,5 +1,5 @@
 //! `#[protocol]`, factories and handles, over memory.
-use crate::support::{Bang, Log, Reports, short, watch};
+use crate::support::{Bang, Log, Reports, connect, short, watch};
 use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr, rc::Rc};
 use twistor::{
     error::{AbandonedError, CancelledError, ConnectionDone, Panicked},
@@ -34,19 +34,9 @@ impl Client {
 
 fn pair(factory: impl IntoFactory) -> Pair {
     let (memory, got) = (MemoryReactor::new(), Log::new());
-    let reactor = memory.reactor();
-    let port = reactor
-        .listen_tcp((Ipv4Addr::LOCALHOST, 0), factory, &ListenTcpOptions::default())
-        .unwrap();
     let noted = got.clone();
-    let client = move |_: &Address| Client { got: noted.clone() };
-    let connected = watch(reactor.connect_tcp(
-        port.host().socket_addr().unwrap(),
-        client,
-        &ConnectTcpOptions::default(),
-    ));
-    memory.settle();
-    Pair { client: connected.value(), memory, got }
+    let client = connect(&memory, factory, move |_: &Address| Client { got: noted.clone() });
+    Pair { memory, client, got }
 }
 
 impl Pair {

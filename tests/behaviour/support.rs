@@ -2,6 +2,7 @@
 use std::{
     cell::RefCell,
     fmt,
+    net::Ipv4Addr,
     rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
@@ -10,9 +11,11 @@ use twistor::{
     address::Address,
     defer::Deferred,
     failure::Failure,
-    protocol::{Handle, Protocol, Raw},
+    protocol::{Factory, Handle, IntoFactory, Producer, Protocol, Raw},
     reactor::Reactor,
     report::{self, SinkGuard},
+    testing::MemoryReactor,
+    transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
 /// An error of the tests, told apart by its text.
@@ -220,6 +223,106 @@ impl Protocol for Noting {
             let peer = lost.address().expect("the reason has the peer");
             assert!(reason.to_string().contains(&peer.to_string()), "and names it: {reason}");
         }
+    }
+}
+
+/// Connects a client of `client` to a server of `server`, over memory.
+#[track_caller]
+pub(crate) fn connect<C: IntoFactory>(
+    memory: &MemoryReactor,
+    server: impl IntoFactory,
+    client: C,
+) -> Handle<<C::Factory as Factory>::Protocol> {
+    let reactor = memory.reactor();
+    let local = (Ipv4Addr::LOCALHOST, 0);
+    let port = reactor.listen_tcp(local, server, &ListenTcpOptions::default()).unwrap();
+    let at = port.host().socket_addr().unwrap();
+    let client = watch(reactor.connect_tcp(at, client, &ConnectTcpOptions::default()));
+    memory.settle();
+    port.stop_listening().detach();
+    client.into_value()
+}
+
+/// A client of `server`, over memory, that notes nothing of interest.
+#[track_caller]
+pub(crate) fn connect_to(memory: &MemoryReactor, server: impl IntoFactory) -> Handle<Noting> {
+    connect(memory, server, Noting::factory(&Log::new(), Noting::nothing))
+}
+
+/// The two ends of a new connection over memory, the client first; each notes what happens.
+pub(crate) fn connected(
+    memory: &MemoryReactor,
+    at_server: &Log,
+    at_client: &Log,
+) -> (Handle<Noting>, Handle<Noting>) {
+    keep_made();
+    let server = Noting::factory(at_server, Noting::nothing);
+    let client = connect(memory, server, Noting::factory(at_client, Noting::nothing));
+    let server = accepted(client.peer().port());
+    at_client.take();
+    at_server.take();
+    (client, server)
+}
+
+/// How many bytes have arrived, by the notes of a `Noting`.
+pub(crate) fn total(notes: &[String]) -> usize {
+    notes.iter().filter_map(|note| note.strip_prefix("data ")).map(str::len).sum()
+}
+
+/// A connection over memory with a send buffer of `buffer` bytes; each end notes what happens.
+pub(crate) struct Pair {
+    pub(crate) memory: MemoryReactor,
+    pub(crate) client: Handle<Noting>,
+    pub(crate) server: Handle<Noting>,
+    pub(crate) at_client: Log,
+    pub(crate) at_server: Log,
+}
+
+impl Pair {
+    pub(crate) fn new(buffer: usize) -> Self {
+        let memory = MemoryReactor::new();
+        memory.set_send_buffer(buffer);
+        let (at_client, at_server) = (Log::new(), Log::new());
+        let (client, server) = connected(&memory, &at_server, &at_client);
+        Self { memory, client, server, at_client, at_server }
+    }
+
+    /// What the server has read since the last call.
+    pub(crate) fn arrived(&self) -> usize {
+        total(&self.at_server.take())
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.memory.reactor().close();
+    }
+}
+
+/// Notes what it is told, and does something of its own when it is resumed.
+pub(crate) struct Source {
+    log: Log,
+    on_resume: Box<dyn Fn()>,
+}
+
+impl Source {
+    pub(crate) fn new(log: &Log, on_resume: impl Fn() + 'static) -> Rc<Self> {
+        Rc::new(Self { log: log.clone(), on_resume: Box::new(on_resume) })
+    }
+}
+
+impl Producer for Source {
+    fn pause_producing(&self) {
+        self.log.add("pause");
+    }
+
+    fn resume_producing(&self) {
+        self.log.add("resume");
+        (self.on_resume)();
+    }
+
+    fn stop_producing(&self) {
+        self.log.add("stop");
     }
 }
 

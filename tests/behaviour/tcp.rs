@@ -1,5 +1,5 @@
 //! TCP, over the operating system and over memory.
-use crate::support::{Log, Noting, Reports, run_until, short, watch};
+use crate::support::{Log, Noting, Reports, connect_to, run_until, short, watch};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
@@ -10,7 +10,8 @@ use twistor::{
     address::Address,
     error::{
         CannotListenError, ConnectBindError, ConnectError, ConnectingCancelledError,
-        ConnectionRefusedError, NoProtocol, NotListeningError, Panicked, TimeoutError,
+        ConnectionDone, ConnectionRefusedError, NoProtocol, NotListeningError, Panicked,
+        TimeoutError,
     },
     failure::Failure,
     protocol::{Factory, Handle, Protocol, Raw},
@@ -737,4 +738,127 @@ fn keep_alive_and_no_delay_can_be_set() {
     client.abort_connection();
     run_until(&reactor, || client.try_with(|_| ()).is_err());
     assert!(client.set_tcp_keep_alive(true).is_err());
+}
+
+#[test]
+fn a_close_with_bytes_queued_ends_when_the_peer_resets() {
+    struct N(Log);
+    impl Protocol for N {
+        type Framing = twistor::protocol::Raw;
+        fn connection_made(&mut self, this: &Handle<Self>) {
+            this.write(vec![0; 300_000]);
+            this.lose_connection();
+        }
+        fn connection_lost(&mut self, _: &Handle<Self>, _reason: &Failure) {
+            self.0.add("lost");
+        }
+    }
+    let memory = MemoryReactor::new();
+    let reactor = memory.reactor();
+    let log = Log::new();
+    let l = log.clone();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| N(l.clone()),
+            &ListenTcpOptions::default(),
+        )
+        .unwrap();
+    struct C;
+    impl Protocol for C {
+        type Framing = twistor::protocol::Raw;
+        fn connection_made(&mut self, this: &Handle<Self>) {
+            this.pause_producing();
+        }
+    }
+    let c = watch(reactor.connect_tcp(
+        port.host().socket_addr().unwrap(),
+        |_: &Address| C,
+        &ConnectTcpOptions::default(),
+    ));
+    memory.settle();
+    c.value().abort_connection();
+    memory.settle();
+    memory.advance(Duration::from_secs(100));
+    assert_eq!(log.take(), ["lost"]);
+}
+
+#[test]
+fn options_of_a_closed_connection_fail_with_the_reason_of_its_end() {
+    let memory = MemoryReactor::new();
+    let log = Log::new();
+    let client = connect_to(&memory, Noting::factory(&log, Noting::nothing));
+    client.lose_connection();
+    memory.advance(Duration::from_secs(10));
+    assert!(client.set_tcp_no_delay(true).unwrap_err().check::<ConnectionDone>());
+}
+
+#[test]
+fn input_that_comes_with_the_connect_event_is_read() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let (sent, is_sent) = std::sync::mpsc::channel();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"220 hello").unwrap();
+        sent.send(()).unwrap();
+        // keeps the connection until the other side has seen it
+        let _ = is_done.recv();
+    });
+    let (reactor, log) = (Reactor::new().unwrap(), Log::new());
+    reactor
+        .connect_tcp(at, Noting::factory(&log, Noting::nothing), &ConnectTcpOptions::default())
+        .map(drop)
+        .detach();
+    is_sent.recv().unwrap();
+    let mut seen = Vec::new();
+    run_until(&reactor, || {
+        seen.extend(log.take());
+        seen.len() == 2
+    });
+    assert_eq!(seen, ["made", "data 220 hello"]);
+    drop(done);
+    server.join().unwrap();
+}
+
+#[test]
+fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
+    let memory = MemoryReactor::new();
+    memory.set_send_buffer(8 << 20);
+    let seen = Log::new();
+    let at = seen.clone();
+    struct Lengths(Log);
+    impl Protocol for Lengths {
+        type Framing = twistor::protocol::Raw;
+
+        fn message_received(&mut self, _this: &Handle<Self>, data: &[u8]) {
+            self.0.add(data.len());
+        }
+    }
+    let reactor = memory.reactor();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Lengths(at.clone()),
+            &ListenTcpOptions::default(),
+        )
+        .unwrap();
+    let connect = || {
+        let client = Noting::factory(&Log::new(), Noting::nothing);
+        watch(reactor.connect_tcp(
+            port.host().socket_addr().unwrap(),
+            client,
+            &ConnectTcpOptions::default(),
+        ))
+    };
+    let (bulk, small) = (connect(), connect());
+    memory.settle();
+    bulk.value().write(vec![b'x'; 2 << 20]);
+    small.value().write("x");
+    memory.settle();
+    let lengths: Vec<usize> = seen.take().iter().map(|length| length.parse().unwrap()).collect();
+    let before: usize = lengths.iter().take_while(|length| **length > 1).sum();
+    assert_eq!(before, 8 * 96 * 1024, "{lengths:?}");
+    assert_eq!(lengths.iter().sum::<usize>(), (2 << 20) + 1, "and nothing is lost");
 }

@@ -1,8 +1,14 @@
 //! The timer queue of the clock and the reactor, held to a sorted list.
-use crate::support::Log;
+use crate::support::{Log, run_until};
 use proptest::prelude::*;
-use std::{cell::Cell, rc::Rc, time::Duration};
-use twistor::{task::Clock, time::DelayedCall};
+use std::{
+    cell::Cell,
+    io::{Read, Write},
+    net::Ipv4Addr,
+    rc::Rc,
+    time::Duration,
+};
+use twistor::{prelude::*, task::Clock, time::DelayedCall, transport::ListenTcpOptions};
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -222,4 +228,43 @@ fn a_timer_that_is_moved_back_and_forth_runs_once_at_its_last_time() {
     clock.advance(Duration::from_secs(1));
     assert_eq!(log.take(), ["ran"]);
     assert!(!call.is_active() && clock.delayed_calls().is_empty());
+}
+
+#[test]
+fn a_reset_in_a_handler_counts_from_this_turn_and_not_from_before_the_wait() {
+    struct Resetting(twistor::time::DelayedCall);
+    impl Protocol for Resetting {
+        type Framing = twistor::protocol::Raw;
+        fn message_received(&mut self, this: &Handle<Self>, _: &[u8]) {
+            self.0.reset(Duration::from_secs(100)).unwrap();
+            this.write("reset");
+        }
+    }
+    let reactor = Reactor::new().unwrap();
+    let idle = reactor.call_later(Duration::from_secs(50), || ());
+    let given = idle.clone();
+    let port = reactor
+        .listen_tcp(
+            (Ipv4Addr::LOCALHOST, 0),
+            move |_: &Address| Resetting(given.clone()),
+            &ListenTcpOptions::default(),
+        )
+        .unwrap();
+    let at = port.host().socket_addr().unwrap();
+    let peer = std::thread::spawn(move || {
+        let mut peer = std::net::TcpStream::connect(at).unwrap();
+        // the message comes while the reactor has been waiting for a while
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(Duration::from_millis(300));
+        peer.write_all(b"x").unwrap();
+        peer.read_exact(&mut [0; 5]).unwrap();
+    });
+    let before = reactor.seconds();
+    run_until(&reactor, || idle.time() > Duration::from_secs(60));
+    assert!(
+        idle.time() >= before + Duration::from_millis(100_290),
+        "{:?} after {before:?}",
+        idle.time()
+    );
+    peer.join().unwrap();
 }

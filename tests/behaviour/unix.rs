@@ -509,3 +509,53 @@ fn r_080_an_error_of_the_closing_fails_stop_listening_with_it() {
     assert!(!path.exists(), "the socket is gone all the same");
     reactor.close();
 }
+
+#[test]
+fn a_stale_lock_beside_a_regular_file_does_not_remove_the_file() {
+    let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
+    let path = scratch.path("data");
+    std::fs::write(&path, "precious").unwrap();
+    std::os::unix::fs::symlink("2147483646", scratch.path("data.lock")).unwrap();
+    let taken = reactor.listen_unix(
+        &path,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ListenUnixOptions::default().want_pid(true),
+    );
+    assert!(taken.unwrap_err().check::<twistor::error::CannotListenError>());
+    assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("precious"));
+    reactor.close();
+}
+
+#[test]
+fn a_port_that_cannot_be_opened_leaves_no_lock_behind() {
+    let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
+    let path = scratch.path("dir");
+    std::fs::create_dir(&path).unwrap();
+    std::os::unix::fs::symlink("2147483646", scratch.path("dir.lock")).unwrap();
+    let r = reactor.listen_unix(
+        &path,
+        Noting::factory(&Log::new(), Noting::nothing),
+        &ListenUnixOptions::default().want_pid(true),
+    );
+    assert!(r.is_err());
+    assert!(std::fs::read_link(scratch.path("dir.lock")).is_err(), "nobody holds it");
+    reactor.close();
+}
+
+#[test]
+fn a_port_removes_its_own_file_and_nobody_elses() {
+    let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
+    let path = scratch.path("s");
+    let port = reactor
+        .listen_unix(
+            &path,
+            Noting::factory(&Log::new(), Noting::nothing),
+            &ListenUnixOptions::default(),
+        )
+        .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    watch(port.stop_listening()).value();
+    assert!(path.exists(), "the file of the other one");
+    reactor.close();
+}
