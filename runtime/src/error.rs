@@ -471,15 +471,15 @@ impl Error for CancelledError {}
 /// fired it first.
 #[derive(Debug, Clone)]
 pub struct AlreadyCalledError {
-    pub(crate) made: Option<&'static Location<'static>>,
+    pub(crate) created_at: Option<&'static Location<'static>>,
     pub(crate) first: Option<&'static Location<'static>>,
 }
 
 impl fmt::Display for AlreadyCalledError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("The Deferred ")?;
-        if let Some(made) = self.made {
-            write!(f, "made at {made} ")?;
+        if let Some(created_at) = self.created_at {
+            write!(f, "made at {created_at} ")?;
         }
         match self.first {
             Some(place) => write!(f, "has been fired already, at {place}."),

@@ -92,8 +92,7 @@ fn t_109_a_source_that_was_removed_is_told_nothing_even_if_it_is_ready() {
 fn a_source_may_remove_itself_and_is_dropped_with_its_reactor() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut writer, reader) = pipe::new().unwrap();
-    let me =
-        Rc::new(std::cell::RefCell::new(None::<twistor::reactor::AddedSource<pipe::Receiver>>));
+    let me = Rc::new(std::cell::RefCell::new(None::<twistor::reactor::UserSource<pipe::Receiver>>));
     let (inside, into) = (me.clone(), log.clone());
     let added = reactor
         .add_source(reader, Interest::READABLE, move |_, _| {

@@ -9,10 +9,10 @@
 //! ```
 use super::{
     cell::Pinned,
-    waker::{Foreign, Lent},
+    waker::{Foreign, PooledWaker},
 };
 use crate::{
-    defer::{Deferred, Outcome, Slot, Source, Step, Up, Upstream, cancel_from, debug, run},
+    defer::{Awaiting, CancelNode, Deferred, Node, Outcome, Slot, Step, cancel_from, debug, run},
     error::{AbandonedError, CancelledError, NoReactorError},
     failure::{Failure, Frame, enter_function},
     report::{drop_guarded, panicked},
@@ -42,7 +42,7 @@ pub(super) struct Task {
     /// A cancel that came while it ran: it meets what the coroutine waits for next.
     kept: Cell<Option<Box<CancelledError>>>,
     /// The bell that foreign code keeps, and the coroutine's place in the thread's table.
-    bell: RefCell<Option<(Lent, usize)>>,
+    bell: RefCell<Option<(PooledWaker, usize)>>,
     /// The executor that polls what hangs on this coroutine: it hears rings where there is no
     /// reactor.
     executor: RefCell<Option<Waker>>,
@@ -52,13 +52,13 @@ pub(super) struct Task {
 /// there is one.
 #[derive(Default)]
 struct Waits {
-    first: Option<Rc<dyn Upstream>>,
-    more: Vec<Rc<dyn Upstream>>,
+    first: Option<Rc<dyn CancelNode>>,
+    more: Vec<Rc<dyn CancelNode>>,
 }
 
 impl Task {
     /// Notes that the coroutine waits for `source`.
-    pub(super) fn add_wait(&self, source: Rc<dyn Upstream>) {
+    pub(super) fn add_wait(&self, source: Rc<dyn CancelNode>) {
         let waits = &mut *self.waits.borrow_mut();
         if waits.first.is_none() && waits.more.is_empty() {
             waits.first = Some(source);
@@ -69,7 +69,7 @@ impl Task {
 
     /// Notes that it does not wait for `source` any more.
     pub(super) fn remove_wait(&self, source: *const ()) {
-        let is_it = |other: &Rc<dyn Upstream>| std::ptr::addr_eq(Rc::as_ptr(other), source);
+        let is_it = |other: &Rc<dyn CancelNode>| std::ptr::addr_eq(Rc::as_ptr(other), source);
         let gone = {
             let waits = &mut *self.waits.borrow_mut();
             match &waits.first {
@@ -82,16 +82,16 @@ impl Task {
 
     /// The bell, out of its place. Nearly always there is none.
     #[inline]
-    fn take_bell(&self) -> Option<(Lent, usize)> {
+    fn take_bell(&self) -> Option<(PooledWaker, usize)> {
         if self.bell.borrow().is_none() { None } else { self.bell.take() }
     }
 
-    fn up(&self) -> Up {
+    fn up(&self) -> Awaiting {
         let waits = self.waits.borrow();
         match (&waits.first, waits.more.is_empty()) {
-            (None, true) => Up::Here,
-            (Some(first), true) => Up::One(first.clone()),
-            (first, false) => Up::Many(first.iter().chain(&waits.more).cloned().collect()),
+            (None, true) => Awaiting::Nothing,
+            (Some(first), true) => Awaiting::One(first.clone()),
+            (first, false) => Awaiting::Many(first.iter().chain(&waits.more).cloned().collect()),
         }
     }
 }
@@ -158,7 +158,7 @@ type Body<T, F> = Pinned<F, Beside<T>>;
 pub(crate) fn start<T, F>(
     function: &'static str,
     frame: F,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 ) -> Deferred<T>
 where
     T: 'static,
@@ -172,13 +172,13 @@ where
         bell: RefCell::new(None),
         executor: RefCell::new(None),
     };
-    let coroutine = Pinned::new(frame, Beside { task, slot: Slot::new(made) });
-    debug::note(&coroutine, coroutine.beside.slot.address(), "coroutine", || function, made);
+    let coroutine = Pinned::new(frame, Beside { task, slot: Slot::new(created_at) });
+    debug::note(&coroutine, coroutine.beside.slot.address(), "coroutine", || function, created_at);
     // nobody waits for the result yet, so there is nobody to step next
     let next = coroutine.clone().step();
     debug_assert!(next.is_none(), "a new coroutine has no one waiting");
     match coroutine.beside.slot.take() {
-        Some(outcome) => Deferred::ready(outcome, made),
+        Some(outcome) => Deferred::ready(outcome, created_at),
         None => Deferred::pending(coroutine),
     }
 }
@@ -194,9 +194,9 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
         let task = &self.beside.task;
         let (lent, key) = match task.take_bell() {
             Some((lent, key)) => (lent, Some(key)),
-            None => (Lent::take(), None),
+            None => (PooledWaker::take(), None),
         };
-        lent.listen_if(key.is_some());
+        lent.clear_if(key.is_some());
         let polled = {
             let current = Current { coroutine: self.clone(), waker: lent.waker().data() };
             let Some(_polling) = Polling::enter(current, task.function) else {
@@ -212,8 +212,8 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
             // its frame is gone: something has ended it already
             Ok(None) => return Polled::Pending,
             Err(payload) => {
-                let made = self.beside.slot.made();
-                Polled::Done(Err(panicked(payload, Frame::new(task.function, made))))
+                let created_at = self.beside.slot.created_at();
+                Polled::Done(Err(panicked(payload, Frame::new(task.function, created_at))))
             }
         };
         match (&polled, key) {
@@ -240,7 +240,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
         // user code: drops of locals and arguments
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.clear())) {
             crate::report::report(
-                panicked(payload, Frame::new(task.function, self.beside.slot.made())),
+                panicked(payload, Frame::new(task.function, self.beside.slot.created_at())),
                 format!("drop of what {} held", task.function),
             );
         }
@@ -274,7 +274,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Step for Body<T, F> {
             }
         }
         phase.set(Phase::Idle);
-        self.with_bell(&Lent::call_unheard);
+        self.with_waker(&PooledWaker::redeliver_missed_wake);
         if let Some(why) = self.beside.task.kept.take() {
             cancel_from(self, &why);
         }
@@ -288,43 +288,43 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Coroutine for Body<T,
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Upstream for Body<T, F> {
-    fn upstream(&self) -> Up {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> CancelNode for Body<T, F> {
+    fn awaiting(&self) -> Awaiting {
         match self.beside.task.phase.get() {
             Phase::Idle => self.beside.task.up(),
-            Phase::Running | Phase::Again => Up::Busy,
-            Phase::Over => Up::Over,
+            Phase::Running | Phase::Again => Awaiting::Running,
+            Phase::Over => Awaiting::Finished,
         }
     }
 
-    fn keep_cancel(&self, why: &CancelledError) {
+    fn defer_cancel(&self, why: &CancelledError) {
         self.beside.task.kept.set(Some(Box::new(why.clone())));
     }
 
-    fn force(self: Rc<Self>, why: &CancelledError) {
+    fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {
         self.fail(why.clone().into());
     }
 
-    fn assist(self: Rc<Self>, waker: &Waker) {
+    fn set_external_waker(self: Rc<Self>, waker: &Waker) {
         let (known, kept) = (waker.clone(), waker.clone());
         let old = self.beside.task.executor.replace(Some(kept));
         drop_guarded(old);
-        let rung = Cell::new(false);
-        self.with_bell(&|lent| rung.set(lent.assist(known.clone())));
-        if rung.get() {
+        let woken = Cell::new(false);
+        self.with_waker(&|lent| woken.set(lent.set_external_waker(known.clone())));
+        if woken.get() {
             run(self);
         }
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Source<T> for Body<T, F> {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Node<T> for Body<T, F> {
     fn slot(&self) -> &Slot<T> {
         &self.beside.slot
     }
 }
 
 impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for Body<T, F> {
-    fn with_bell(&self, work: &dyn Fn(&Lent)) {
+    fn with_waker(&self, work: &dyn Fn(&PooledWaker)) {
         // taken out, so that nothing is borrowed if the work comes back here
         if let Some((lent, key)) = self.beside.task.take_bell() {
             work(&lent);
@@ -337,7 +337,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for Body<T, F
         }
     }
 
-    fn strand(self: Rc<Self>) {
+    fn fail_unwakeable(self: Rc<Self>) {
         // the one holder besides the table and this call is a Deferred that an executor may still
         // poll
         let polled_later = !self.beside.slot.has_step() && Rc::strong_count(&self) > 2;

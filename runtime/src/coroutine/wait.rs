@@ -1,7 +1,7 @@
 //! The await of a Deferred.
 use super::driver::{Coroutine, current};
 use crate::{
-    defer::{Deferred, Outcome, Source, State, assist_from, debug, ends_here},
+    defer::{Deferred, Node, Outcome, State, debug, discard_outcome, set_external_waker},
     failure::{Failure, Frame, current_function},
 };
 use std::{
@@ -26,7 +26,7 @@ pub struct Wait<T: 'static> {
 
 enum Stage<T> {
     Ready(Outcome<T>),
-    Pending(Rc<dyn Source<T>>, Registered),
+    Pending(Rc<dyn Node<T>>, Registered),
     Over,
 }
 
@@ -83,14 +83,14 @@ fn passing<T>(outcome: Outcome<T>, place: &'static Location<'static>) -> Outcome
 /// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker.
 /// An executor outside may bring the outcome along while it offers its waker.
 fn register<T: 'static>(
-    source: &Rc<dyn Source<T>>,
+    source: &Rc<dyn Node<T>>,
     registered: &mut Registered,
     waker: &Waker,
 ) -> Option<Outcome<T>> {
     let Some(current) = current() else {
         unregister(source, registered);
         source.slot().wait_waker(waker);
-        assist_from(source.clone(), waker);
+        set_external_waker(source.clone(), waker);
         return source.slot().take();
     };
     let mut came = None;
@@ -112,7 +112,7 @@ fn register<T: 'static>(
     came
 }
 
-fn unregister<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registered) {
+fn unregister<T: 'static>(source: &Rc<dyn Node<T>>, registered: &mut Registered) {
     if let Some(coroutine) = registered.take().and_then(|known| known.upgrade()) {
         coroutine.task().remove_wait(Rc::as_ptr(source).cast());
     }
@@ -121,10 +121,10 @@ fn unregister<T: 'static>(source: &Rc<dyn Source<T>>, registered: &mut Registere
 impl<T: 'static> Drop for Wait<T> {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, Stage::Over) {
-            Stage::Ready(outcome) => ends_here(outcome, self.place),
+            Stage::Ready(outcome) => discard_outcome(outcome, self.place),
             Stage::Pending(source, mut registered) => {
                 unregister(&source, &mut registered);
-                source.slot().let_go();
+                source.slot().detach();
             }
             Stage::Over => {}
         }

@@ -17,14 +17,14 @@ use std::{
     thread::{self, ThreadId},
 };
 
-/// A bell that foreign code may keep and ring, from any thread.
-struct Bell {
+/// A state that foreign code may keep and ring, from any thread.
+struct WakeState {
     /// Set by a ring and taken by the next resumption: rings in between are one.
-    rung: AtomicBool,
+    woken: AtomicBool,
     bound: Mutex<Bound>,
 }
 
-/// Whom a bell calls.
+/// Whom a state calls.
 #[derive(Default)]
 struct Bound {
     /// The place in the thread's table of coroutines in a foreign await, and that thread.
@@ -34,7 +34,7 @@ struct Bound {
     executor: Option<Waker>,
 }
 
-impl Bell {
+impl WakeState {
     fn bound(&self) -> std::sync::MutexGuard<'_, Bound> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,46 +54,46 @@ impl Bell {
         } else if let Some(executor) = executor {
             executor.wake();
         } else if home == thread::current().id() {
-            strand(key);
+            fail_unwakeable(key);
         }
     }
 }
 
-impl Wake for Bell {
+impl Wake for WakeState {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
             self.call();
         }
     }
 }
 
-/// A bell with the waker that rings it. As long as nobody else holds it, the `Arc` counts two. One
+/// A state with the waker that rings it. As long as nobody else holds it, the `Arc` counts two. One
 /// pointer, since each poll takes it out of its place and puts it back.
-pub(super) struct Lent(Box<Ringer>);
+pub(super) struct PooledWaker(Box<WakerPair>);
 
-struct Ringer {
-    bell: Arc<Bell>,
+struct WakerPair {
+    state: Arc<WakeState>,
     waker: Waker,
 }
 
 /// A coroutine as the table knows it.
 pub(super) trait Foreign: Step {
-    /// It was rung and there is neither a reactor nor an executor to resume it: unless an executor
+    /// It was woken and there is neither a reactor nor an executor to resume it: unless an executor
     /// may still come and poll its result, that fails with
     /// [`NoReactorError`](crate::error::NoReactorError).
-    fn strand(self: Rc<Self>);
+    fn fail_unwakeable(self: Rc<Self>);
 
-    /// Lends its bell, if it has one.
-    fn with_bell(&self, work: &dyn Fn(&Lent));
+    /// Lends its state, if it has one.
+    fn with_waker(&self, work: &dyn Fn(&PooledWaker));
 }
 
 thread_local! {
     /// Blank bells.
-    static POOL: RefCell<Vec<Lent>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<PooledWaker>> = const { RefCell::new(Vec::new()) };
     /// The coroutines in a foreign await: what owns them.
     static TABLE: RefCell<Slab<Rc<dyn Foreign>>> = const { RefCell::new(Slab::new()) };
 }
@@ -101,15 +101,15 @@ thread_local! {
 /// How many blank bells a thread keeps.
 const POOL_SIZE: usize = 64;
 
-impl Lent {
-    /// A bell that nobody holds.
+impl PooledWaker {
+    /// A state that nobody holds.
     pub(super) fn take() -> Self {
         POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
-            let bell = Arc::new(Bell {
-                rung: AtomicBool::new(false),
+            let state = Arc::new(WakeState {
+                woken: AtomicBool::new(false),
                 bound: Mutex::new(Bound::default()),
             });
-            Self(Box::new(Ringer { waker: bell.clone().into(), bell }))
+            Self(Box::new(WakerPair { waker: state.clone().into(), state }))
         })
     }
 
@@ -117,12 +117,12 @@ impl Lent {
         &self.0.waker
     }
 
-    /// Whether foreign code kept it, or has rung it.
+    /// Whether foreign code kept it, or has woken it.
     pub(super) fn is_held(&self) -> bool {
-        let held = Arc::strong_count(&self.0.bell) > 2;
+        let held = Arc::strong_count(&self.0.state) > 2;
         // whoever rang and then let go of it: the ring is seen with the count
         fence(Ordering::Acquire);
-        held || self.0.bell.rung.load(Ordering::Acquire)
+        held || self.0.state.woken.load(Ordering::Acquire)
     }
 
     /// Gives it back: into the pool if it is blank.
@@ -151,8 +151,8 @@ impl Lent {
             queue: remote_queue(),
             executor,
         });
-        if self.has_rung() && self.has_listener() {
-            self.0.bell.call();
+        if self.is_woken() && self.has_listener() {
+            self.0.state.call();
         }
         Some(key)
     }
@@ -167,56 +167,56 @@ impl Lent {
     /// The wakers in the old one may run foreign code when they are dropped: the lock has ended by
     /// then.
     fn replace_bound(&self, new: Bound) {
-        let old = std::mem::replace(&mut *self.0.bell.bound(), new);
+        let old = std::mem::replace(&mut *self.0.state.bound(), new);
         drop_guarded(old);
     }
 
     /// A reactor has come into the thread: rings go to it, and one that nobody has heard does now.
     fn open(&self) {
-        self.0.bell.bound().queue = remote_queue();
-        if self.has_rung() {
-            self.0.bell.call();
+        self.0.state.bound().queue = remote_queue();
+        if self.is_woken() {
+            self.0.state.call();
         }
     }
 
     /// Calls for a ring that came while the coroutine ran, where no reactor and no executor has
     /// heard it.
-    pub(super) fn call_unheard(&self) {
-        if self.has_rung() && !self.has_listener() {
-            self.0.bell.call();
+    pub(super) fn redeliver_missed_wake(&self) {
+        if self.is_woken() && !self.has_listener() {
+            self.0.state.call();
         }
     }
 
-    /// Readies a bound bell for the next poll: rings from now on are new ones. (A blank one has not
-    /// rung.)
-    pub(super) fn listen_if(&self, bound: bool) {
+    /// Readies a bound state for the next poll: rings from now on are new ones. (A blank one has not
+    /// woken.)
+    pub(super) fn clear_if(&self, bound: bool) {
         if bound {
             // acquires what the ringing thread has published, and is not moved behind the poll
-            self.0.bell.rung.swap(false, Ordering::AcqRel);
+            self.0.state.woken.swap(false, Ordering::AcqRel);
         }
     }
 
-    fn has_rung(&self) -> bool {
-        self.0.bell.rung.load(Ordering::Acquire)
+    fn is_woken(&self) -> bool {
+        self.0.state.woken.load(Ordering::Acquire)
     }
 
     /// Rings go to `executor` where there is no remote queue. Whether one has come already, for the
     /// executor to resume the coroutine now.
-    pub(super) fn assist(&self, executor: Waker) -> bool {
+    pub(super) fn set_external_waker(&self, executor: Waker) -> bool {
         let (old, alone) = {
-            let mut bound = self.0.bell.bound();
+            let mut bound = self.0.state.bound();
             if bound.queue.is_none() {
                 bound.queue = remote_queue();
             }
             (bound.executor.replace(executor), bound.queue.is_none())
         };
         drop_guarded(old);
-        alone && self.has_rung()
+        alone && self.is_woken()
     }
 
     /// Whether somebody hears a ring.
     fn has_listener(&self) -> bool {
-        let bound = self.0.bell.bound();
+        let bound = self.0.state.bound();
         bound.queue.is_some() || bound.executor.is_some()
     }
 }
@@ -228,7 +228,7 @@ pub(crate) fn redeliver_missed_wakes() {
         .try_with(|table| table.borrow().iter().map(|(_, coroutine)| coroutine.clone()).collect())
         .unwrap_or_default();
     for coroutine in coroutines {
-        coroutine.with_bell(&|bell| bell.open());
+        coroutine.with_waker(&|state| state.open());
     }
 }
 
@@ -239,9 +239,9 @@ fn resume(key: usize) {
     }
 }
 
-fn strand(key: usize) {
+fn fail_unwakeable(key: usize) {
     let coroutine = TABLE.try_with(|table| table.borrow().get(key).cloned()).ok().flatten();
     if let Some(coroutine) = coroutine {
-        coroutine.strand();
+        coroutine.fail_unwakeable();
     }
 }

@@ -86,15 +86,15 @@ impl<T: 'static> Deferred<T> {
     pub(crate) fn link<U: 'static>(
         self,
         f: impl Callback<T, U>,
-        made: &'static Location<'static>,
+        created_at: &'static Location<'static>,
     ) -> Deferred<U> {
         match self.settle() {
-            State::Ready(outcome) => match call(f, outcome, made).settle() {
+            State::Ready(outcome) => match call(f, outcome, created_at).settle() {
                 // the result of a returned Deferred that has fired is handed over now
-                State::Ready(outcome) => Deferred::ready(outcome, made),
-                State::Pending(source) => Deferred::pending_at(source, made),
+                State::Ready(outcome) => Deferred::ready(outcome, created_at),
+                State::Pending(source) => Deferred::pending_at(source, created_at),
             },
-            State::Pending(source) => Deferred::pending(Then::attach(source, f, made)),
+            State::Pending(source) => Deferred::pending(Then::attach(source, f, created_at)),
         }
     }
 }
@@ -105,25 +105,25 @@ struct Plain<F>(F);
 struct Fallible<F>(F);
 
 impl<T, U: 'static, F: FnOnce(T) -> U + 'static> Callback<T, U> for Plain<F> {
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-        for_value(self.0, outcome, made, |f, value| Deferred::ready(Ok(f(value)), made))
+    fn call(self, outcome: Outcome<T>, created_at: &'static Location<'static>) -> Deferred<U> {
+        for_value(self.0, outcome, created_at, |f, value| Deferred::ready(Ok(f(value)), created_at))
     }
 
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
+    fn frame(created_at: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(created_at)
     }
 }
 
 impl<T, U: 'static, E: Into<Failure>, F: FnOnce(T) -> Result<U, E> + 'static> Callback<T, U>
     for Fallible<F>
 {
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-        for_value(self.0, outcome, made, |f, value| {
-            Deferred::ready(f(value).map_err(Into::into), made)
+    fn call(self, outcome: Outcome<T>, created_at: &'static Location<'static>) -> Deferred<U> {
+        for_value(self.0, outcome, created_at, |f, value| {
+            Deferred::ready(f(value).map_err(Into::into), created_at)
         })
     }
 
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
+    fn frame(created_at: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(created_at)
     }
 }

@@ -11,14 +11,14 @@
 //!   Empty ───────────────▶ Waiting ───────────────────▶ Done ───────────────▶ Taken
 //!     │ │                                                ▲                     (a later fill drops its value)
 //!     │ └─────────────────── fill(outcome) ──────────────┘
-//!     └──── let_go() ────▶ Alone ── fill(outcome) ──▶ Taken                     (the outcome ends here: a failure is reported)
+//!     └──── detach() ────▶ Detached ── fill(outcome) ──▶ Taken                     (the outcome ends here: a failure is reported)
 //! ```
 //!
 //! While a link is pending its two ends hold each other: the slot owns the step, so that callbacks
 //! run although nobody kept the Deferred, and the step owns the source, so that it can pull. Every
 //! fire takes both ends apart, and a [`Resolver`](super::Resolver) always fires, at the latest when
 //! it is dropped.
-use super::{debug, upstream::Upstream};
+use super::{cancel_node::CancelNode, debug};
 use crate::{
     error::{AbandonedError, CancelledError},
     failure::{Failure, Frame},
@@ -45,7 +45,7 @@ pub(crate) trait Step {
     /// Does one piece of work and returns whoever is to be stepped next.
     fn step(self: Rc<Self>) -> Option<Rc<dyn Step>>;
 
-    /// From now on the source is the one in `source`, an `Option<Rc<dyn Source<T>>>` for the `T`
+    /// From now on the source is the one in `source`, an `Option<Rc<dyn Node<T>>>` for the `T`
     /// that this step waits for; the caller puts the step into its slot. `false`: this step cannot
     /// be moved. A coroutine cannot, since its wait lies in the user's frame.
     fn adopt(&self, source: &mut dyn Any) -> bool {
@@ -55,7 +55,7 @@ pub(crate) trait Step {
 }
 
 /// A source of a `T`.
-pub(crate) trait Source<T>: Upstream {
+pub(crate) trait Node<T>: CancelNode {
     fn slot(&self) -> &Slot<T>;
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Slot<T> {
     /// Borrowed for a look or an exchange, never while user code runs.
     state: RefCell<SlotState<T>>,
     /// The line that made the source, for the report of a failure that nobody took.
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 }
 
 enum SlotState<T> {
@@ -72,18 +72,18 @@ enum SlotState<T> {
     Step(Rc<dyn Step>),
     Waker(Waker),
     /// Its Deferred was dropped: nobody will take the outcome.
-    Alone,
+    Detached,
     Done(Outcome<T>),
     Taken,
 }
 
 impl<T> Slot<T> {
-    pub(crate) fn new(made: &'static Location<'static>) -> Self {
-        Self { state: RefCell::new(SlotState::Empty), made }
+    pub(crate) fn new(created_at: &'static Location<'static>) -> Self {
+        Self { state: RefCell::new(SlotState::Empty), created_at }
     }
 
-    pub(crate) fn made(&self) -> &'static Location<'static> {
-        self.made
+    pub(crate) fn created_at(&self) -> &'static Location<'static> {
+        self.created_at
     }
 
     /// What [`debug`] knows the source by.
@@ -161,19 +161,21 @@ impl<T> Slot<T> {
 
     /// Whoever was to take the outcome is gone; the source goes on. What lies here ends now,
     /// whoever else keeps the source: a Resolver may.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn detach(&self) {
         let before = {
             let mut state = self.state.borrow_mut();
             let after = if matches!(*state, SlotState::Done(_) | SlotState::Taken) {
                 SlotState::Taken
             } else {
-                SlotState::Alone
+                SlotState::Detached
             };
             std::mem::replace(&mut *state, after)
         };
         match before {
-            SlotState::Empty | SlotState::Taken | SlotState::Alone => {}
-            SlotState::Done(outcome) => ends_at(outcome, self.made, self.address()),
+            SlotState::Empty | SlotState::Taken | SlotState::Detached => {}
+            SlotState::Done(outcome) => {
+                discard_from_slot(outcome, self.created_at, self.address());
+            }
             waiting => drop_guarded(waiting),
         }
     }
@@ -203,10 +205,10 @@ impl<T> Slot<T> {
                     drop_guarded(outcome);
                     return None;
                 }
-                SlotState::Alone => {
+                SlotState::Detached => {
                     *state = SlotState::Taken;
                     drop(state);
-                    ends_at(outcome, self.made, self.address());
+                    discard_from_slot(outcome, self.created_at, self.address());
                     return None;
                 }
                 _ => std::mem::replace(&mut *state, SlotState::Done(outcome)),
@@ -216,13 +218,14 @@ impl<T> Slot<T> {
             SlotState::Step(step) => Some(step),
             SlotState::Waker(waker) => {
                 // user code: a foreign waker
-                if let Err(failure) = guarded(|| Frame::new("a waker", self.made), || waker.wake())
+                if let Err(failure) =
+                    guarded(|| Frame::new("a waker", self.created_at), || waker.wake())
                 {
                     report(
                         failure,
                         format!(
                             "the waker of a task that awaits the Deferred made at {}",
-                            self.made
+                            self.created_at
                         ),
                     );
                 }
@@ -236,11 +239,13 @@ impl<T> Slot<T> {
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
         match self.state.get_mut() {
-            SlotState::Empty | SlotState::Taken | SlotState::Alone => return,
+            SlotState::Empty | SlotState::Taken | SlotState::Detached => return,
             SlotState::Step(_) | SlotState::Waker(_) | SlotState::Done(_) => {}
         }
         match self.state.replace(SlotState::Taken) {
-            SlotState::Done(outcome) => ends_at(outcome, self.made, self.address()),
+            SlotState::Done(outcome) => {
+                discard_from_slot(outcome, self.created_at, self.address());
+            }
             other => drop_guarded(other),
         }
     }
@@ -250,12 +255,16 @@ impl<T> Drop for Slot<T> {
 ///
 /// Not reported: a [`CancelledError`], because somebody asked for it, and an [`AbandonedError`]
 /// that has passed no callback and no coroutine, because then nobody was waiting.
-pub(crate) fn ends_here<T>(outcome: Outcome<T>, made: &'static Location<'static>) {
-    ends_at(outcome, made, 0);
+pub(crate) fn discard_outcome<T>(outcome: Outcome<T>, created_at: &'static Location<'static>) {
+    discard_from_slot(outcome, created_at, 0);
 }
 
 /// The same, for an outcome that lay in the slot at `address`.
-fn ends_at<T>(outcome: Outcome<T>, made: &'static Location<'static>, address: usize) {
+fn discard_from_slot<T>(
+    outcome: Outcome<T>,
+    created_at: &'static Location<'static>,
+    address: usize,
+) {
     match outcome {
         Ok(value) => drop_guarded(value),
         Err(failure) => {
@@ -263,8 +272,8 @@ fn ends_at<T>(outcome: Outcome<T>, made: &'static Location<'static>, address: us
             if !untouched && !failure.check::<CancelledError>() {
                 report_with(
                     failure,
-                    format!("Deferred made at {made}"),
-                    debug::history(made, address),
+                    format!("Deferred made at {created_at}"),
+                    debug::history(created_at, address),
                 );
             }
         }

@@ -32,7 +32,7 @@
 //! chain that ends in itself is marked as a circle. Reports of failures begin with where their
 //! Deferred was made and fired. Switched off, it costs a look at one flag; switched on, some memory
 //! and a look-up for each Deferred.
-use super::upstream::{Up, Upstream};
+use super::cancel_node::{Awaiting, CancelNode};
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
@@ -124,11 +124,11 @@ pub fn set_debugging(on: bool) {
 
 /// What is remembered of one source.
 struct Entry {
-    node: Weak<dyn Upstream>,
+    node: Weak<dyn CancelNode>,
     number: u64,
     what: &'static str,
     function: &'static str,
-    made: Place,
+    created_at: Place,
     awaited: Option<Place>,
     fired: Option<Place>,
 }
@@ -140,7 +140,7 @@ impl Entry {
             number: self.number,
             what: self.what,
             function: self.function,
-            made: self.made,
+            created_at: self.created_at,
             waits_for: Vec::new(),
             running: false,
             in_a_future: false,
@@ -174,25 +174,25 @@ fn with<R>(work: impl FnOnce(&mut Table) -> R) -> Option<R> {
 
 /// Remembers a source that has just been made.
 #[inline]
-pub(crate) fn note<N: Upstream + 'static>(
+pub(crate) fn note<N: CancelNode + 'static>(
     node: &Rc<N>,
     slot: usize,
     what: &'static str,
     function: impl FnOnce() -> &'static str,
-    made: Place,
+    created_at: Place,
 ) {
     if debugging() {
-        remember(Rc::downgrade(node) as Weak<dyn Upstream>, slot, what, function(), made);
+        remember(Rc::downgrade(node) as Weak<dyn CancelNode>, slot, what, function(), created_at);
     }
 }
 
 #[cold]
 fn remember(
-    node: Weak<dyn Upstream>,
+    node: Weak<dyn CancelNode>,
     slot: usize,
     what: &'static str,
     function: &'static str,
-    made: Place,
+    created_at: Place,
 ) {
     with(|table| {
         if table.entries.len() >= table.sweep_at {
@@ -203,9 +203,10 @@ fn remember(
         // the library's own callbacks have names that say nothing to its user
         let function = if function.starts_with("twistor::") { "" } else { function };
         let number = table.next;
-        table
-            .entries
-            .insert(slot, Entry { node, number, what, function, made, awaited: None, fired: None });
+        table.entries.insert(
+            slot,
+            Entry { node, number, what, function, created_at, awaited: None, fired: None },
+        );
     });
 }
 
@@ -248,12 +249,12 @@ impl Drop for Firing {
 
 /// For a report: where the Deferred was fired and made. The slot is 0 for one that was made with
 /// its outcome.
-pub(super) fn history(made: Place, slot: usize) -> Option<String> {
+pub(super) fn history(created_at: Place, slot: usize) -> Option<String> {
     if !debugging() {
         return None;
     }
     let fired = with(|table| table.entries.get(&slot).and_then(|entry| entry.fired)).flatten();
-    Some(format!("I: fired at {}, C: made at {made}", fired.unwrap_or(made)))
+    Some(format!("I: fired at {}, C: made at {created_at}", fired.unwrap_or(created_at)))
 }
 
 /// One that waits.
@@ -262,7 +263,7 @@ pub struct Waiter {
     number: u64,
     what: &'static str,
     function: &'static str,
-    made: Place,
+    created_at: Place,
     /// For whom, and at which await.
     waits_for: Vec<(u64, Option<Place>)>,
     running: bool,
@@ -289,7 +290,7 @@ impl Waiter {
 
     /// Where it was made.
     pub fn location(&self) -> &'static Location<'static> {
-        self.made
+        self.created_at
     }
 
     /// The `yield_!` or `.await` that it stands at, for a coroutine that waits for one Deferred or
@@ -311,7 +312,7 @@ impl fmt::Display for Waiter {
             let by = if self.what == "Deferred" { " of" } else { "" };
             write!(f, "{by} {}", self.function)?;
         }
-        write!(f, ", made at {}", self.made)
+        write!(f, ", made at {}", self.created_at)
     }
 }
 
@@ -344,18 +345,18 @@ pub fn waiting() -> Waiting {
     for (node, _, waiter) in &known {
         let mut waiter = waiter.clone();
         let is_coroutine = waiter.what == "coroutine";
-        let ups = match node.upstream() {
-            Up::Over => continue,
-            Up::Busy => {
+        let ups = match node.awaiting() {
+            Awaiting::Finished => continue,
+            Awaiting::Running => {
                 waiter.running = true;
                 Vec::new()
             }
-            Up::Here => {
+            Awaiting::Nothing => {
                 waiter.in_a_future = is_coroutine;
                 Vec::new()
             }
-            Up::One(up) => vec![up],
-            Up::Many(ups) => ups,
+            Awaiting::One(up) => vec![up],
+            Awaiting::Many(ups) => ups,
         };
         let ups = ups.iter().filter_map(|up| by_node.get(&Rc::as_ptr(up).cast()));
         waiter.waits_for =

@@ -1,7 +1,7 @@
 //! Deferred: an eventual result, and how it is cancelled. `callback.rs` has what is put behind it.
 use super::{
-    chain::{Outcome, Source, ends_here},
-    upstream::{Up, Upstream, cancel_from, cancelled_at},
+    cancel_node::{Awaiting, CancelNode, cancel_from, cancelled_at},
+    chain::{Node, Outcome, discard_outcome},
 };
 use crate::{error::CancelledError, failure::Failure};
 use std::{
@@ -40,12 +40,12 @@ use std::{
 pub struct Deferred<T: 'static> {
     /// `None` once the content has been moved out.
     state: Option<State<T>>,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 }
 
 pub(crate) enum State<T> {
     Ready(Outcome<T>),
-    Pending(Rc<dyn Source<T>>),
+    Pending(Rc<dyn Node<T>>),
 }
 
 impl<T: 'static> Deferred<T> {
@@ -81,7 +81,7 @@ impl<T: 'static> Deferred<T> {
     pub fn canceller(&self) -> CancelHandle {
         match &self.state {
             Some(State::Pending(source)) => {
-                CancelHandle(Some(Rc::downgrade(source) as Weak<dyn Upstream>))
+                CancelHandle(Some(Rc::downgrade(source) as Weak<dyn CancelNode>))
             }
             _ => CancelHandle(None),
         }
@@ -93,18 +93,21 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// A Deferred whose outcome is here.
-    pub(crate) fn ready(outcome: Outcome<T>, made: &'static Location<'static>) -> Self {
-        Self { state: Some(State::Ready(outcome)), made }
+    pub(crate) fn ready(outcome: Outcome<T>, created_at: &'static Location<'static>) -> Self {
+        Self { state: Some(State::Ready(outcome)), created_at }
     }
 
     /// A Deferred that waits for `source`.
-    pub(crate) fn pending(source: Rc<dyn Source<T>>) -> Self {
-        Self { made: source.slot().made(), state: Some(State::Pending(source)) }
+    pub(crate) fn pending(source: Rc<dyn Node<T>>) -> Self {
+        Self { created_at: source.slot().created_at(), state: Some(State::Pending(source)) }
     }
 
     /// A Deferred that waits for `source`, made at another place than that.
-    pub(crate) fn pending_at(source: Rc<dyn Source<T>>, made: &'static Location<'static>) -> Self {
-        Self { state: Some(State::Pending(source)), made }
+    pub(crate) fn pending_at(
+        source: Rc<dyn Node<T>>,
+        created_at: &'static Location<'static>,
+    ) -> Self {
+        Self { state: Some(State::Pending(source)), created_at }
     }
 
     /// The outcome if there is one by now, else the source.
@@ -130,7 +133,7 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// The source it waits for, unless its outcome is here.
-    pub(crate) fn source(&self) -> Option<Rc<dyn Source<T>>> {
+    pub(crate) fn source(&self) -> Option<Rc<dyn Node<T>>> {
         match &self.state {
             Some(State::Pending(source)) => Some(source.clone()),
             _ => None,
@@ -141,8 +144,8 @@ impl<T: 'static> Deferred<T> {
 impl<T: 'static> Drop for Deferred<T> {
     fn drop(&mut self) {
         match self.state.take() {
-            Some(State::Ready(outcome)) => ends_here(outcome, self.made),
-            Some(State::Pending(source)) => source.slot().let_go(),
+            Some(State::Ready(outcome)) => discard_outcome(outcome, self.created_at),
+            Some(State::Pending(source)) => source.slot().detach(),
             None => {}
         }
     }
@@ -176,7 +179,7 @@ impl<T: fmt::Debug + 'static> fmt::Debug for Deferred<T> {
 
 /// Cancels a chain from elsewhere: what [`Deferred::canceller`] gives. It keeps nothing alive.
 #[derive(Clone, Default)]
-pub struct CancelHandle(Option<Weak<dyn Upstream>>);
+pub struct CancelHandle(Option<Weak<dyn CancelNode>>);
 
 impl CancelHandle {
     /// Cancels as [`Deferred::cancel`] would have done at the place where the handle was taken.
@@ -188,7 +191,10 @@ impl CancelHandle {
 
     /// Whether there is nothing left to cancel.
     pub(crate) fn is_dead(&self) -> bool {
-        self.0.as_ref().and_then(Weak::upgrade).is_none_or(|at| matches!(at.upstream(), Up::Over))
+        self.0
+            .as_ref()
+            .and_then(Weak::upgrade)
+            .is_none_or(|at| matches!(at.awaiting(), Awaiting::Finished))
     }
 
     pub(crate) fn cancel_for(&self, why: &CancelledError) {

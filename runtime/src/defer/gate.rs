@@ -24,7 +24,7 @@ impl<U: 'static, F: Callback<(), U>> Gate for Then<(), U, F> {
 /// [`AbandonedError`](crate::error::AbandonedError).
 pub(crate) struct Ticket {
     gate: Option<Rc<dyn Gate>>,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 }
 
 impl Ticket {
@@ -50,7 +50,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if self.gate.is_some() {
-            self.go_on(Err(abandoned(self.made)));
+            self.go_on(Err(abandoned(self.created_at)));
         }
     }
 }
@@ -59,9 +59,9 @@ impl<U: 'static> Deferred<U> {
     /// The Deferred of `f`, which waits in a queue until the ticket is opened.
     pub(crate) fn gated(
         f: impl Callback<(), U>,
-        made: &'static Location<'static>,
+        created_at: &'static Location<'static>,
     ) -> (Self, Ticket) {
-        let node = Then::gated(f, made);
-        (Self::pending(node.clone()), Ticket { gate: Some(node), made })
+        let node = Then::gated(f, created_at);
+        (Self::pending(node.clone()), Ticket { gate: Some(node), created_at })
     }
 }

@@ -1,10 +1,10 @@
 //! Waiting for several Deferreds: what the lists have in common.
 use super::{
-    chain::{Outcome, Slot, Source, run},
+    cancel_node::{Awaiting, CancelNode, cancel_from},
+    chain::{Node, Outcome, Slot, run},
     debug,
     deferred::Deferred,
     then::OnBoth,
-    upstream::{Up, Upstream, cancel_from},
 };
 use crate::{error::CancelledError, failure::Frame, report::drop_guarded};
 use std::{
@@ -32,7 +32,7 @@ pub(super) struct Gathering<Store, Out> {
     finish: fn(Store) -> Outcome<Out>,
     slot: Slot<Out>,
     /// The members in order; `None` for one that has fired.
-    members: RefCell<Vec<Option<Rc<dyn Upstream>>>>,
+    members: RefCell<Vec<Option<Rc<dyn CancelNode>>>>,
     /// A cancel that came while the members were being put in.
     kept: Cell<Option<Box<CancelledError>>>,
     filling: Cell<bool>,
@@ -46,19 +46,19 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
         store: Store,
         members: usize,
         finish: fn(Store) -> Outcome<Out>,
-        made: &'static Location<'static>,
+        created_at: &'static Location<'static>,
     ) -> Rc<Self> {
         let list = Rc::new(Self {
             store: RefCell::new(store),
             missing: Cell::new(members),
             finish,
-            slot: Slot::new(made),
+            slot: Slot::new(created_at),
             members: RefCell::new(Vec::new()),
             kept: Cell::new(None),
             filling: Cell::new(true),
             silent: Cell::new(false),
         });
-        debug::note(&list, list.slot.address(), "list", || "", made);
+        debug::note(&list, list.slot.address(), "list", || "", created_at);
         list
     }
 
@@ -75,9 +75,11 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
         decide: impl FnOnce(&mut Store, Outcome<T>) -> Decision<Out> + 'static,
     ) {
         let list = self.clone();
-        let made = self.slot.made();
-        let waiting =
-            member.link(OnBoth(move |outcome: Outcome<T>| list.came(index, outcome, decide)), made);
+        let created_at = self.slot.created_at();
+        let waiting = member.link(
+            OnBoth(move |outcome: Outcome<T>| list.on_result(index, outcome, decide)),
+            created_at,
+        );
         if let Some(source) = waiting.source() {
             let mut members = self.members.borrow_mut();
             let len = members.len().max(index + 1);
@@ -87,7 +89,7 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
         waiting.detach();
     }
 
-    fn came<T>(
+    fn on_result<T>(
         &self,
         index: usize,
         outcome: Outcome<T>,
@@ -123,7 +125,8 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
 
     fn fire(&self, outcome: Outcome<Out>) {
         // its own error was made here, on behalf of whoever made the list
-        let outcome = outcome.map_err(|failure| failure.location(Frame::new("", self.slot.made())));
+        let outcome =
+            outcome.map_err(|failure| failure.location(Frame::new("", self.slot.created_at())));
         if let Some(next) = self.slot.fill(outcome) {
             run(next);
         }
@@ -148,27 +151,27 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
     }
 }
 
-impl<Store: 'static, Out: 'static> Upstream for Gathering<Store, Out> {
-    fn upstream(&self) -> Up {
+impl<Store: 'static, Out: 'static> CancelNode for Gathering<Store, Out> {
+    fn awaiting(&self) -> Awaiting {
         if self.slot.is_fired() {
-            Up::Over
+            Awaiting::Finished
         } else if self.filling.get() {
-            Up::Busy
+            Awaiting::Running
         } else {
-            Up::Many(self.members.borrow().iter().flatten().cloned().collect())
+            Awaiting::Many(self.members.borrow().iter().flatten().cloned().collect())
         }
     }
 
-    fn keep_cancel(&self, why: &CancelledError) {
+    fn defer_cancel(&self, why: &CancelledError) {
         self.kept.set(Some(Box::new(why.clone())));
     }
 
-    fn force(self: Rc<Self>, _why: &CancelledError) {
+    fn cancel_leaf(self: Rc<Self>, _why: &CancelledError) {
         // never asked: a list passes a cancel on to its members
     }
 }
 
-impl<Store: 'static, Out: 'static> Source<Out> for Gathering<Store, Out> {
+impl<Store: 'static, Out: 'static> Node<Out> for Gathering<Store, Out> {
     fn slot(&self) -> &Slot<Out> {
         &self.slot
     }

@@ -86,7 +86,7 @@ pub trait Gather {
     type Values: 'static;
 
     #[doc(hidden)]
-    fn gather(self, made: &'static Location<'static>) -> Deferred<Self::Values>;
+    fn gather(self, created_at: &'static Location<'static>) -> Deferred<Self::Values>;
 }
 
 /// Waits for all and gives their values, in the order and the shape in which the Deferreds were
@@ -114,13 +114,13 @@ pub fn gather_results<G: Gather>(deferreds: G) -> Deferred<G::Values> {
 impl<T: 'static> Gather for Vec<Deferred<T>> {
     type Values = Vec<T>;
 
-    fn gather(self, made: &'static Location<'static>) -> Deferred<Vec<T>> {
+    fn gather(self, created_at: &'static Location<'static>) -> Deferred<Vec<T>> {
         let empty: Vec<Option<T>> = self.iter().map(|_| None).collect();
         let list = Gathering::new(
             empty,
             self.len(),
             |all| all.into_iter().collect::<Option<Vec<T>>>().ok_or_else(incomplete),
-            made,
+            created_at,
         );
         for (index, member) in self.into_iter().enumerate() {
             list.member(index, member, move |store, outcome| {
@@ -134,7 +134,7 @@ impl<T: 'static> Gather for Vec<Deferred<T>> {
 impl<T: 'static, const N: usize> Gather for [Deferred<T>; N] {
     type Values = [T; N];
 
-    fn gather(self, made: &'static Location<'static>) -> Deferred<[T; N]> {
+    fn gather(self, created_at: &'static Location<'static>) -> Deferred<[T; N]> {
         let empty: Vec<Option<T>> = self.iter().map(|_| None).collect();
         let list = Gathering::new(
             empty,
@@ -145,7 +145,7 @@ impl<T: 'static, const N: usize> Gather for [Deferred<T>; N] {
                     .and_then(|all| all.try_into().ok())
                     .ok_or_else(incomplete)
             },
-            made,
+            created_at,
         );
         for (index, member) in self.into_iter().enumerate() {
             list.member(index, member, move |store, outcome| {
@@ -161,12 +161,12 @@ macro_rules! gather_tuple {
         impl<$($name: 'static),+> Gather for ($(Deferred<$name>,)+) {
             type Values = ($($name,)+);
 
-            fn gather(self, made: &'static Location<'static>) -> Deferred<Self::Values> {
+            fn gather(self, created_at: &'static Location<'static>) -> Deferred<Self::Values> {
                 let list = Gathering::new(
                     <($(Option<$name>,)+)>::default(),
                     $count,
                     |all| (move || Some(($(all.$index?,)+)))().ok_or_else(incomplete),
-                    made,
+                    created_at,
                 );
                 $(list.member($index, self.$index, |store, outcome| {
                     all_or_first($index, outcome, |value| store.$index = Some(value))

@@ -22,6 +22,7 @@
 //! | `gatherResults([a, b])` | [`gather_results([a, b])`](gather_results()) |
 mod call;
 mod callback;
+mod cancel_node;
 mod chain;
 pub mod debug;
 mod deferred;
@@ -37,7 +38,6 @@ mod semaphore;
 mod shared;
 mod then;
 mod timeout;
-mod upstream;
 mod wait_queue;
 
 pub use crate::coroutine::bridge::ensure_deferred;
@@ -52,9 +52,9 @@ pub use resolver::{Cancelling, Resolver, SharedResolver};
 pub use semaphore::{DeferredLock, DeferredSemaphore, Token};
 pub use shared::Shared;
 
-pub(crate) use chain::{Outcome, Slot, Source, Step, ends_here, run};
+pub(crate) use cancel_node::{Awaiting, CancelNode, cancel_from, set_external_waker};
+pub(crate) use chain::{Node, Outcome, Slot, Step, discard_outcome, run};
 pub(crate) use deferred::State;
 pub(crate) use gate::Ticket;
 pub(crate) use resolver::{AbandonCause, with_abandon_cause};
 pub(crate) use then::OnValue;
-pub(crate) use upstream::{Up, Upstream, assist_from, cancel_from};

@@ -1,9 +1,9 @@
 //! A gate in a chain: results wait in it while it is paused.
 use super::{
-    chain::{Outcome, Slot, Source, Step, run},
+    cancel_node::{Awaiting, CancelNode},
+    chain::{Node, Outcome, Slot, Step, run},
     debug,
     deferred::{Deferred, State},
-    upstream::{Up, Upstream},
 };
 use crate::error::CancelledError;
 use std::{
@@ -60,7 +60,7 @@ impl fmt::Debug for Pause {
 }
 
 struct Gate<T> {
-    upstream: Cell<Option<Rc<dyn Source<T>>>>,
+    upstream: Cell<Option<Rc<dyn Node<T>>>>,
     /// What came while the gate was closed.
     held: Cell<Option<Outcome<T>>>,
     pauses: Cell<u32>,
@@ -69,7 +69,7 @@ struct Gate<T> {
 
 impl<T: 'static> Gate<T> {
     /// Lets the outcome through, or holds it.
-    fn came(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
+    fn on_result(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
         if self.pauses.get() > 0 {
             self.held.set(Some(outcome));
             None
@@ -78,7 +78,7 @@ impl<T: 'static> Gate<T> {
         }
     }
 
-    fn waits(&self) -> Option<Rc<dyn Source<T>>> {
+    fn waits(&self) -> Option<Rc<dyn Node<T>>> {
         let upstream = self.upstream.take();
         self.upstream.set(upstream.clone());
         upstream
@@ -113,11 +113,11 @@ impl<T: 'static> Step for Gate<T> {
             return None;
         };
         drop(upstream);
-        self.came(outcome)
+        self.on_result(outcome)
     }
 
     fn adopt(&self, source: &mut dyn std::any::Any) -> bool {
-        let new: Option<Rc<dyn Source<T>>> = source.downcast_mut().and_then(Option::take);
+        let new: Option<Rc<dyn Node<T>>> = source.downcast_mut().and_then(Option::take);
         let adopted = new.is_some();
         if adopted {
             let old = self.upstream.replace(new);
@@ -127,21 +127,21 @@ impl<T: 'static> Step for Gate<T> {
     }
 }
 
-impl<T: 'static> Upstream for Gate<T> {
-    fn upstream(&self) -> Up {
-        self.waits().map_or(Up::Over, |upstream| Up::One(upstream))
+impl<T: 'static> CancelNode for Gate<T> {
+    fn awaiting(&self) -> Awaiting {
+        self.waits().map_or(Awaiting::Finished, |upstream| Awaiting::One(upstream))
     }
 
-    fn keep_cancel(&self, _why: &CancelledError) {
+    fn defer_cancel(&self, _why: &CancelledError) {
         // never asked: a gate runs no code
     }
 
-    fn force(self: Rc<Self>, _why: &CancelledError) {
+    fn cancel_leaf(self: Rc<Self>, _why: &CancelledError) {
         // never asked: a gate passes a cancel on
     }
 }
 
-impl<T: 'static> Source<T> for Gate<T> {
+impl<T: 'static> Node<T> for Gate<T> {
     fn slot(&self) -> &Slot<T> {
         &self.slot
     }
@@ -150,7 +150,7 @@ impl<T: 'static> Source<T> for Gate<T> {
 impl<T> Drop for Gate<T> {
     fn drop(&mut self) {
         if let Some(outcome) = self.held.take() {
-            super::chain::ends_here(outcome, self.slot.made());
+            super::chain::discard_outcome(outcome, self.slot.created_at());
         }
     }
 }
@@ -178,7 +178,7 @@ impl<T: 'static> Deferred<T> {
             pauses: Cell::new(0),
             slot: Slot::new(Location::caller()),
         });
-        debug::note(&gate, gate.slot.address(), "gate", || "", gate.slot.made());
+        debug::note(&gate, gate.slot.address(), "gate", || "", gate.slot.created_at());
         match self.settle() {
             State::Ready(outcome) => {
                 // nobody waits at a new gate

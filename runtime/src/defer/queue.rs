@@ -1,5 +1,5 @@
 //! `DeferredQueue`: items for those who wait for them.
-use super::{deferred::Deferred, wait_queue::Waiting};
+use super::{deferred::Deferred, wait_queue::WaitQueue};
 use std::{cell::RefCell, collections::VecDeque, error::Error, fmt, panic::Location, rc::Rc};
 
 /// The queue is full: it gives the item back.
@@ -46,7 +46,7 @@ pub struct DeferredQueue<T: 'static>(Rc<Items<T>>);
 
 struct Items<T: 'static> {
     stored: RefCell<VecDeque<T>>,
-    waiting: Rc<Waiting<T>>,
+    waiting: Rc<WaitQueue<T>>,
     size: Option<usize>,
     backlog: Option<usize>,
 }
@@ -60,7 +60,12 @@ impl<T: 'static> DeferredQueue<T> {
     /// A queue that stores at most `size` items, and lets at most `backlog` wait for one. `None` is
     /// no limit.
     pub fn with_limits(size: Option<usize>, backlog: Option<usize>) -> Self {
-        Self(Rc::new(Items { stored: RefCell::default(), waiting: Waiting::new(), size, backlog }))
+        Self(Rc::new(Items {
+            stored: RefCell::default(),
+            waiting: WaitQueue::new(),
+            size,
+            backlog,
+        }))
     }
 
     /// Gives `item` to the first who waits, inside this call, or stores it.

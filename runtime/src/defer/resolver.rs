@@ -1,10 +1,10 @@
 //! Resolver: the firing half of a Deferred. It holds the leaf, where every chain begins.
 use super::{
-    chain::{Outcome, Slot, Source, run, run_now},
+    cancel_node::{Awaiting, CancelNode},
+    chain::{Node, Outcome, Slot, run, run_now},
     debug,
     deferred::Deferred,
     then::OnBoth,
-    upstream::{Up, Upstream},
 };
 use crate::{
     error::{AbandonedError, AlreadyCalledError, CancelledError},
@@ -25,12 +25,12 @@ struct Leaf<T, C> {
     canceller: Cell<Option<C>>,
     phase: Cell<Phase>,
     /// The Deferred whose result it will get, after [`Deferred::chain`].
-    chained: Cell<Option<Weak<dyn Upstream>>>,
+    chained: Cell<Option<Weak<dyn CancelNode>>>,
 }
 
 impl<T, C> Leaf<T, C> {
     /// The source that was chained to it, while that has not fired.
-    fn chained(&self) -> Option<Rc<dyn Upstream>> {
+    fn chained(&self) -> Option<Rc<dyn CancelNode>> {
         let chained = self.chained.take();
         let up = chained.as_ref().and_then(Weak::upgrade);
         self.chained.set(chained);
@@ -50,14 +50,14 @@ enum Phase {
 }
 
 /// A leaf without its canceller's type.
-trait Fire<T>: Source<T> {
+trait Fire<T>: Node<T> {
     fn phase(&self) -> Phase;
     fn set_phase(&self, phase: Phase);
     /// Fires, unless that has been done or a cancel has come; `now`: whatever the depth of nested
     /// fires. The canceller is dropped afterwards: firing ends its task, and with it any cycle
     /// through it.
     fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool);
-    fn chain_to(&self, source: Option<Weak<dyn Upstream>>);
+    fn chain_to(&self, source: Option<Weak<dyn CancelNode>>);
 }
 
 impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
@@ -69,7 +69,7 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
         self.phase.set(phase);
     }
 
-    fn chain_to(&self, source: Option<Weak<dyn Upstream>>) {
+    fn chain_to(&self, source: Option<Weak<dyn CancelNode>>) {
         self.chained.set(source);
     }
 
@@ -91,21 +91,21 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
     }
 }
 
-impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Source<T> for Leaf<T, C> {
+impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Node<T> for Leaf<T, C> {
     fn slot(&self) -> &Slot<T> {
         &self.slot
     }
 }
 
-impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
-    fn upstream(&self) -> Up {
+impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> CancelNode for Leaf<T, C> {
+    fn awaiting(&self) -> Awaiting {
         if self.slot.is_fired() {
-            return Up::Over;
+            return Awaiting::Finished;
         }
-        self.chained().map_or(Up::Here, Up::One)
+        self.chained().map_or(Awaiting::Nothing, Awaiting::One)
     }
 
-    fn keep_cancel(&self, _why: &CancelledError) {
+    fn defer_cancel(&self, _why: &CancelledError) {
         // never asked: a leaf runs no code
     }
 
@@ -117,7 +117,7 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
         }
     }
 
-    fn force(self: Rc<Self>, why: &CancelledError) {
+    fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {
         if !matches!(self.phase.get(), Phase::Open) {
             // its canceller is running and has cancelled it again
             return;
@@ -132,9 +132,12 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Upstream for Leaf<T, C> {
             let right = Cancelling(self.clone());
             // user code
             if let Err(failure) =
-                guarded(|| Frame::of_closure::<C>(self.slot.made()), || canceller(right))
+                guarded(|| Frame::of_closure::<C>(self.slot.created_at()), || canceller(right))
             {
-                report(failure, format!("canceller of the Deferred made at {}", self.slot.made()));
+                report(
+                    failure,
+                    format!("canceller of the Deferred made at {}", self.slot.created_at()),
+                );
             }
         }
         let _firing = debug::firing(why.location());
@@ -183,13 +186,13 @@ pub(super) type NoCanceller<T> = fn(Cancelling<T>);
 /// Makes a leaf and its resolver.
 pub(super) fn leaf<T: 'static, C>(
     canceller: Option<C>,
-    made: &'static Location<'static>,
-) -> (Rc<dyn Source<T>>, Resolver<T>)
+    created_at: &'static Location<'static>,
+) -> (Rc<dyn Node<T>>, Resolver<T>)
 where
     C: FnOnce(Cancelling<T>) + 'static,
 {
     let leaf = Rc::new(Leaf {
-        slot: Slot::new(made),
+        slot: Slot::new(created_at),
         canceller: Cell::new(canceller),
         phase: Cell::new(Phase::Open),
         chained: Cell::new(None),
@@ -198,8 +201,8 @@ where
         &leaf,
         leaf.slot.address(),
         "Deferred",
-        || Frame::new(current_function(), made).function(),
-        made,
+        || Frame::new(current_function(), created_at).function(),
+        created_at,
     );
     (leaf.clone(), Resolver { leaf: Some(leaf) })
 }
@@ -304,8 +307,8 @@ pub(crate) fn with_abandon_cause<R>(
     work()
 }
 
-/// The failure of a Deferred made at `made` whose firing half is dropped.
-pub(super) fn abandoned(made: &'static Location<'static>) -> Failure {
+/// The failure of a Deferred made at `created_at` whose firing half is dropped.
+pub(super) fn abandoned(created_at: &'static Location<'static>) -> Failure {
     let cause = ABANDON_CAUSE.try_with(|cause| cause.borrow().clone()).ok().flatten();
     let error = AbandonedError::new();
     let error = match cause.and_then(|cause| cause.reason()) {
@@ -313,7 +316,7 @@ pub(super) fn abandoned(made: &'static Location<'static>) -> Failure {
         None => error,
     };
     // a drop has no caller to name
-    Failure::at(error, Frame::new("the drop of the Resolver made here", made))
+    Failure::at(error, Frame::new("the drop of the Resolver made here", created_at))
 }
 
 impl<T: 'static> Drop for Resolver<T> {
@@ -321,8 +324,8 @@ impl<T: 'static> Drop for Resolver<T> {
         if let Some(leaf) = self.leaf.take()
             && !leaf.slot().is_fired()
         {
-            let made = leaf.slot().made();
-            leaf.fire(Err(abandoned(made)), made, false);
+            let created_at = leaf.slot().created_at();
+            leaf.fire(Err(abandoned(created_at)), created_at, false);
         }
     }
 }
@@ -330,7 +333,9 @@ impl<T: 'static> Drop for Resolver<T> {
 impl<T: 'static> fmt::Debug for Resolver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.leaf {
-            Some(leaf) => write!(f, "<Resolver of the Deferred made at {}>", leaf.slot().made()),
+            Some(leaf) => {
+                write!(f, "<Resolver of the Deferred made at {}>", leaf.slot().created_at())
+            }
             None => f.write_str("<Resolver, fired>"),
         }
     }
@@ -351,7 +356,7 @@ impl<T: 'static> Cancelling<T> {
 
 impl<T: 'static> fmt::Debug for Cancelling<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Cancelling of the Deferred made at {}>", self.0.slot().made())
+        write!(f, "<Cancelling of the Deferred made at {}>", self.0.slot().created_at())
     }
 }
 
@@ -393,9 +398,9 @@ impl<T: 'static> SharedResolver<T> {
     #[track_caller]
     fn resolve(&self, outcome: Outcome<T>) -> Result<(), AlreadyCalledError> {
         let Some(leaf) = &self.0.leaf else {
-            return Err(AlreadyCalledError { made: None, first: None });
+            return Err(AlreadyCalledError { created_at: None, first: None });
         };
-        let made = Some(leaf.slot().made());
+        let created_at = Some(leaf.slot().created_at());
         match leaf.phase() {
             Phase::Open => leaf.fire(outcome, Location::caller(), false),
             // the one late fire; the next finds it fired
@@ -403,8 +408,12 @@ impl<T: 'static> SharedResolver<T> {
                 leaf.set_phase(Phase::Fired(Location::caller()));
                 drop_guarded(outcome);
             }
-            Phase::CancelledByCanceller => return Err(AlreadyCalledError { made, first: None }),
-            Phase::Fired(first) => return Err(AlreadyCalledError { made, first: Some(first) }),
+            Phase::CancelledByCanceller => {
+                return Err(AlreadyCalledError { created_at, first: None });
+            }
+            Phase::Fired(first) => {
+                return Err(AlreadyCalledError { created_at, first: Some(first) });
+            }
         }
         Ok(())
     }
@@ -447,7 +456,7 @@ impl<T: 'static> Deferred<T> {
         let leaf = to.leaf.clone();
         let waiting = self.link(OnBoth(move |outcome: Outcome<T>| to.resolve(outcome)), place);
         if let (Some(leaf), Some(source)) = (leaf, waiting.source()) {
-            leaf.chain_to(Some(Rc::downgrade(&(source as Rc<dyn Upstream>))));
+            leaf.chain_to(Some(Rc::downgrade(&(source as Rc<dyn CancelNode>))));
         }
         waiting.detach();
     }

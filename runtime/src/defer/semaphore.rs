@@ -1,7 +1,7 @@
 //! `DeferredSemaphore` and `DeferredLock`: one after the other, in the order in which they asked.
 use super::{
     deferred::{Deferred, IntoDeferred},
-    wait_queue::Waiting,
+    wait_queue::WaitQueue,
 };
 use crate::{error::ValueError, failure::Failure};
 use std::{cell::Cell, fmt, panic::Location, rc::Rc};
@@ -10,12 +10,12 @@ use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 struct Tokens {
     free: Cell<usize>,
     limit: usize,
-    waiting: Rc<Waiting<Token>>,
+    waiting: Rc<WaitQueue<Token>>,
 }
 
 impl Tokens {
     fn new(limit: usize) -> Rc<Self> {
-        Rc::new(Self { free: Cell::new(limit), limit, waiting: Waiting::new() })
+        Rc::new(Self { free: Cell::new(limit), limit, waiting: WaitQueue::new() })
     }
 
     #[track_caller]

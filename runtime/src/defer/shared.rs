@@ -1,10 +1,10 @@
 //! One Deferred for several consumers.
 use super::{
-    chain::{Outcome, ends_here},
+    cancel_node::cancelled_at,
+    chain::{Outcome, discard_outcome},
     deferred::{CancelHandle, Deferred},
     resolver::Resolver,
     then::OnBoth,
-    upstream::cancelled_at,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -21,7 +21,7 @@ struct Branches<T: Clone + 'static> {
     /// How many branches wait and were not cancelled.
     wanted: Cell<usize>,
     source: RefCell<CancelHandle>,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 }
 
 enum Waiting<T: 'static> {
@@ -31,7 +31,7 @@ enum Waiting<T: 'static> {
 }
 
 impl<T: Clone + 'static> Branches<T> {
-    fn came(&self, outcome: Outcome<T>) {
+    fn on_result(&self, outcome: Outcome<T>) {
         // shared, so that no borrow is held while a user's `clone` runs
         let outcome = Rc::new(outcome);
         let waiting = match std::mem::replace(
@@ -72,7 +72,7 @@ impl<T: Clone + 'static> Drop for Branches<T> {
             std::mem::replace(self.state.get_mut(), Waiting::For(Vec::new()))
             && let Ok(outcome) = Rc::try_unwrap(outcome)
         {
-            ends_here(outcome, self.made);
+            discard_outcome(outcome, self.created_at);
         }
     }
 }
@@ -115,7 +115,7 @@ impl<T: Clone + 'static> Clone for Shared<T> {
 
 impl<T: Clone + 'static> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Shared Deferred made at {}>", self.0.made)
+        write!(f, "<Shared Deferred made at {}>", self.0.created_at)
     }
 }
 
@@ -134,16 +134,16 @@ impl<T: Clone + 'static> Deferred<T> {
     /// ```
     #[track_caller]
     pub fn shared(self) -> Shared<T> {
-        let made = Location::caller();
+        let created_at = Location::caller();
         let branches = Rc::new(Branches {
             state: RefCell::new(Waiting::For(Vec::new())),
             wanted: Cell::new(0),
             source: RefCell::default(),
-            made,
+            created_at,
         });
         *branches.source.borrow_mut() = self.canceller();
         let into = branches.clone();
-        self.link(OnBoth(move |outcome: Outcome<T>| into.came(outcome)), made).detach();
+        self.link(OnBoth(move |outcome: Outcome<T>| into.on_result(outcome)), created_at).detach();
         Shared(branches)
     }
 }

@@ -10,10 +10,10 @@
 //! and the node is gone: an endless loop of callbacks that each return the next Deferred needs two
 //! nodes and no more.
 use super::{
-    chain::{Outcome, Slot, Source, Step, run},
+    cancel_node::{Awaiting, CancelNode, cancel_from},
+    chain::{Node, Outcome, Slot, Step, run},
     debug,
     deferred::{Deferred, IntoDeferred, State},
-    upstream::{Up, Upstream, cancel_from},
 };
 use crate::{
     error::{CancelledError, CircularChainError},
@@ -29,10 +29,10 @@ use std::{
 
 /// What stands in a chain: takes the outcome before it and makes the Deferred after it.
 pub(crate) trait Callback<T, U>: 'static {
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U>;
+    fn call(self, outcome: Outcome<T>, created_at: &'static Location<'static>) -> Deferred<U>;
 
     /// The frame for the function that the user wrote.
-    fn frame(made: &'static Location<'static>) -> Frame;
+    fn frame(created_at: &'static Location<'static>) -> Frame;
 }
 
 /// A callback for the value; a failure passes it.
@@ -46,22 +46,22 @@ pub(crate) struct OnBoth<F>(pub(crate) F);
 pub(crate) struct Seen<C>(pub(crate) C);
 
 impl<T, U, C: Callback<T, U>> Callback<T, U> for Seen<C> {
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-        let Err(failure) = &outcome else { return self.0.call(outcome, made) };
+    fn call(self, outcome: Outcome<T>, created_at: &'static Location<'static>) -> Deferred<U> {
+        let Err(failure) = &outcome else { return self.0.call(outcome, created_at) };
         let went_in = failure.clone();
-        match self.0.call(outcome, made).settle() {
+        match self.0.call(outcome, created_at).settle() {
             State::Ready(Err(failure)) if failure.is_same(&went_in) => {
                 // alone again, so that the frame is added without a copy
                 drop(went_in);
-                Deferred::ready(Err(failure.passing(C::frame(made))), made)
+                Deferred::ready(Err(failure.passing(C::frame(created_at))), created_at)
             }
-            State::Ready(outcome) => Deferred::ready(outcome, made),
+            State::Ready(outcome) => Deferred::ready(outcome, created_at),
             State::Pending(source) => Deferred::pending(source),
         }
     }
 
-    fn frame(made: &'static Location<'static>) -> Frame {
-        C::frame(made)
+    fn frame(created_at: &'static Location<'static>) -> Frame {
+        C::frame(created_at)
     }
 }
 
@@ -73,12 +73,12 @@ where
     F: FnOnce(T) -> R + 'static,
     R: IntoDeferred<Value = U>,
 {
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<U> {
-        for_value(self.0, outcome, made, |f, value| f(value).into_deferred())
+    fn call(self, outcome: Outcome<T>, created_at: &'static Location<'static>) -> Deferred<U> {
+        for_value(self.0, outcome, created_at, |f, value| f(value).into_deferred())
     }
 
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
+    fn frame(created_at: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(created_at)
     }
 }
 
@@ -87,18 +87,18 @@ where
     F: FnOnce(Failure) -> R + 'static,
     R: IntoDeferred<Value = T>,
 {
-    fn call(self, outcome: Outcome<T>, made: &'static Location<'static>) -> Deferred<T> {
+    fn call(self, outcome: Outcome<T>, created_at: &'static Location<'static>) -> Deferred<T> {
         match outcome {
             Err(failure) => (self.0)(failure).into_deferred(),
             value => {
                 drop_guarded(self.0);
-                Deferred::ready(value, made)
+                Deferred::ready(value, created_at)
             }
         }
     }
 
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
+    fn frame(created_at: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(created_at)
     }
 }
 
@@ -111,8 +111,8 @@ where
         (self.0)(outcome).into_deferred()
     }
 
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
+    fn frame(created_at: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(created_at)
     }
 }
 
@@ -136,8 +136,8 @@ where
         }
     }
 
-    fn frame(made: &'static Location<'static>) -> Frame {
-        Frame::of_closure::<F>(made)
+    fn frame(created_at: &'static Location<'static>) -> Frame {
+        Frame::of_closure::<F>(created_at)
     }
 }
 
@@ -149,13 +149,13 @@ pub(crate) struct Then<T, U, F> {
 }
 
 enum Stage<T, U, F> {
-    Call(F, Rc<dyn Source<T>>),
+    Call(F, Rc<dyn Node<T>>),
     /// It waits in a queue, which opens it.
     Gated(F),
     /// The queue has opened it, with what it goes on with.
     Opened(F, Outcome<T>),
     Running,
-    Follow(Rc<dyn Source<U>>),
+    Follow(Rc<dyn Node<U>>),
     Over,
 }
 
@@ -165,29 +165,41 @@ where
 {
     /// Puts `f` behind `upstream`.
     pub(crate) fn attach(
-        upstream: Rc<dyn Source<T>>,
+        upstream: Rc<dyn Node<T>>,
         f: F,
-        made: &'static Location<'static>,
-    ) -> Rc<dyn Source<U>> {
+        created_at: &'static Location<'static>,
+    ) -> Rc<dyn Node<U>> {
         let node = Rc::new(Self {
             stage: Cell::new(Stage::Running),
-            slot: Slot::new(made),
+            slot: Slot::new(created_at),
             kept: Cell::new(None),
         });
         upstream.slot().wait(node.clone());
         node.stage.set(Stage::Call(f, upstream));
-        debug::note(&node, node.slot.address(), "callback", || F::frame(made).function(), made);
+        debug::note(
+            &node,
+            node.slot.address(),
+            "callback",
+            || F::frame(created_at).function(),
+            created_at,
+        );
         node
     }
 
     /// A callback that waits for a queue to open it.
-    pub(super) fn gated(f: F, made: &'static Location<'static>) -> Rc<Self> {
+    pub(super) fn gated(f: F, created_at: &'static Location<'static>) -> Rc<Self> {
         let node = Rc::new(Self {
             stage: Cell::new(Stage::Gated(f)),
-            slot: Slot::new(made),
+            slot: Slot::new(created_at),
             kept: Cell::new(None),
         });
-        debug::note(&node, node.slot.address(), "callback", || F::frame(made).function(), made);
+        debug::note(
+            &node,
+            node.slot.address(),
+            "callback",
+            || F::frame(created_at).function(),
+            created_at,
+        );
         node
     }
 
@@ -208,7 +220,7 @@ where
 
     /// Runs the callback with what it has waited for.
     fn run(self: Rc<Self>, f: F, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
-        match call(f, outcome, self.slot.made()).settle() {
+        match call(f, outcome, self.slot.created_at()).settle() {
             State::Ready(outcome) => self.finish(outcome),
             State::Pending(inner) => self.follow(inner),
         }
@@ -228,13 +240,13 @@ where
         self.slot.fill(outcome)
     }
 
-    fn follow(self: Rc<Self>, inner: Rc<dyn Source<U>>) -> Option<Rc<dyn Step>> {
+    fn follow(self: Rc<Self>, inner: Rc<dyn Node<U>>) -> Option<Rc<dyn Step>> {
         if Rc::as_ptr(&inner).cast::<()>() == Rc::as_ptr(&self).cast::<()>() {
             drop(inner);
             return self.finish(Err(CircularChainError::new().into()));
         }
         let kept = self.kept.take();
-        let again = kept.is_some().then(|| inner.clone() as Rc<dyn Upstream>);
+        let again = kept.is_some().then(|| inner.clone() as Rc<dyn CancelNode>);
         // a CancelHandle that names this node must find the way on through it
         let named =
             Rc::weak_count(&self) > 0 && Rc::weak_count(&self) > debug::notes(self.slot.address());
@@ -294,11 +306,11 @@ where
         let stage = self.stage.replace(Stage::Running);
         let (stage, old) = match stage {
             Stage::Call(f, old) => match source.downcast_mut().and_then(Option::take) {
-                Some(new) => (Stage::Call(f, new), Some(old as Rc<dyn Upstream>)),
+                Some(new) => (Stage::Call(f, new), Some(old as Rc<dyn CancelNode>)),
                 None => (Stage::Call(f, old), None),
             },
             Stage::Follow(old) => match source.downcast_mut().and_then(Option::take) {
-                Some(new) => (Stage::Follow(new), Some(old as Rc<dyn Upstream>)),
+                Some(new) => (Stage::Follow(new), Some(old as Rc<dyn CancelNode>)),
                 None => (Stage::Follow(old), None),
             },
             other => (other, None),
@@ -308,25 +320,25 @@ where
     }
 }
 
-impl<T: 'static, U: 'static, F> Upstream for Then<T, U, F>
+impl<T: 'static, U: 'static, F> CancelNode for Then<T, U, F>
 where
     F: Callback<T, U>,
 {
-    fn upstream(&self) -> Up {
+    fn awaiting(&self) -> Awaiting {
         self.peek(|stage| match stage {
-            Stage::Call(_, upstream) => Up::One(upstream.clone()),
-            Stage::Follow(inner) => Up::One(inner.clone()),
-            Stage::Gated(_) => Up::Here,
-            Stage::Running | Stage::Opened(..) => Up::Busy,
-            Stage::Over => Up::Over,
+            Stage::Call(_, upstream) => Awaiting::One(upstream.clone()),
+            Stage::Follow(inner) => Awaiting::One(inner.clone()),
+            Stage::Gated(_) => Awaiting::Nothing,
+            Stage::Running | Stage::Opened(..) => Awaiting::Running,
+            Stage::Over => Awaiting::Finished,
         })
     }
 
-    fn keep_cancel(&self, why: &CancelledError) {
+    fn defer_cancel(&self, why: &CancelledError) {
         self.kept.set(Some(Box::new(why.clone())));
     }
 
-    fn force(self: Rc<Self>, why: &CancelledError) {
+    fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {
         // it waits in a queue, which finds it run when its turn comes
         if self.open(Err(why.clone().into())) {
             run(self);
@@ -341,7 +353,7 @@ where
     }
 }
 
-impl<T: 'static, U: 'static, F> Source<U> for Then<T, U, F>
+impl<T: 'static, U: 'static, F> Node<U> for Then<T, U, F>
 where
     F: Callback<T, U>,
 {
@@ -354,13 +366,15 @@ where
 pub(crate) fn call<T, U, F: Callback<T, U>>(
     f: F,
     outcome: Outcome<T>,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 ) -> Deferred<U> {
-    let before = enter_function(F::frame(made).raw_function());
+    let before = enter_function(F::frame(created_at).raw_function());
     // user code
-    let given = catch_unwind(AssertUnwindSafe(|| f.call(outcome, made)));
+    let given = catch_unwind(AssertUnwindSafe(|| f.call(outcome, created_at)));
     enter_function(before);
-    given.unwrap_or_else(|payload| Deferred::ready(Err(panicked(payload, F::frame(made))), made))
+    given.unwrap_or_else(|payload| {
+        Deferred::ready(Err(panicked(payload, F::frame(created_at))), created_at)
+    })
 }
 
 /// What every callback for the value does with an outcome: `f` takes a value through `run`, a
@@ -368,14 +382,14 @@ pub(crate) fn call<T, U, F: Callback<T, U>>(
 pub(crate) fn for_value<T, U, F>(
     f: F,
     outcome: Outcome<T>,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
     run: impl FnOnce(F, T) -> Deferred<U>,
 ) -> Deferred<U> {
     match outcome {
         Ok(value) => run(f, value),
         Err(failure) => {
             drop_guarded(f);
-            Deferred::ready(Err(failure.passing(Frame::of_closure::<F>(made))), made)
+            Deferred::ready(Err(failure.passing(Frame::of_closure::<F>(created_at))), created_at)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 /// A line of those who wait for a `T`, in the order in which they asked. A cancelled one leaves it
 /// at once.
-pub(super) struct Waiting<T: 'static> {
+pub(super) struct WaitQueue<T: 'static> {
     line: RefCell<Line<T>>,
     me: Weak<Self>,
 }
@@ -20,7 +20,7 @@ struct Line<T: 'static> {
     empty: usize,
 }
 
-impl<T: 'static> Waiting<T> {
+impl<T: 'static> WaitQueue<T> {
     pub(super) fn new() -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             line: RefCell::new(Line { places: VecDeque::new(), next: 0, empty: 0 }),

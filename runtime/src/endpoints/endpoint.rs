@@ -2,8 +2,8 @@
 use crate::{
     address::Address,
     defer::Deferred,
-    protocol::{Acceptor, Factory, Handle, IntoFactory, Protocol},
-    transport::{Port, accepting, connect_with},
+    protocol::{ErasedFactory, Factory, Handle, IntoFactory, Protocol},
+    transport::{Port, connect_with, erase_factory},
 };
 use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 
@@ -11,8 +11,8 @@ use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 pub(crate) trait StreamServer: fmt::Debug {
     fn listen_erased(
         &self,
-        acceptor: Rc<dyn Acceptor>,
-        made: &'static Location<'static>,
+        acceptor: Rc<dyn ErasedFactory>,
+        created_at: &'static Location<'static>,
     ) -> Deferred<Port>;
 }
 
@@ -20,8 +20,8 @@ pub(crate) trait StreamServer: fmt::Debug {
 pub(crate) trait StreamClient: fmt::Debug {
     fn connect_erased(
         &self,
-        acceptor: Rc<dyn Acceptor>,
-        made: &'static Location<'static>,
+        acceptor: Rc<dyn ErasedFactory>,
+        created_at: &'static Location<'static>,
     ) -> Deferred<()>;
 }
 
@@ -44,7 +44,7 @@ impl ServerEndpoint {
     /// operating system said.
     #[track_caller]
     pub fn listen(&self, factory: impl IntoFactory) -> Deferred<Port> {
-        self.0.listen_erased(accepting(factory), Location::caller())
+        self.0.listen_erased(erase_factory(factory), Location::caller())
     }
 }
 
@@ -63,8 +63,8 @@ impl ClientEndpoint {
         &self,
         factory: F,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-        let made = Location::caller();
-        connect_with(factory, |acceptor| self.0.connect_erased(acceptor, made))
+        let created_at = Location::caller();
+        connect_with(factory, |acceptor| self.0.connect_erased(acceptor, created_at))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     address::Address,
     defer::Deferred,
     error::DnsLookupError,
-    protocol::Acceptor,
+    protocol::ErasedFactory,
     reactor::{
         NameQuery, Reactor,
         backend::{Bind, Dial, FileOptions},
@@ -67,11 +67,15 @@ impl Tcp4ServerEndpoint {
 impl StreamServer for Tcp4ServerEndpoint {
     fn listen_erased(
         &self,
-        acceptor: Rc<dyn Acceptor>,
-        made: &'static Location<'static>,
+        acceptor: Rc<dyn ErasedFactory>,
+        created_at: &'static Location<'static>,
     ) -> Deferred<Port> {
-        let bind =
-            Bind { at: self.at.into(), backlog: self.backlog, file: FileOptions::default(), made };
+        let bind = Bind {
+            at: self.at.into(),
+            backlog: self.backlog,
+            file: FileOptions::default(),
+            created_at,
+        };
         match transport::listen(&self.reactor, bind, acceptor) {
             Ok(port) => Deferred::succeed(port),
             Err(failure) => Deferred::fail(failure),
@@ -147,8 +151,8 @@ impl Tcp4ClientEndpoint {
 impl StreamClient for Tcp4ClientEndpoint {
     fn connect_erased(
         &self,
-        acceptor: Rc<dyn Acceptor>,
-        made: &'static Location<'static>,
+        acceptor: Rc<dyn ErasedFactory>,
+        created_at: &'static Location<'static>,
     ) -> Deferred<()> {
         if let Ok(ip) = self.host.parse::<IpAddr>() {
             return dial(
@@ -156,14 +160,14 @@ impl StreamClient for Tcp4ClientEndpoint {
                 SocketAddr::new(ip, self.port),
                 acceptor,
                 &self.options,
-                made,
+                created_at,
             );
         }
         let (reactor, options, host) =
             (self.reactor.clone(), self.options.clone(), self.host.clone());
         self.reactor.resolve_host(&NameQuery::new(&self.host, self.port)).add_callback(
             move |found| match found.iter().find(|at| at.is_ipv4()).or(found.first()) {
-                Some(to) => dial(&reactor, *to, acceptor, &options, made),
+                Some(to) => dial(&reactor, *to, acceptor, &options, created_at),
                 None => Deferred::fail(DnsLookupError::with_text(host)),
             },
         )
@@ -173,13 +177,13 @@ impl StreamClient for Tcp4ClientEndpoint {
 fn dial(
     reactor: &Reactor,
     to: SocketAddr,
-    acceptor: Rc<dyn Acceptor>,
+    acceptor: Rc<dyn ErasedFactory>,
     options: &ConnectTcpOptions,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 ) -> Deferred<()> {
     transport::connect(
         reactor,
-        &Dial { to: to.into(), from: options.bind_address, made },
+        &Dial { to: to.into(), from: options.bind_address, created_at },
         acceptor,
         options.timeout,
     )

@@ -118,7 +118,7 @@ thread_local! {
 }
 
 /// A factory without its type: what a port and an attempt to connect hold.
-pub(crate) trait Acceptor {
+pub(crate) trait ErasedFactory {
     /// One more port or connection uses it.
     fn start(&self);
     /// One less does.
@@ -137,8 +137,8 @@ pub(crate) trait Acceptor {
 /// Recycled allocations of connections.
 type FreeConnections<P> = FreeList<Rc<Connection<P>>>;
 
-/// The [`Acceptor`] of a factory; `take` sees each handle.
-pub(crate) struct Accepting<F: Factory, K> {
+/// The [`ErasedFactory`] of a factory; `take` sees each handle.
+pub(crate) struct FactoryAdapter<F: Factory, K> {
     pub(crate) factory: Rc<F>,
     pub(crate) keep: K,
     /// Recycled allocations, for a factory that makes many connections.
@@ -148,21 +148,21 @@ pub(crate) struct Accepting<F: Factory, K> {
 /// How many closed connections a port keeps for reuse.
 const FREE_CONNECTIONS: usize = 64;
 
-impl<F: Factory, K> Accepting<F, K> {
+impl<F: Factory, K> FactoryAdapter<F, K> {
     /// A factory of one connection, whose handle `keep` gets.
     pub(crate) fn once(factory: Rc<F>, keep: K) -> Self {
         Self { factory, keep, free_list: None }
     }
 }
 
-impl<F: Factory> Accepting<F, fn(&Handle<F::Protocol>)> {
+impl<F: Factory> FactoryAdapter<F, fn(&Handle<F::Protocol>)> {
     /// A factory of any number of connections, whose handles nobody keeps.
     pub(crate) fn many(factory: Rc<F>) -> Self {
         Self { factory, keep: |_| (), free_list: Some(Rc::new(FreeList::new(FREE_CONNECTIONS))) }
     }
 }
 
-impl<F: Factory, K: Fn(&Handle<F::Protocol>)> Acceptor for Accepting<F, K> {
+impl<F: Factory, K: Fn(&Handle<F::Protocol>)> ErasedFactory for FactoryAdapter<F, K> {
     fn start(&self) {
         let key = Rc::as_ptr(&self.factory).cast();
         let first = USERS.with_borrow_mut(|users| {

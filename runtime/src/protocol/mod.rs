@@ -41,5 +41,5 @@ pub use handler_result::Handled;
 pub use protocol::{Message, Protocol};
 
 pub(crate) use connection::{ErasedConnection, OnClosed};
-pub(crate) use factory::{Accepting, Acceptor, last_name};
+pub(crate) use factory::{ErasedFactory, FactoryAdapter, last_name};
 pub(crate) use handler_result::{await_connection_lost, await_handler};

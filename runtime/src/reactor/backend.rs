@@ -31,7 +31,7 @@ pub(crate) struct Bind {
     pub(crate) backlog: u32,
     pub(crate) file: FileOptions,
     /// Who asks for it.
-    pub(crate) made: &'static Location<'static>,
+    pub(crate) created_at: &'static Location<'static>,
 }
 
 /// How the file of a UNIX socket is made.
@@ -57,7 +57,7 @@ pub(crate) struct BindDatagrams {
     pub(crate) listen_multiple: bool,
     pub(crate) file: FileOptions,
     /// Who asks for it.
-    pub(crate) made: &'static Location<'static>,
+    pub(crate) created_at: &'static Location<'static>,
 }
 
 /// How a connection is opened.
@@ -66,7 +66,7 @@ pub(crate) struct Dial {
     pub(crate) to: Address,
     pub(crate) from: Option<SocketAddr>,
     /// Who asks for it.
-    pub(crate) made: &'static Location<'static>,
+    pub(crate) created_at: &'static Location<'static>,
 }
 
 /// Time, waiting, and the ways to open something.
@@ -83,7 +83,7 @@ pub(crate) trait Backend {
     fn alarm(&self) -> Alarm;
 
     /// Opens a port; it is not registered yet.
-    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>>;
+    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn RawListener>>;
 
     /// Begins to connect; an error here is one of this side. The wire is not registered yet, and
     /// becomes writable when it is decided.
@@ -250,7 +250,7 @@ impl From<UnixStream> for AnyWire {
 /// A descriptor that was taken over: what it turned out to be.
 pub(crate) enum Adopted {
     Stream(AnyWire, Address),
-    Port(Box<dyn Accept>),
+    Port(Box<dyn RawListener>),
     Datagrams(Box<dyn Datagrams>),
     /// It is a stream socket at this address that is neither connected nor listening.
     Idle(Address),
@@ -310,7 +310,7 @@ pub(crate) enum WireOption {
 }
 
 /// An open port.
-pub(crate) trait Accept {
+pub(crate) trait RawListener {
     fn register(&mut self, slot: usize) -> io::Result<()>;
 
     fn accept(&self) -> io::Result<(AnyWire, Address)>;

@@ -169,10 +169,10 @@ impl Reactor {
         &self,
         delay: Duration,
         call: Box<dyn FnOnce()>,
-        made: &'static Location<'static>,
+        created_at: &'static Location<'static>,
     ) -> DelayedCall {
         let core = &self.0;
-        let timer = core.timers.add(delay, call, made);
+        let timer = core.timers.add(delay, call, created_at);
         if core.is_closed() {
             // an inert reactor takes it and drops it
             let _ = timer.cancel();
@@ -239,7 +239,7 @@ impl Drop for Core {
         drop_each(self.inbox.close());
         if let Some(pool) = self.pool.get_mut() {
             // nobody is there to wait for its threads, which end when their work is done
-            pool.let_go();
+            pool.release_threads();
         }
     }
 }
@@ -303,9 +303,9 @@ impl Reactor {
 
     /// What lives in it: ports, connections, attempts, signal handlers.
     pub(crate) fn leftovers(&self) -> Vec<String> {
-        let (sources, made) = (self.0.sources.borrow(), self.0.created_at.borrow());
+        let (sources, created_at) = (self.0.sources.borrow(), self.0.created_at.borrow());
         let place = |slot| {
-            made.get(&slot).map(|place| format!(", asked for at {place}")).unwrap_or_default()
+            created_at.get(&slot).map(|place| format!(", asked for at {place}")).unwrap_or_default()
         };
         sources
             .iter()
@@ -357,9 +357,9 @@ impl Core {
     }
 
     /// Remembers where what lies in `slot` was asked for, if debugging is on.
-    pub(crate) fn set_created_at(&self, slot: usize, made: &'static Location<'static>) {
+    pub(crate) fn set_created_at(&self, slot: usize, created_at: &'static Location<'static>) {
         if debugging() {
-            self.created_at.borrow_mut().insert(slot, made);
+            self.created_at.borrow_mut().insert(slot, created_at);
         }
     }
 
@@ -367,9 +367,9 @@ impl Core {
     /// was.
     pub(crate) fn inherit_created_at(&self, slot: usize, other: usize) {
         if debugging() {
-            let made = self.created_at.borrow().get(&other).copied();
-            if let Some(made) = made {
-                self.set_created_at(slot, made);
+            let created_at = self.created_at.borrow().get(&other).copied();
+            if let Some(created_at) = created_at {
+                self.set_created_at(slot, created_at);
             }
         }
     }

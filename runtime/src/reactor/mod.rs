@@ -41,7 +41,7 @@ pub(crate) use schedule::Schedule;
 pub use signals::SignalHandler;
 pub use thread_pool::{PoolLimits, PoolLoad, ThreadPool};
 pub use triggers::{SystemEvent, SystemEventTrigger, TriggerPhase};
-pub use user_source::{AddedSource, Ready};
+pub use user_source::{Ready, UserSource};
 
 /// The library under the reactor, for [`Reactor::add_source`].
 pub use mio;

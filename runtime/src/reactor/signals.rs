@@ -28,7 +28,7 @@ struct OnSignal {
     /// `None` while it runs.
     handler: RefCell<Option<Handler>>,
     /// Where the user has made it; nothing for the reactor's own.
-    made: Option<&'static Location<'static>>,
+    created_at: Option<&'static Location<'static>>,
 }
 
 impl Drop for OnSignal {
@@ -64,11 +64,12 @@ fn listen(
     core: &Rc<Core>,
     wanted: &[i32],
     handler: Handler,
-    made: Option<&'static Location<'static>>,
+    created_at: Option<&'static Location<'static>>,
 ) -> io::Result<Option<usize>> {
     let slot = core.sources.borrow().vacant_key();
     if let Some(signals) = core.backend.signals(slot, wanted)? {
-        let source = Rc::new(OnSignal { signals, handler: RefCell::new(Some(handler)), made });
+        let source =
+            Rc::new(OnSignal { signals, handler: RefCell::new(Some(handler)), created_at });
         let given = core.sources.borrow_mut().insert(source);
         debug_assert_eq!(given, slot, "nothing came in between");
         return Ok(Some(slot));
@@ -79,7 +80,7 @@ fn listen(
 
 impl Source for OnSignal {
     fn describe(&self) -> Option<String> {
-        self.made.map(|made| format!("a signal handler made at {made}"))
+        self.created_at.map(|created_at| format!("a signal handler made at {created_at}"))
     }
 
     fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {
@@ -88,7 +89,7 @@ impl Source for OnSignal {
             let Some(mut handler) = handler else { return };
             // user code
             let called = guarded(
-                || Frame::new("on_signal", self.made.unwrap_or(Location::caller())),
+                || Frame::new("on_signal", self.created_at.unwrap_or(Location::caller())),
                 || handler(signal),
             );
             *self.handler.borrow_mut() = Some(handler);

@@ -143,7 +143,7 @@ impl ThreadPool {
     /// Lets the work that was given finish, ends the threads and waits for them. Called from one of
     /// the pool's own threads it waits for the others.
     pub fn stop(&self) {
-        self.let_go();
+        self.release_threads();
         let handles = std::mem::take(&mut self.state().handles);
         for handle in handles {
             if handle.thread().id() != thread::current().id() {
@@ -162,7 +162,7 @@ impl ThreadPool {
     /// [`stop`](Self::stop) for a thread that the work may be waiting for: calls `meanwhile` again
     /// and again until all threads have ended.
     pub(super) fn stop_meanwhile(&self, mut meanwhile: impl FnMut()) {
-        self.let_go();
+        self.release_threads();
         let mut state = self.state();
         while state.workers > 0 {
             let (back, waited) = self
@@ -182,7 +182,7 @@ impl ThreadPool {
     }
 
     /// Lets the threads end when their work is done, without waiting for them.
-    pub(super) fn let_go(&self) {
+    pub(super) fn release_threads(&self) {
         self.state().started = false;
         self.0.changed.notify_all();
     }

@@ -90,7 +90,9 @@ impl Core {
             let what = self.sources.borrow().get(event.slot).and_then(|source| source.describe());
             self.watched(slow, || self.dispatch(event, buffer), |()| what);
         };
-        let named = |made: &Option<_>| made.map(|made| format!("the delayed call made at {made}"));
+        let named = |created_at: &Option<_>| {
+            created_at.map(|site| format!("the delayed call made at {site}"))
+        };
         if let Some(mark) = self.timers.begin_turn() {
             while self.watched(slow, || self.timers.run_due(mark), named).is_some() {
                 self.close_asked();

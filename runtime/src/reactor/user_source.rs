@@ -32,15 +32,15 @@ type Handler<S> = Box<dyn FnMut(&mut S, Ready)>;
 
 /// A source that was added to a reactor. A cheap handle; dropping it changes nothing.
 #[doc(alias = "IReadDescriptor")]
-pub struct AddedSource<S: 'static>(Rc<Added<S>>);
+pub struct UserSource<S: 'static>(Rc<UserSourceState<S>>);
 
-struct Added<S> {
+struct UserSourceState<S> {
     /// Not there while its handler runs, and when it was removed.
     held: RefCell<Option<(S, Handler<S>)>>,
     removed: Cell<bool>,
     core: Weak<Core>,
     slot: Cell<usize>,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
 }
 
 impl Reactor {
@@ -78,17 +78,17 @@ impl Reactor {
         mut source: S,
         interest: mio::Interest,
         ready: impl FnMut(&mut S, Ready) + 'static,
-    ) -> Result<AddedSource<S>, Failure> {
+    ) -> Result<UserSource<S>, Failure> {
         let core = &self.0;
         if core.is_closed() {
             return Err(ReactorClosed::new().into());
         }
-        let added = Rc::new(Added {
+        let added = Rc::new(UserSourceState {
             held: RefCell::new(None),
             removed: Cell::new(false),
             core: Rc::downgrade(core),
             slot: Cell::new(0),
-            made: Location::caller(),
+            created_at: Location::caller(),
         });
         let slot = core.sources.borrow_mut().insert(added.clone());
         if let Err(error) = core.backend.watch(&mut source, slot, Some(interest)) {
@@ -97,11 +97,11 @@ impl Reactor {
         }
         added.slot.set(slot);
         added.held.replace(Some((source, Box::new(ready))));
-        Ok(AddedSource(added))
+        Ok(UserSource(added))
     }
 }
 
-impl<S: mio::event::Source + 'static> AddedSource<S> {
+impl<S: mio::event::Source + 'static> UserSource<S> {
     /// Takes the source out and gives it back; its handler is not called again, even if it is
     /// ready. `None` if that was done before, and inside its own handler: there it is dropped when
     /// the handler has returned.
@@ -115,7 +115,7 @@ impl<S: mio::event::Source + 'static> AddedSource<S> {
     }
 }
 
-impl<S: mio::event::Source + 'static> Added<S> {
+impl<S: mio::event::Source + 'static> UserSourceState<S> {
     fn take_out(&self) -> Option<S> {
         let (mut source, handler) = self.held.take()?;
         if let Some(core) = self.core.upgrade() {
@@ -129,7 +129,7 @@ impl<S: mio::event::Source + 'static> Added<S> {
     }
 }
 
-impl<S: mio::event::Source + 'static> Source for Added<S> {
+impl<S: mio::event::Source + 'static> Source for UserSourceState<S> {
     fn ready(self: Rc<Self>, readiness: Readiness, _buffer: &mut [u8]) {
         let Some((mut source, mut handler)) = self.held.take() else { return };
         let ready = Ready {
@@ -138,10 +138,11 @@ impl<S: mio::event::Source + 'static> Source for Added<S> {
             closed: readiness.is_closed(),
         };
         // user code
-        let ran = guarded(|| Frame::new("add_source", self.made), || handler(&mut source, ready));
+        let ran =
+            guarded(|| Frame::new("add_source", self.created_at), || handler(&mut source, ready));
         self.held.replace(Some((source, handler)));
         if let Err(failure) = ran {
-            report(failure, format!("the handler of a source added at {}", self.made));
+            report(failure, format!("the handler of a source added at {}", self.created_at));
             self.removed.set(true);
         }
         if self.removed.get() {
@@ -151,7 +152,7 @@ impl<S: mio::event::Source + 'static> Source for Added<S> {
     }
 
     fn describe(&self) -> Option<String> {
-        Some(format!("a {} added at {}", type_name::<S>(), self.made))
+        Some(format!("a {} added at {}", type_name::<S>(), self.created_at))
     }
 
     fn closed(self: Rc<Self>) {
@@ -161,15 +162,15 @@ impl<S: mio::event::Source + 'static> Source for Added<S> {
     }
 }
 
-impl<S> Clone for AddedSource<S> {
+impl<S> Clone for UserSource<S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<S> fmt::Debug for AddedSource<S> {
+impl<S> fmt::Debug for UserSource<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.0.removed.get() { ", removed" } else { "" };
-        write!(f, "<AddedSource of a {} at {}{state}>", type_name::<S>(), self.0.made)
+        write!(f, "<UserSource of a {} at {}{state}>", type_name::<S>(), self.0.created_at)
     }
 }

@@ -50,7 +50,7 @@ struct Inner {
     /// `None` while it is being called.
     body: RefCell<Option<Body>>,
     clock: Box<dyn ReactorTime>,
-    made: &'static Location<'static>,
+    created_at: &'static Location<'static>,
     interval: Cell<Duration>,
     /// A call of the function, or its Deferred, has not ended: of this start or of one before.
     busy: Cell<bool>,
@@ -93,7 +93,7 @@ impl LoopingCall {
                 f(looping, count).into_deferred().map(drop)
             }))),
             clock: Box::new(clock),
-            made: Location::caller(),
+            created_at: Location::caller(),
             interval: Cell::new(Duration::ZERO),
             busy: Cell::new(false),
             run: RefCell::default(),
@@ -127,7 +127,7 @@ impl LoopingCall {
         if self.is_running() {
             return Deferred::fail(AlreadyRunningError::with_text(format!(
                 "the looping call made at {}",
-                inner.made
+                inner.created_at
             )));
         }
         inner.interval.set(interval);
@@ -239,7 +239,7 @@ impl LoopingCall {
             // user code
             Some(resolver) => resolver.resolve(result.map(|()| self.clone())),
             // the Deferred was cancelled: a failure has no other way out
-            None => Deferred::ready(result, self.0.made).detach(),
+            None => Deferred::ready(result, self.0.created_at).detach(),
         }
     }
 }
@@ -275,6 +275,11 @@ fn nanos(count: u128) -> Duration {
 impl fmt::Debug for LoopingCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_running() { "running" } else { "stopped" };
-        write!(f, "<LoopingCall every {:?}, {state}, made at {}>", self.interval(), self.0.made)
+        write!(
+            f,
+            "<LoopingCall every {:?}, {state}, made at {}>",
+            self.interval(),
+            self.0.created_at
+        )
     }
 }

@@ -3,7 +3,7 @@ use crate::{
     address::Address,
     reactor::{
         backend::{
-            Accept, Alarm, AnyWire, Backend, Bind, Dial, DialError, Event, Signals, Wire,
+            Alarm, AnyWire, Backend, Bind, Dial, DialError, Event, RawListener, Signals, Wire,
             WireOption,
         },
         source::Readiness,
@@ -206,7 +206,7 @@ impl Backend for Net {
         Arc::new(move || rung.store(true, Ordering::Release))
     }
 
-    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>> {
+    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn RawListener>> {
         let mut at = ip(&bind.at)?;
         if at.port() == 0 {
             at.set_port(self.free_port());
@@ -246,7 +246,7 @@ struct MemoryPort {
     net: Weak<Net>,
 }
 
-impl Accept for MemoryPort {
+impl RawListener for MemoryPort {
     fn register(&mut self, slot: usize) -> io::Result<()> {
         self.port.slot.set(Some(slot));
         Ok(())

@@ -3,13 +3,13 @@
 use super::{
     connecting::{keeping, stop_factory},
     datagrams::{DatagramPort, DatagramProtocol},
-    listener::{self, Port, accepting},
+    listener::{self, Port, erase_factory},
 };
 use crate::{
     address::Address,
     error::{NoProtocol, ReactorClosed, UnsupportedAddressFamily, ValueError},
     failure::Failure,
-    protocol::{Acceptor, Factory, Handle, IntoFactory},
+    protocol::{ErasedFactory, Factory, Handle, IntoFactory},
     reactor::{
         Core, Reactor,
         backend::{Adopted, AnyWire},
@@ -34,7 +34,7 @@ impl Reactor {
         factory: impl IntoFactory,
     ) -> Result<Port, Failure> {
         match self.adopt(socket)? {
-            Adopted::Port(accept) => Ok(listener::adopt(&self.0, accept, accepting(factory))?),
+            Adopted::Port(accept) => Ok(listener::adopt(&self.0, accept, erase_factory(factory))?),
             other => Err(unfit(&other, "a port")),
         }
     }
@@ -132,8 +132,8 @@ fn connection(
     core: &Rc<Core>,
     mut wire: AnyWire,
     peer: &Address,
-    acceptor: &Rc<dyn Acceptor>,
-    made: &'static Location<'static>,
+    acceptor: &Rc<dyn ErasedFactory>,
+    created_at: &'static Location<'static>,
 ) -> Result<(), Failure> {
     let slot = core.reserve();
     if let Err(error) = wire.register(&*core.backend, slot) {
@@ -141,7 +141,7 @@ fn connection(
         stop_factory(acceptor, peer);
         return Err(error.into());
     }
-    core.set_created_at(slot, made);
+    core.set_created_at(slot, created_at);
     let stream = Stream::new(wire, slot, core, peer.clone(), None);
     let (factory, at) = (acceptor.clone(), peer.clone());
     let lost = Box::new(move |_: &Failure| stop_factory(&factory, &at));

@@ -8,7 +8,7 @@ use crate::{
         NoProtocol, NoRouteError, ReactorClosed, TcpTimedOutError, TimeoutError,
     },
     failure::Failure,
-    protocol::{Accepting, Acceptor, Factory, Handle, IntoFactory},
+    protocol::{ErasedFactory, Factory, FactoryAdapter, Handle, IntoFactory},
     reactor::{
         Core, Reactor,
         backend::{AnyWire, Dial, DialError, WireOption},
@@ -62,7 +62,7 @@ fn bind_address(dial: &Dial) -> Address {
 #[track_caller]
 pub(crate) fn connect_with<F: IntoFactory>(
     factory: F,
-    dial: impl FnOnce(Rc<dyn Acceptor>) -> Deferred<()>,
+    dial: impl FnOnce(Rc<dyn ErasedFactory>) -> Deferred<()>,
 ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
     let (acceptor, kept) = keeping(factory);
     dial(acceptor).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
@@ -72,17 +72,17 @@ pub(crate) fn connect_with<F: IntoFactory>(
 type Kept<F> = Rc<RefCell<Option<Handle<<<F as IntoFactory>::Factory as Factory>::Protocol>>>>;
 
 /// A factory without its type, and where the handle of what it builds is kept.
-pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn Acceptor>, Kept<F>) {
+pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn ErasedFactory>, Kept<F>) {
     let kept = Kept::<F>::default();
     let keep = kept.clone();
-    let acceptor = Accepting::once(factory.into_factory(), move |handle: &Handle<_>| {
+    let acceptor = FactoryAdapter::once(factory.into_factory(), move |handle: &Handle<_>| {
         *keep.borrow_mut() = Some(handle.clone());
     });
     (Rc::new(acceptor), kept)
 }
 
 /// The factory is used by one less.
-pub(super) fn stop_factory(acceptor: &Rc<dyn Acceptor>, to: &Address) {
+pub(super) fn stop_factory(acceptor: &Rc<dyn ErasedFactory>, to: &Address) {
     if let Err(failure) = acceptor.stop() {
         report(failure, format!("the factory of the connection to {to}"));
     }
@@ -93,7 +93,7 @@ struct Connecting {
     core: Weak<Core>,
     slot: Cell<Option<usize>>,
     wire: Cell<Option<AnyWire>>,
-    acceptor: Rc<dyn Acceptor>,
+    acceptor: Rc<dyn ErasedFactory>,
     to: Address,
     resolver: Cell<Option<Resolver<()>>>,
     timer: Cell<Option<DelayedCall>>,
@@ -104,7 +104,7 @@ struct Connecting {
 pub(crate) fn connect(
     reactor: &Reactor,
     dial: &Dial,
-    acceptor: Rc<dyn Acceptor>,
+    acceptor: Rc<dyn ErasedFactory>,
     timeout: Duration,
 ) -> Deferred<()> {
     let core = &reactor.0;
@@ -142,7 +142,7 @@ pub(crate) fn connect(
 impl Connecting {
     fn begin(self: Rc<Self>, core: &Rc<Core>, dial: &Dial, timeout: Duration) {
         let slot = core.sources.borrow_mut().insert(self.clone());
-        core.set_created_at(slot, dial.made);
+        core.set_created_at(slot, dial.created_at);
         self.slot.set(Some(slot));
         let begun = core.backend.connect(dial).and_then(|mut wire| {
             match wire.register(&*core.backend, slot) {
@@ -203,7 +203,7 @@ impl Connecting {
         }
     }
 
-    fn made(&self, core: &Rc<Core>) {
+    fn on_connected(&self, core: &Rc<Core>) {
         let (Some(wire), Some(slot)) = (self.wire.take(), self.slot.take()) else { return };
         if let Some(timer) = self.timer.take() {
             // it has not struck: that would have taken the wire
@@ -275,7 +275,7 @@ impl Source for Connecting {
         self.wire.set(Some(wire));
         match connected {
             Ok(false) => {}
-            Ok(true) => self.made(&core),
+            Ok(true) => self.on_connected(&core),
             Err(error) => self.fail(connect_error(&error, &self.to)),
         }
     }

@@ -11,14 +11,14 @@
 use super::{
     ConnectTcpOptions,
     connecting::{connect, stop_factory},
-    listener::accepting,
+    listener::erase_factory,
 };
 use crate::{
     address::Address,
     defer::{CancelHandle, Deferred},
     error::{NotConnectingError, ReactorClosed, RuntimeError, UserError},
     failure::{Failure, Frame},
-    protocol::{Acceptor, ErasedConnection, Factory, IntoFactory, OnClosed},
+    protocol::{ErasedConnection, ErasedFactory, Factory, IntoFactory, OnClosed},
     reactor::{Core, Reactor, backend::Dial},
     report::{guarded, report},
     stream::{Stream, Transport},
@@ -93,7 +93,7 @@ pub enum ConnectorState {
 
 /// A [`ClientFactory`] without its type.
 trait Client {
-    fn acceptor(&self) -> Rc<dyn Acceptor>;
+    fn acceptor(&self) -> Rc<dyn ErasedFactory>;
     fn started(&self, connector: &Connector);
     fn failed(&self, connector: &Connector, reason: &Failure);
     fn lost(&self, connector: &Connector, reason: &Failure);
@@ -103,7 +103,7 @@ struct Typed<F>(Rc<F>);
 
 impl<F: ClientFactory> Typed<F> {
     /// Runs a method of the factory; a panic in it is reported, and the connector goes on.
-    fn tell(&self, name: &'static str, call: impl FnOnce(&Rc<F>)) {
+    fn deliver(&self, name: &'static str, call: impl FnOnce(&Rc<F>)) {
         // user code
         if let Err(failure) = guarded(|| Frame::new(name, Location::caller()), || call(&self.0)) {
             report(failure, format!("{name} of {}", type_name::<F>()));
@@ -112,29 +112,29 @@ impl<F: ClientFactory> Typed<F> {
 }
 
 impl<F: ClientFactory> Client for Typed<F> {
-    fn acceptor(&self) -> Rc<dyn Acceptor> {
-        accepting(self.0.clone())
+    fn acceptor(&self) -> Rc<dyn ErasedFactory> {
+        erase_factory(self.0.clone())
     }
 
     fn started(&self, connector: &Connector) {
-        self.tell("started_connecting", |factory| factory.started_connecting(connector));
+        self.deliver("started_connecting", |factory| factory.started_connecting(connector));
     }
 
     fn failed(&self, connector: &Connector, reason: &Failure) {
-        self.tell("client_connection_failed", |factory| {
+        self.deliver("client_connection_failed", |factory| {
             factory.client_connection_failed(connector, reason);
         });
     }
 
     fn lost(&self, connector: &Connector, reason: &Failure) {
-        self.tell("client_connection_lost", |factory| {
+        self.deliver("client_connection_lost", |factory| {
             factory.client_connection_lost(connector, reason);
         });
     }
 }
 
 /// What makes one attempt.
-type Dialler = Box<dyn Fn(Rc<dyn Acceptor>) -> Deferred<()>>;
+type Dialler = Box<dyn Fn(Rc<dyn ErasedFactory>) -> Deferred<()>>;
 
 /// A client that connects, tells its [`ClientFactory`], and can connect again. A cheap handle;
 /// clones are the same connector. Dropping it changes nothing.
@@ -155,7 +155,7 @@ pub struct Connector(Rc<Inner>);
 
 struct Inner {
     client: Box<dyn Client>,
-    acceptor: Rc<dyn Acceptor>,
+    acceptor: Rc<dyn ErasedFactory>,
     dial: Dialler,
     destination: Address,
     core: Weak<Core>,
@@ -183,8 +183,11 @@ impl Connector {
     where
         F::Factory: ClientFactory,
     {
-        let dial =
-            Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
+        let dial = Dial {
+            to: to.into().into(),
+            from: options.bind_address,
+            created_at: Location::caller(),
+        };
         let (destination, timeout) = (dial.to.clone(), options.timeout);
         Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| {
             connect(reactor, &dial, acceptor, timeout)
@@ -196,7 +199,7 @@ impl Connector {
         reactor: &Reactor,
         destination: Address,
         factory: Rc<F>,
-        dial: impl Fn(&Reactor, Rc<dyn Acceptor>) -> Deferred<()> + 'static,
+        dial: impl Fn(&Reactor, Rc<dyn ErasedFactory>) -> Deferred<()> + 'static,
     ) -> Self {
         let core = Rc::downgrade(&reactor.0);
         let client = Box::new(Typed(factory));
@@ -239,7 +242,7 @@ impl Connector {
             inner.acceptor.start();
         }
         let outer = inner.inside.replace(true);
-        let attempt = (inner.dial)(Rc::new(Watched {
+        let attempt = (inner.dial)(Rc::new(ConnectorFactory {
             inner: inner.acceptor.clone(),
             connector: self.clone(),
         }));
@@ -319,16 +322,16 @@ impl Connector {
             failure
         };
         let Some(core) = inner.open_core() else { return self.over() };
-        let telling = Telling { connector: self.clone(), reason: Some(reason) };
+        let notice = FailureNotice { connector: self.clone(), reason: Some(reason) };
         if !inner.inside.get() {
-            return telling.tell();
+            return notice.deliver();
         }
         // not before the call that has brought it about has returned
         inner.state.set(ConnectorState::Connecting);
-        core.timer(Duration::ZERO, move || telling.tell());
+        core.timer(Duration::ZERO, move || notice.deliver());
     }
 
-    fn made(&self, transport: Transport) {
+    fn on_connected(&self, transport: Transport) {
         if self.0.state.get() == ConnectorState::Connecting && !self.0.stopping.get() {
             self.0.state.set(ConnectorState::Connected);
             self.0.transport.replace(transport);
@@ -364,13 +367,13 @@ impl Inner {
 
 /// The news that an attempt has failed. A reactor that is closed meanwhile drops it untold, and the
 /// factory is stopped all the same.
-struct Telling {
+struct FailureNotice {
     connector: Connector,
     reason: Option<Failure>,
 }
 
-impl Telling {
-    fn tell(mut self) {
+impl FailureNotice {
+    fn deliver(mut self) {
         if let Some(reason) = self.reason.take() {
             self.connector.0.state.set(ConnectorState::Disconnected);
             self.connector.0.client.failed(&self.connector, &reason);
@@ -378,7 +381,7 @@ impl Telling {
     }
 }
 
-impl Drop for Telling {
+impl Drop for FailureNotice {
     fn drop(&mut self) {
         if self.reason.is_some() {
             self.connector.0.state.set(ConnectorState::Disconnected);
@@ -388,12 +391,12 @@ impl Drop for Telling {
 }
 
 /// Sees the connections of a connector being made and lost.
-struct Watched {
-    inner: Rc<dyn Acceptor>,
+struct ConnectorFactory {
+    inner: Rc<dyn ErasedFactory>,
     connector: Connector,
 }
 
-impl Acceptor for Watched {
+impl ErasedFactory for ConnectorFactory {
     fn start(&self) {
         self.inner.start();
     }
@@ -420,7 +423,7 @@ impl Acceptor for Watched {
             lost.lost(reason);
         }));
         let connection = self.inner.accept(stream.clone(), peer, both)?;
-        self.connector.made(Transport(Some(stream)));
+        self.connector.on_connected(Transport(Some(stream)));
         Ok(connection)
     }
 }

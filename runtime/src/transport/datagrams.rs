@@ -285,7 +285,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
         core: &Rc<Core>,
         mut socket: Box<dyn Datagrams>,
         protocol: P,
-        made: &'static Location<'static>,
+        created_at: &'static Location<'static>,
     ) -> io::Result<Self> {
         let host = socket.host()?;
         let slot = core.reserve();
@@ -293,7 +293,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
             core.remove(slot);
             return Err(error);
         }
-        core.set_created_at(slot, made);
+        core.set_created_at(slot, created_at);
         let transport = DatagramTransport(Rc::new(Socket {
             open: RefCell::new(Some(socket)),
             host,

@@ -4,10 +4,10 @@ use crate::{
     defer::Deferred,
     error::{CannotListenError, NoProtocol, NotListeningError, ReactorClosed, RuntimeError},
     failure::Failure,
-    protocol::{Accepting, Acceptor, ErasedConnection, IntoFactory},
+    protocol::{ErasedConnection, ErasedFactory, FactoryAdapter, IntoFactory},
     reactor::{
         Core, Reactor,
-        backend::{Accept, AnyWire, Bind},
+        backend::{AnyWire, Bind, RawListener},
         source::{Readiness, Source},
     },
     report::report,
@@ -31,8 +31,8 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The source of a port.
 pub(super) struct Listening {
-    accept: RefCell<Option<Box<dyn Accept>>>,
-    acceptor: Rc<dyn Acceptor>,
+    accept: RefCell<Option<Box<dyn RawListener>>>,
+    acceptor: Rc<dyn ErasedFactory>,
     core: Weak<Core>,
     slot: Cell<usize>,
     host: RefCell<Rc<Address>>,
@@ -47,15 +47,15 @@ pub(super) struct Listening {
 }
 
 /// A factory without its type, whose handles nobody keeps.
-pub(crate) fn accepting(factory: impl IntoFactory) -> Rc<dyn Acceptor> {
-    Rc::new(Accepting::many(factory.into_factory()))
+pub(crate) fn erase_factory(factory: impl IntoFactory) -> Rc<dyn ErasedFactory> {
+    Rc::new(FactoryAdapter::many(factory.into_factory()))
 }
 
 /// Opens a port of any kind.
 pub(crate) fn listen(
     reactor: &Reactor,
     bind: Bind,
-    acceptor: Rc<dyn Acceptor>,
+    acceptor: Rc<dyn ErasedFactory>,
 ) -> Result<Port, Failure> {
     let port = Port::new(&reactor.0, bind.at.clone(), Some(bind), acceptor);
     port.start_listening()?;
@@ -65,8 +65,8 @@ pub(crate) fn listen(
 /// The port of a socket that somebody else has opened.
 pub(super) fn adopt(
     core: &Rc<Core>,
-    accept: Box<dyn Accept>,
-    acceptor: Rc<dyn Acceptor>,
+    accept: Box<dyn RawListener>,
+    acceptor: Rc<dyn ErasedFactory>,
 ) -> io::Result<Port> {
     let port = Port::new(core, accept.host()?, None, acceptor);
     port.0.open(core, accept)?;
@@ -110,7 +110,7 @@ impl Source for Listening {
     }
 
     fn closed(self: Rc<Self>) {
-        let closed = self.accept.take().map_or(Ok(()), Accept::close);
+        let closed = self.accept.take().map_or(Ok(()), RawListener::close);
         let stopped = self.acceptor.stop();
         for failure in [closed.map_err(Failure::from), stopped].into_iter().filter_map(Result::err)
         {
@@ -121,7 +121,7 @@ impl Source for Listening {
 
 impl Listening {
     /// Puts `accept` into a slot of `core` and tells the factory.
-    fn open(self: &Rc<Self>, core: &Rc<Core>, mut accept: Box<dyn Accept>) -> io::Result<()> {
+    fn open(self: &Rc<Self>, core: &Rc<Core>, mut accept: Box<dyn RawListener>) -> io::Result<()> {
         let host = Rc::new(accept.host()?);
         let any = host.socket_addr().is_some_and(|at| at.ip().is_unspecified());
         self.shared_host.replace((!any).then(|| host.clone()));
@@ -132,7 +132,7 @@ impl Listening {
             return Err(error);
         }
         if let Some(bind) = &self.bind {
-            core.set_created_at(slot, bind.made);
+            core.set_created_at(slot, bind.created_at);
         }
         self.slot.set(slot);
         self.back_off.set(Duration::ZERO);
@@ -214,7 +214,12 @@ impl Listening {
 pub struct Port(Rc<Listening>);
 
 impl Port {
-    fn new(core: &Rc<Core>, host: Address, bind: Option<Bind>, acceptor: Rc<dyn Acceptor>) -> Self {
+    fn new(
+        core: &Rc<Core>,
+        host: Address,
+        bind: Option<Bind>,
+        acceptor: Rc<dyn ErasedFactory>,
+    ) -> Self {
         Self(Rc::new(Listening {
             accept: RefCell::new(None),
             acceptor,

@@ -44,4 +44,4 @@ pub use udp::{MulticastInterface, UdpOptions};
 pub use unix::{ConnectUnixOptions, ListenUnixOptions};
 
 pub(crate) use connecting::{connect, connect_with};
-pub(crate) use listener::{accepting, listen};
+pub(crate) use listener::{erase_factory, listen};

@@ -1,7 +1,7 @@
 //! TCP: `listen_tcp` and `connect_tcp`.
 use super::{
     connecting::{connect, connect_with},
-    listener::{Port, accepting, listen},
+    listener::{Port, erase_factory, listen},
 };
 use crate::{
     defer::Deferred,
@@ -103,9 +103,9 @@ impl Reactor {
                 at: at.into().into(),
                 backlog: options.backlog,
                 file: FileOptions::default(),
-                made: Location::caller(),
+                created_at: Location::caller(),
             },
-            accepting(factory),
+            erase_factory(factory),
         )
     }
 
@@ -131,8 +131,11 @@ impl Reactor {
         factory: F,
         options: &ConnectTcpOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-        let dial =
-            Dial { to: to.into().into(), from: options.bind_address, made: Location::caller() };
+        let dial = Dial {
+            to: to.into().into(),
+            from: options.bind_address,
+            created_at: Location::caller(),
+        };
         connect_with(factory, |acceptor| connect(self, &dial, acceptor, options.timeout))
     }
 }

@@ -73,7 +73,7 @@ impl Reactor {
             at: at.into().into(),
             listen_multiple: options.listen_multiple,
             file: FileOptions::default(),
-            made: Location::caller(),
+            created_at: Location::caller(),
         };
         self.bind(&bind, protocol)
     }
@@ -97,7 +97,7 @@ impl Reactor {
                 at: Address::Unix(path.into()),
                 listen_multiple: false,
                 file: options.file(),
-                made: Location::caller(),
+                created_at: Location::caller(),
             },
             protocol,
         )
@@ -137,7 +137,7 @@ impl Reactor {
         }
         let socket = core.backend.bind(bind);
         socket
-            .and_then(|socket| DatagramPort::open(core, socket, protocol, bind.made))
+            .and_then(|socket| DatagramPort::open(core, socket, protocol, bind.created_at))
             .map_err(|error| cannot_listen(&bind.at, error))
     }
 }

@@ -3,7 +3,7 @@ use super::{
     Port,
     connecting::{connect, connect_with},
     connector::{ClientFactory, Connector},
-    listener::{accepting, listen},
+    listener::{erase_factory, listen},
     os::lock_path,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     error::BadFileError,
     failure::Failure,
     lockfile,
-    protocol::{Acceptor, Factory, Handle, IntoFactory},
+    protocol::{ErasedFactory, Factory, Handle, IntoFactory},
     reactor::{
         Reactor,
         backend::{Bind, Dial, FileOptions},
@@ -128,9 +128,9 @@ impl Reactor {
             at: Address::Unix(Some(path.into())),
             backlog: options.backlog,
             file: options.file(),
-            made: Location::caller(),
+            created_at: Location::caller(),
         };
-        listen(self, bind, accepting(factory))
+        listen(self, bind, erase_factory(factory))
     }
 
     /// Connects to a UNIX socket and gives the protocol's handle, right after its `connection_made`
@@ -154,8 +154,11 @@ impl Reactor {
         options: &ConnectUnixOptions,
     ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
         let path = path.into();
-        let dial =
-            Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
+        let dial = Dial {
+            to: Address::Unix(Some(path.clone())),
+            from: None,
+            created_at: Location::caller(),
+        };
         connect_with(factory, |acceptor| attempt(self, &path, &dial, acceptor, options))
     }
 }
@@ -175,8 +178,11 @@ impl Connector {
         F::Factory: ClientFactory,
     {
         let path = path.into();
-        let dial =
-            Dial { to: Address::Unix(Some(path.clone())), from: None, made: Location::caller() };
+        let dial = Dial {
+            to: Address::Unix(Some(path.clone())),
+            from: None,
+            created_at: Location::caller(),
+        };
         let (destination, options) = (dial.to.clone(), options.clone());
         Self::start(reactor, destination, factory.into_factory(), move |reactor, acceptor| {
             attempt(reactor, &path, &dial, acceptor, &options)
@@ -190,7 +196,7 @@ fn attempt(
     reactor: &Reactor,
     path: &Path,
     dial: &Dial,
-    acceptor: Rc<dyn Acceptor>,
+    acceptor: Rc<dyn ErasedFactory>,
     options: &ConnectUnixOptions,
 ) -> Deferred<()> {
     if options.check_pid

@@ -2,7 +2,7 @@
 use crate::{
     address::Address,
     lockfile::FilesystemLock,
-    reactor::backend::{self, Accept, AnyWire, Backend, Wire, WireOption},
+    reactor::backend::{self, AnyWire, Backend, RawListener, Wire, WireOption},
 };
 use mio::{Interest, Registry, Token, event::Source, net::TcpStream};
 use rustix::io::Errno;
@@ -295,7 +295,7 @@ impl<L: Source> Drop for SystemPort<L> {
     }
 }
 
-impl<L: Listener> Accept for SystemPort<L> {
+impl<L: Listener> RawListener for SystemPort<L> {
     fn register(&mut self, slot: usize) -> io::Result<()> {
         self.registry.register(&mut self.listener, Token(slot), Interest::READABLE)
     }
@@ -318,7 +318,7 @@ impl<L: Listener> Accept for SystemPort<L> {
 pub(super) struct SocketFile {
     path: PathBuf,
     /// Which file it is, once it is made: what has taken its place is somebody else's.
-    made: Option<(u64, u64)>,
+    identity: Option<(u64, u64)>,
     lock: Option<FilesystemLock>,
 }
 
@@ -326,7 +326,7 @@ impl SocketFile {
     /// Gets `path` ready for a socket. With a lock beside it, only one process has it, and a file
     /// left behind by one that has died is removed.
     pub(super) fn prepare(path: &Path, want_pid: bool) -> io::Result<Self> {
-        let mut file = Self { path: path.to_owned(), made: None, lock: None };
+        let mut file = Self { path: path.to_owned(), identity: None, lock: None };
         if want_pid {
             let mut lock = FilesystemLock::new(lock_path(path));
             if !lock.lock()? {
@@ -349,8 +349,8 @@ impl SocketFile {
     }
 
     /// The socket has been made at its path.
-    pub(super) fn made(&mut self) -> io::Result<()> {
-        self.made = Some(identity(&self.path)?);
+    pub(super) fn on_bound(&mut self) -> io::Result<()> {
+        self.identity = Some(identity(&self.path)?);
         Ok(())
     }
 
@@ -359,8 +359,8 @@ impl SocketFile {
     }
 
     fn tidy(&mut self) -> io::Result<()> {
-        let made = self.made.take();
-        let ours = made.is_some() && identity(&self.path).ok() == made;
+        let bound = self.identity.take();
+        let ours = bound.is_some() && identity(&self.path).ok() == bound;
         let removed = if ours { gone_is_fine(std::fs::remove_file(&self.path)) } else { Ok(()) };
         let unlocked = self.lock.take().map_or(Ok(()), |mut lock| lock.unlock());
         removed.and(unlocked.map_err(|failure| io::Error::other(failure.to_string())))

@@ -10,8 +10,8 @@ use crate::{
     reactor::{
         Reactor,
         backend::{
-            Accept, Adopted, Alarm, AnyWire, Backend, Bind, BindDatagrams, Datagrams, Dial,
-            DialError, Event, FileOptions, Signals,
+            Adopted, Alarm, AnyWire, Backend, Bind, BindDatagrams, Datagrams, Dial, DialError,
+            Event, FileOptions, RawListener, Signals,
         },
         source::Readiness,
     },
@@ -93,7 +93,7 @@ impl Backend for System {
         })
     }
 
-    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn Accept>> {
+    fn listen(&self, bind: &Bind) -> io::Result<Box<dyn RawListener>> {
         let backlog = i32::try_from(bind.backlog).unwrap_or(i32::MAX);
         let Address::Unix(path) = &bind.at else {
             let socket = open(&bind.at, Type::STREAM)?;
@@ -261,7 +261,7 @@ fn bind_file(
     }
     let mut file = SocketFile::prepare(path, options.want_pid)?;
     socket.bind(&socket_address(at)?)?;
-    file.made()?;
+    file.on_bound()?;
     std::fs::set_permissions(path, Permissions::from_mode(options.mode))?;
     Ok((socket, Some(file)))
 }
@@ -272,7 +272,7 @@ impl System {
         listener: L,
         file: Option<SocketFile>,
         adopted: bool,
-    ) -> Box<dyn Accept> {
+    ) -> Box<dyn RawListener> {
         Box::new(SystemPort { listener, registry: self.registry.clone(), adopted, file })
     }
 }

@@ -3,28 +3,28 @@ use crate::error::{CancelledBy, CancelledError};
 use std::{panic::Location, rc::Rc, task::Waker};
 
 /// What lies upstream of a source: the way that a cancel takes.
-pub(crate) enum Up {
+pub(crate) enum Awaiting {
     /// Nothing: this is a leaf, or a coroutine in a foreign await. It is the one to be forced.
-    Here,
+    Nothing,
     /// It waits for this one.
-    One(Rc<dyn Upstream>),
+    One(Rc<dyn CancelNode>),
     /// It waits for these, in this order.
-    Many(Vec<Rc<dyn Upstream>>),
+    Many(Vec<Rc<dyn CancelNode>>),
     /// Its user code runs right now: the cancel is kept for what that code waits for next.
-    Busy,
+    Running,
     /// It has its outcome.
-    Over,
+    Finished,
 }
 
 /// The untyped side of a source: where it stands in the chain, and how it is cancelled.
-pub(crate) trait Upstream {
-    fn upstream(&self) -> Up;
+pub(crate) trait CancelNode {
+    fn awaiting(&self) -> Awaiting;
 
-    /// Keeps a cancel that met [`Up::Busy`].
-    fn keep_cancel(&self, why: &CancelledError);
+    /// Keeps a cancel that met [`Awaiting::Running`].
+    fn defer_cancel(&self, why: &CancelledError);
 
-    /// Ends the source that is [`Up::Here`].
-    fn force(self: Rc<Self>, why: &CancelledError);
+    /// Ends the source that is [`Awaiting::Nothing`].
+    fn cancel_leaf(self: Rc<Self>, why: &CancelledError);
 
     /// The source that a callback's result comes from, where that is another Deferred: for the
     /// debug text.
@@ -34,14 +34,14 @@ pub(crate) trait Upstream {
 
     /// An executor outside polls what hangs on this source, with this waker: a coroutine in a
     /// foreign await takes it as its own.
-    fn assist(self: Rc<Self>, waker: &Waker) {
+    fn set_external_waker(self: Rc<Self>, waker: &Waker) {
         let _ = waker;
     }
 }
 
 /// Walks up from `from`, in a loop, in the order in which things are waited for, and shows each
 /// place with what lies upstream of it.
-fn walk(from: Rc<dyn Upstream>, mut visit: impl FnMut(Rc<dyn Upstream>, &Up)) {
+fn walk(from: Rc<dyn CancelNode>, mut visit: impl FnMut(Rc<dyn CancelNode>, &Awaiting)) {
     // the ways still to walk, the next one last
     let mut ways = vec![from];
     let mut circle = Circle::default();
@@ -49,29 +49,29 @@ fn walk(from: Rc<dyn Upstream>, mut visit: impl FnMut(Rc<dyn Upstream>, &Up)) {
         if circle.closes(&at) {
             continue;
         }
-        let up = at.upstream();
+        let up = at.awaiting();
         match &up {
-            Up::One(up) => ways.push(up.clone()),
-            Up::Many(ups) => ways.extend(ups.iter().rev().cloned()),
-            Up::Here | Up::Busy | Up::Over => {}
+            Awaiting::One(up) => ways.push(up.clone()),
+            Awaiting::Many(ups) => ways.extend(ups.iter().rev().cloned()),
+            Awaiting::Nothing | Awaiting::Running | Awaiting::Finished => {}
         }
         visit(at, &up);
     }
 }
 
 /// Cancels `from`: ends the innermost sources that are not fired.
-pub(crate) fn cancel_from(from: Rc<dyn Upstream>, why: &CancelledError) {
+pub(crate) fn cancel_from(from: Rc<dyn CancelNode>, why: &CancelledError) {
     walk(from, |at, up| match up {
-        Up::Here => at.force(why),
-        Up::Busy => at.keep_cancel(why),
-        Up::One(_) | Up::Many(_) | Up::Over => {}
+        Awaiting::Nothing => at.cancel_leaf(why),
+        Awaiting::Running => at.defer_cancel(why),
+        Awaiting::One(_) | Awaiting::Many(_) | Awaiting::Finished => {}
     });
 }
 
 /// Offers `waker` to every coroutine that `from` hangs on; also to those that wait for a Deferred
 /// now, since their next wait may be a foreign one.
-pub(crate) fn assist_from(from: Rc<dyn Upstream>, waker: &Waker) {
-    walk(from, |at, _| at.assist(waker));
+pub(crate) fn set_external_waker(from: Rc<dyn CancelNode>, waker: &Waker) {
+    walk(from, |at, _| at.set_external_waker(waker));
 }
 
 /// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at
@@ -83,7 +83,7 @@ struct Circle {
 }
 
 impl Circle {
-    fn closes(&mut self, at: &Rc<dyn Upstream>) -> bool {
+    fn closes(&mut self, at: &Rc<dyn CancelNode>) -> bool {
         let here = Rc::as_ptr(at).cast();
         if self.remembered == Some(here) {
             return true;
