@@ -1,12 +1,15 @@
 # `make quick` while you work, `make check` before you hand in.
 
-# The packages with files that differ from the last commit; a change of the runtime or the macros concerns the tests too.
+# The packages with files that differ from the last commit. A change of the runtime or the macros
+# concerns the tests too.
+DEPENDENTS = -p twistor -p twistor-macros -p twistor-examples -p twistor-tests -p twistor-ui-tests
 CHANGED = $(shell git status --porcelain | awk '{print $$2}' | sed -nE \
-	-e 's|^(runtime\|macros)/.*|-p twistor -p twistor-macros -p twistor-examples -p twistor-tests -p twistor-ui-tests|p' \
+	-e 's|^(runtime\|macros)/.*|$(DEPENDENTS)|p' \
 	-e 's|^tests/ui/.*|-p twistor-ui-tests|p' \
 	-e 's|^(tests\|guide)/.*|-p twistor-tests|p' \
 	-e 's|^examples/suite/.*|-p twistor-suite|p' \
-	-e 's|^examples/.*|-p twistor-examples -p twistor-tests|p' | tr ' ' '\n' | paste -sd' ' | sed 's/-p /\n-p /g' | sort -u | paste -sd' ')
+	-e 's|^examples/.*|-p twistor-examples -p twistor-tests|p' \
+	| sed 's/ -p /\n-p /g' | sort -u | paste -sd' ')
 
 .PHONY: quick check stderr
 quick:
@@ -17,7 +20,8 @@ quick:
 check:
 	bash .ci/run
 
-# Refreshes what rustc says to mistakes, and the snapshots of what the macros write. Read the difference before you commit it.
+# Refreshes the compiler messages of the ui tests, and the snapshots of generated code. Read the
+# difference before you commit it.
 stderr:
 	TRYBUILD=overwrite cargo test -p twistor-ui-tests
 	TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-macros

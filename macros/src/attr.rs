@@ -84,8 +84,8 @@ impl Written {
         let name = self.name.to_string();
         let hint = match names::meant(&name, known) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None if known.is_empty() => "it takes none".to_owned(),
-            None => format!("there is {}", names::list(known)),
+            None if known.is_empty() => "it takes no options".to_owned(),
+            None => format!("expected {}", names::list(known)),
         };
         diag.at(&self.name, format!("{what} has no option `{name}`; {hint}"));
     }

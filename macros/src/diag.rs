@@ -53,6 +53,6 @@ impl Diag {
 impl Drop for Diag {
     fn drop(&mut self) {
         let told = self.errors.get_mut().as_ref().is_none_or(Vec::is_empty);
-        assert!(told || std::thread::panicking(), "errors were collected and not told");
+        assert!(told || std::thread::panicking(), "collected errors were not emitted");
     }
 }

@@ -41,10 +41,7 @@ fn options(input: &DeriveInput, diag: &Diag) -> (Root, Option<Path>) {
         }
     }
     if protocol.is_none() && !told {
-        diag.at(
-            &input.ident,
-            "which protocol does it build? Write `#[factory(protocol = YourProtocol)]`",
-        );
+        diag.at(&input.ident, "missing protocol: write `#[factory(protocol = YourProtocol)]`");
     }
     (root, protocol)
 }

@@ -45,7 +45,7 @@ fn check(function: &Function, diag: &Diag) {
     }
     for argument in &sig.inputs {
         if given(argument).is_none() {
-            diag.at(argument, "`main` is given `reactor: Reactor` and `args: Args`");
+            diag.at(argument, "`main` may take `reactor: Reactor` and `args: Args`");
         }
     }
 }

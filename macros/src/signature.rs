@@ -55,26 +55,33 @@ fn collect_borrows(tokens: TokenStream, found: &mut Vec<Span>) {
     let mut at = 0;
     while at < tokens.len() {
         match &tokens[at] {
-            TokenTree::Punct(and) if and.as_char() == '&' => {
-                let is_static = matches!(&tokens[at + 1..],
-                    [TokenTree::Punct(tick), TokenTree::Ident(name), ..] if tick.as_char() == '\'' && name == "static");
-                if !is_static {
-                    found.push(and.span());
-                }
+            TokenTree::Punct(and)
+                if and.as_char() == '&' && !starts_with_static(&tokens[at + 1..]) =>
+            {
+                found.push(and.span());
             }
             TokenTree::Ident(name)
-                if ["Fn", "FnMut", "FnOnce", "fn"].iter().any(|word| name == word) =>
+                if ["Fn", "FnMut", "FnOnce", "fn"].iter().any(|word| name == word)
+                    && tokens.get(at + 1).is_some_and(is_parenthesised) =>
             {
-                if matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis)
-                {
-                    at += 1;
-                }
+                at += 1;
             }
             TokenTree::Group(group) => collect_borrows(group.stream(), found),
             _ => {}
         }
         at += 1;
     }
+}
+
+/// Returns whether the tokens begin with `'static`.
+fn starts_with_static(tokens: &[TokenTree]) -> bool {
+    matches!(tokens, [TokenTree::Punct(tick), TokenTree::Ident(name), ..]
+        if tick.as_char() == '\'' && name == "static")
+}
+
+/// Returns whether a token is a group in parentheses, such as the arguments of `Fn(..)`.
+fn is_parenthesised(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis)
 }
 
 /// The last name of a type's path: `Handle` of `twistor::Handle<Self>`.

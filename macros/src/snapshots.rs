@@ -36,7 +36,10 @@ fn commented(text: &str) -> String {
 
 #[test]
 fn inline_callbacks() {
-    let plain = "pub fn sum((a, b): (u32, u32), mut n: Deferred<u32>) -> Deferred<u32> {\n    n = n.map(|n| n);\n    return_value!(yield_!(n)? + a + b)\n}";
+    let plain = r"pub fn sum((a, b): (u32, u32), mut n: Deferred<u32>) -> Deferred<u32> {
+    n = n.map(|n| n);
+    return_value!(yield_!(n)? + a + b)
+}";
     check("inline_callbacks/plain.rs", plain, crate::inline_callbacks::expand, "");
     let asynchronous =
         "async fn parse(text: String) -> Result<u32, ParseIntError> {\n    text.parse()\n}";
@@ -50,11 +53,25 @@ fn inline_callbacks() {
 
 #[test]
 fn protocol() {
-    let declaration = "struct Person {\n    #[factory]\n    room: Rc<Room>,\n    #[transport]\n    transport: Transport,\n    #[init(3)]\n    lives: u32,\n    name: Option<String>,\n}";
+    let declaration = r"struct Person {
+    #[factory]
+    room: Rc<Room>,
+    #[transport]
+    transport: Transport,
+    #[init(3)]
+    lives: u32,
+    name: Option<String>,
+}";
     check("protocol/struct.rs", declaration, crate::protocol::expand, "lines(max_length = 80)");
-    let handlers = "impl Person {\n    fn connection_made(&mut self) {}\n    fn line_received(&mut self, line: &[u8], this: &Handle<Self>) {}\n}";
+    let handlers = r"impl Person {
+    fn connection_made(&mut self) {}
+    fn line_received(&mut self, line: &[u8], this: &Handle<Self>) {}
+}";
     check("protocol/impl.rs", handlers, crate::protocol::expand, "");
-    let coroutine = "impl Finger {\n    #[inline_callbacks]\n    fn line_received(this: Handle<Self>, name: Vec<u8>) -> Deferred<()> { return_value!(()) }\n}";
+    let coroutine = r"impl Finger {
+    #[inline_callbacks]
+    fn line_received(this: Handle<Self>, name: Vec<u8>) -> Deferred<()> { return_value!(()) }
+}";
     check("protocol/coroutine.rs", coroutine, crate::protocol::expand, "");
 }
 
@@ -70,7 +87,10 @@ fn factory() {
 fn test() {
     check(
         "test/coroutine.rs",
-        "#[should_panic]\nfn fails(reactor: Reactor) -> Deferred<()> {\n    yield_!(reactor.when_stopped())\n}",
+        r"#[should_panic]
+fn fails(reactor: Reactor) -> Deferred<()> {
+    yield_!(reactor.when_stopped())
+}",
         crate::test_fn::expand,
         "timeout = \"5s\"",
     );
@@ -80,7 +100,9 @@ fn test() {
 fn main() {
     check(
         "main/both.rs",
-        "fn main(args: Args, reactor: Reactor) -> Deferred<()> {\n    yield_!(reactor.when_stopped())\n}",
+        r"fn main(args: Args, reactor: Reactor) -> Deferred<()> {
+    yield_!(reactor.when_stopped())
+}",
         crate::main_fn::expand,
         "",
     );

@@ -71,16 +71,16 @@ fn check(function: &Function, diag: &Diag) {
     if let Some(argument) = arguments.next()
         && !is_reactor(argument)
     {
-        diag.at(argument, "a test is given `reactor: Reactor`, or nothing");
+        diag.at(argument, "a test takes `reactor: Reactor`, or no argument");
     }
     if let Some(argument) = arguments.next() {
-        diag.at(argument, "a test is given `reactor: Reactor`, and no more");
+        diag.at(argument, "a test takes `reactor: Reactor` and no further argument");
     }
     if !sig.generics.params.is_empty() {
         diag.at(&sig.generics, "a test has no generic parameters");
     }
     if let Some(attr) = function.attrs.iter().find(|attr| attr.path().is_ident("test")) {
-        diag.at(attr, "`#[twistor::test]` makes it a test already: leave `#[test]` out");
+        diag.at(attr, "`#[twistor::test]` already makes it a test: remove `#[test]`");
     }
 }
 
@@ -100,8 +100,11 @@ fn is_reactor(argument: &FnArg) -> bool {
 fn test(mut function: Function, root: &Root, limit: u64, passed_on: TokenStream) -> TokenStream {
     let attrs = std::mem::take(&mut function.attrs);
     let (name, at) = (function.sig.ident.clone(), function.sig.ident.span());
-    let is_coroutine = function.sig.asyncness.is_some()
-        || matches!(&function.sig.output, ReturnType::Type(_, ty) if type_name(ty).is_some_and(|name| name == "Deferred"));
+    let returns_deferred = match &function.sig.output {
+        ReturnType::Type(_, ty) => type_name(ty).is_some_and(|name| name == "Deferred"),
+        ReturnType::Default => false,
+    };
+    let is_coroutine = function.sig.asyncness.is_some() || returns_deferred;
     let reactor = local("__reactor", at);
     let argument = function.sig.inputs.first().map(|_| reactor.clone());
     let (sig, body) = (&function.sig, &function.body);

@@ -1,4 +1,4 @@
-//! Addresses: where a port listens and whom a connection talks to.
+//! Addresses of ports and of the two ends of a connection.
 use std::{
     fmt,
     net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6},
@@ -6,8 +6,8 @@ use std::{
     path::PathBuf,
 };
 
-/// One end of a connection: an IPv4, IPv6 or UNIX address, or a host name that is not looked up
-/// yet.
+/// One end of a connection: an IPv4, IPv6 or UNIX address, or a host name that has not been
+/// resolved yet.
 ///
 /// `Display` is what a person would type: `127.0.0.1:8007`, `[::1]:8007`, `/run/echo.sock`,
 /// `example.com:80`.
@@ -29,17 +29,17 @@ pub enum Address {
     /// An IPv6 host and port, with flow information and scope.
     #[doc(alias = "IPv6Address")]
     IPv6(SocketAddrV6),
-    /// The path of a UNIX socket; `None` for an unnamed one. One that begins with a NUL byte is a
-    /// name of Linux's abstract namespace, which no file stands for.
+    /// The path of a UNIX socket; `None` for an unnamed one. A path that begins with a NUL byte is
+    /// a name in Linux's abstract namespace, which has no file.
     #[doc(alias = "UNIXAddress")]
     Unix(Option<PathBuf>),
-    /// A host name and a port, before the name is looked up.
+    /// A host name and a port, before the name has been resolved.
     #[doc(alias = "HostnameAddress")]
     Hostname(String, u16),
 }
 
 impl Address {
-    /// The port number; 0 for a UNIX address.
+    /// Returns the port number; 0 for a UNIX address.
     pub fn port(&self) -> u16 {
         match self {
             Self::IPv4(at) => at.port(),
@@ -49,7 +49,8 @@ impl Address {
         }
     }
 
-    /// The host in text: a numeric address (with `%scope` if it has one), a path, or a name.
+    /// Returns the host as text: a numeric address (with `%scope` if it has one), a path, or a
+    /// name.
     pub fn host(&self) -> String {
         match self {
             Self::IPv4(at) => at.ip().to_string(),
@@ -62,7 +63,7 @@ impl Address {
         }
     }
 
-    /// The socket address, for IPv4 and IPv6.
+    /// Returns the socket address of an IPv4 or IPv6 address.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::IPv4(at) => Some(SocketAddr::V4(*at)),
@@ -73,8 +74,8 @@ impl Address {
 }
 
 impl From<SocketAddr> for Address {
-    /// An IPv4 address that came in over an IPv6 socket (`::ffff:127.0.0.1`) stays IPv6, as the
-    /// socket is.
+    /// Keeps an IPv4 address that came in over an IPv6 socket (`::ffff:127.0.0.1`) as IPv6, which
+    /// is what the socket is.
     fn from(at: SocketAddr) -> Self {
         match at {
             SocketAddr::V4(at) => Self::IPv4(at),
@@ -94,8 +95,8 @@ impl fmt::Display for Address {
         match self {
             Self::IPv4(at) => at.fmt(f),
             Self::IPv6(at) => at.fmt(f),
-            // a name of the abstract namespace is written with an `@` in the place of its NUL byte,
-            // as netstat(8) does
+            // a name of the abstract namespace is written with `@` for its NUL byte, as netstat(8)
+            // does
             Self::Unix(Some(path)) => match path.as_os_str().as_bytes() {
                 [0, name @ ..] => write!(f, "@{}", String::from_utf8_lossy(name)),
                 _ => path.display().fmt(f),

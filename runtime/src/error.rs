@@ -1,5 +1,5 @@
-//! Named ends and misuses: why a connection is over, why an attempt failed, what was called at the
-//! wrong time.
+//! Named errors: why a connection closed, why an attempt to connect failed, and what was called at
+//! the wrong time.
 //!
 //! Every error is a struct with the name it has in Twisted. Some are *of a kind*: a
 //! [`ConnectionDone`] and a [`ConnectionLost`] are both a [`ConnectionClosed`], and
@@ -20,17 +20,17 @@ use std::{
     process::ExitStatus, sync::Arc, time::Duration,
 };
 
-/// A kind of error: [`ConnectionDone`], [`ConnectionLost`] and [`ConnectionAborted`].
+/// The kind of error that covers [`ConnectionDone`], [`ConnectionLost`] and [`ConnectionAborted`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ConnectionClosed;
 
-/// A kind of error: [`TaskStopped`], [`TaskDone`] and [`TaskFailed`].
+/// The kind of error that covers [`TaskStopped`], [`TaskDone`] and [`TaskFailed`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct TaskFinished;
 
-/// A kind of error: [`CannotListenError`].
+/// The kind of error that covers [`CannotListenError`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BindError;
@@ -39,8 +39,8 @@ macro_rules! errors {
     ($($(#[$doc:meta])+ $name:ident: $text:literal;)*) => {$(
         $(#[$doc])+
         ///
-        /// Its display text is one sentence; an operating system's number, a text of its own and an
-        /// address come after colons.
+        /// The display text is one sentence. The operating system's error number, a text and an
+        /// address follow it after colons, where there are any.
         #[derive(Debug, Clone, Default)]
         pub struct $name {
             os_error: Option<i32>,
@@ -50,44 +50,44 @@ macro_rules! errors {
         }
 
         impl $name {
-            /// The error with its default sentence.
+            /// Creates the error with its default sentence.
             pub fn new() -> Self {
                 Self::default()
             }
 
-            /// The error with `text` after its default sentence.
+            /// Creates the error with `text` after its default sentence.
             pub fn with_text(text: impl Into<String>) -> Self {
                 Self { text: Some(text.into().into_boxed_str()), ..Self::default() }
             }
 
-            /// The error with the number (if there is one) and the text of an operating system's
-            /// error.
+            /// Creates the error from an operating-system error: its number, if it has one, and its
+            /// text.
             pub fn from_io(error: &io::Error) -> Self {
                 match error.raw_os_error() {
-                    // its text is made when somebody reads it
+                    // the text of a number is looked up when it is displayed
                     Some(number) => Self { os_error: Some(number), ..Self::default() },
                     None => Self::with_text(error.to_string()),
                 }
             }
 
-            /// The same error, with the address that it happened with.
+            /// Adds the address that the error concerns.
             #[must_use]
             pub fn with_address(self, address: Address) -> Self {
                 Self { address: Some(address), ..self }
             }
 
-            /// The address that it happened with, if it is known.
+            /// Returns the address that the error concerns, if it is known.
             pub fn address(&self) -> Option<&Address> {
                 self.address.as_ref()
             }
 
-            /// The same error, with what caused it behind [`source`](Error::source).
+            /// Adds the cause, which [`source`](Error::source) then returns.
             #[must_use]
             pub fn caused_by(self, cause: Arc<dyn Error + Send + Sync>) -> Self {
                 Self { cause: Some(cause), ..self }
             }
 
-            /// The operating system's number, such as `ECONNREFUSED`.
+            /// Returns the operating system's error number, such as `ECONNREFUSED`.
             pub fn os_error(&self) -> Option<i32> {
                 self.os_error
             }
@@ -110,96 +110,96 @@ macro_rules! errors {
 errors! {
     /// The connection was closed in an orderly way, by either side.
     ConnectionDone: "Connection was closed cleanly";
-    /// The connection broke: a reset, a time-out of the network, an error of the socket.
+    /// The connection broke: a reset, a network timeout, or an error of the socket.
     ConnectionLost: "Connection to the other side was lost in a non-clean fashion";
-    /// The connection was cut off on this side, by `abort_connection`.
+    /// The connection was aborted on this side, by `abort_connection`.
     ConnectionAborted: "Connection was aborted locally using abort_connection";
-    /// A connection could not be made.
+    /// The connection could not be established.
     ConnectError: "An error occurred while connecting";
-    /// Nobody listens at the address.
+    /// The connection was refused: no program listens at the address.
     ConnectionRefusedError: "Connection was refused by other side";
-    /// The network gave up on the attempt.
+    /// The attempt to connect timed out in the operating system.
     #[doc(alias = "TCPTimedOutError")]
     TcpTimedOutError: "TCP connection timed out";
-    /// The network has no way to the address.
+    /// The network has no route to the address.
     NoRouteError: "No route to host";
-    /// The local address chosen for an attempt could not be bound.
+    /// The local address of an attempt to connect could not be bound.
     ConnectBindError: "Couldn't bind the local address of the connection";
-    /// The name of a host was not found.
+    /// The host name was not found.
     #[doc(alias = "DNSLookupError")]
     DnsLookupError: "DNS lookup failed";
-    /// The lock file of a UNIX socket names no process that lives.
+    /// The lock file of a UNIX socket does not name a running process.
     BadFileError: "Nobody is known to listen on the socket";
-    /// No attempt to connect was under way.
+    /// The connector was asked to stop connecting while it was not connecting.
     NotConnectingError: "Not connecting";
-    /// A socket is of a family that is neither IP nor UNIX.
+    /// The socket belongs to an address family that is neither IP nor UNIX.
     UnsupportedAddressFamily: "The socket is of an unknown address family";
     /// More descriptors were sent than bytes to carry them.
     FileDescriptorOverrun: "More descriptors than bytes to send them with";
     /// A multicast group could not be joined or left.
     MulticastJoinError: "The multicast group cannot be joined or left";
-    /// A caller ended an attempt.
+    /// The caller stopped the attempt to connect.
     UserError: "User aborted connection";
-    /// Something took longer than it was given.
+    /// The operation exceeded its time limit.
     TimeoutError: "User timeout caused connection failure";
-    /// A message was longer than its protocol allows.
+    /// The message is longer than its protocol allows.
     MessageLengthError: "Message is too long to send or to receive";
-    /// A call that has run was cancelled, reset or delayed.
+    /// The delayed call has run already and cannot be cancelled, reset or delayed.
     AlreadyCalled: "Tried to cancel an already-called event";
-    /// A cancelled call was cancelled, reset or delayed again.
+    /// The delayed call was cancelled before and cannot be cancelled, reset or delayed again.
     AlreadyCancelled: "Tried to cancel an already-cancelled event";
-    /// A factory refused to build a protocol for the connection.
+    /// The factory refused to build a protocol for the connection.
     NoProtocol: "The factory built no protocol for the connection";
-    /// A port that does not listen was asked to stop.
+    /// The port was asked to stop while it was not listening.
     NotListeningError: "The port is not listening";
-    /// The reactor was asked to stop while it does not run.
+    /// The reactor was asked to stop while it was not running.
     ReactorNotRunning: "The reactor is not running";
-    /// `run` was called while the same reactor runs.
+    /// The reactor was asked to run while it was running.
     ReactorAlreadyRunning: "The reactor is already running";
-    /// The reactor has been closed: it takes no timers, ports or connections any more.
+    /// The reactor has been closed and accepts no more timers, ports or connections.
     ReactorClosed: "The reactor has been closed";
-    /// A coroutine waits for a future that no reactor and no executor can wake.
+    /// The coroutine awaits a future that no reactor and no executor can wake.
     NoReactorError: "No reactor lives in this thread, and no executor polls the result: nothing \
         can wake this coroutine";
-    /// A Resolver was dropped before it fired its Deferred.
+    /// The Resolver was dropped before it fired its Deferred.
     AbandonedError: "The Resolver was dropped before it fired";
-    /// A callback returned the very Deferred that it is making.
+    /// The callback returned the very Deferred whose result it computes.
     CircularChainError: "A callback returned the Deferred it is making: the chain would wait for \
         itself";
     /// The first result of an empty list was asked for.
     EmptyListError: "An empty list has no first result";
-    /// A call that is not allowed in this state.
+    /// The call is not allowed in the present state.
     RuntimeError: "The call is not allowed now";
-    /// A value is not allowed.
+    /// The value is not allowed.
     ValueError: "The value is not allowed";
-    /// An address is not one of the sort that is needed: a host name where a numeric address has to
-    /// stand.
+    /// The address is not of the required sort, such as a host name where a numeric address is
+    /// needed.
     InvalidAddressError: "The address is not valid here";
-    /// A process has ended with exit code 0.
-    ProcessDone: "The process has ended";
-    /// What was started runs already.
+    /// The process exited with code 0.
+    ProcessDone: "The process exited with code 0";
+    /// The operation was started while it was running.
     AlreadyRunningError: "It is running already";
-    /// A cooperator was stopped, and its tasks with it.
+    /// The cooperator was stopped, and its tasks with it.
     SchedulerStopped: "The cooperator has been stopped";
-    /// A task was stopped.
+    /// The task was stopped.
     TaskStopped: "The task has been stopped";
-    /// A task has come to its end.
+    /// The task has finished.
     TaskDone: "The task is done";
-    /// A task has failed.
+    /// The task has failed.
     TaskFailed: "The task has failed";
-    /// A task was resumed that is not paused.
+    /// The task was resumed while it was not paused.
     NotPaused: "The task is not paused";
-    /// A pool has as much work waiting as it may have.
+    /// The queue of the thread pool is full.
     QueueFullError: "The queue is full";
-    /// A lock object was waited for a second time, while the first waits.
+    /// The lock was asked for again while the same object was waiting for it.
     AlreadyTryingToLockError: "The lock is being waited for already";
-    /// A transport was used in a way its protocol's framing has no word for.
+    /// The transport was used in a way that the protocol's framing does not support.
     FramingError: "The framing of this connection does not know that call";
-    /// An error that is nothing but its text: what `Failure::message` makes.
+    /// An error that consists of a text alone, made by `Failure::message`.
     MessageError: "Error";
 }
 
-/// Whether an error of type `concrete` is of the kind `kind` besides being itself.
+/// Returns whether an error of type `concrete` is also of the kind `kind`.
 pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
     macro_rules! kinds {
         ($($name:ty: $($of:ty),+;)*) => {$(
@@ -254,7 +254,7 @@ fn sentence(
     f.write_str(".")
 }
 
-/// A port could not be opened: where, and what the operating system said.
+/// The port could not be opened: the address, and the operating-system error.
 #[derive(Debug, Clone)]
 pub struct CannotListenError {
     interface: String,
@@ -263,22 +263,22 @@ pub struct CannotListenError {
 }
 
 impl CannotListenError {
-    /// The error for `interface` (empty: every interface) and `port`.
+    /// Creates the error for `interface` (empty means every interface) and `port`.
     pub fn new(interface: impl Into<String>, port: u16, cause: io::Error) -> Self {
         Self { interface: interface.into(), port, cause: Arc::new(cause) }
     }
 
-    /// The interface that was asked for; empty means every interface.
+    /// Returns the requested interface; empty means every interface.
     pub fn interface(&self) -> &str {
         &self.interface
     }
 
-    /// The port number that was asked for.
+    /// Returns the requested port number.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What the operating system said.
+    /// Returns the operating-system error.
     pub fn socket_error(&self) -> &io::Error {
         &self.cause
     }
@@ -304,7 +304,7 @@ impl Error for CannotListenError {
     }
 }
 
-/// A process has ended otherwise than with exit code 0: by which code, or by which signal.
+/// The process exited with another code than 0, or was killed by a signal.
 ///
 /// ```
 /// use std::process::Command;
@@ -312,7 +312,7 @@ impl Error for CannotListenError {
 ///
 /// let status = Command::new("sh").args(["-c", "exit 42"]).status().unwrap();
 /// let error = ProcessTerminated::new(status);
-/// assert_eq!(error.to_string(), "The process has ended with exit code 42.");
+/// assert_eq!(error.to_string(), "The process exited with code 42.");
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessTerminated {
@@ -320,17 +320,17 @@ pub struct ProcessTerminated {
 }
 
 impl ProcessTerminated {
-    /// The error for a process that has ended with `status`.
+    /// Creates the error for a process that has exited with `status`.
     pub fn new(status: ExitStatus) -> Self {
         Self { status }
     }
 
-    /// The exit code; `None` if a signal ended the process.
+    /// Returns the exit code; `None` if the process was killed by a signal.
     pub fn exit_code(&self) -> Option<i32> {
         self.status.code()
     }
 
-    /// The number of the signal that ended the process.
+    /// Returns the number of the signal that killed the process.
     pub fn signal(&self) -> Option<i32> {
         self.status.signal()
     }
@@ -339,20 +339,19 @@ impl ProcessTerminated {
 impl fmt::Display for ProcessTerminated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.exit_code(), self.signal()) {
-            (Some(code), _) => write!(f, "The process has ended with exit code {code}."),
+            (Some(code), _) => write!(f, "The process exited with code {code}."),
             (None, Some(signal)) => match signal_hook::low_level::signal_name(signal) {
-                Some(name) => write!(f, "The process was ended by signal {signal} ({name})."),
-                None => write!(f, "The process was ended by signal {signal}."),
+                Some(name) => write!(f, "The process was killed by signal {signal} ({name})."),
+                None => write!(f, "The process was killed by signal {signal}."),
             },
-            (None, None) => write!(f, "The process has ended: {}.", self.status),
+            (None, None) => write!(f, "The process exited: {}.", self.status),
         }
     }
 }
 
 impl Error for ProcessTerminated {}
 
-/// The program is to end with this exit code: what a `main` fails with that has said all there is
-/// to say.
+/// Ends the program with this exit code, without a message, when a `main` function fails with it.
 ///
 /// ```
 /// use twistor::{error::SystemExit, prelude::*};
@@ -371,12 +370,12 @@ pub struct SystemExit {
 }
 
 impl SystemExit {
-    /// The end with `code`.
+    /// Creates the request to exit with `code`.
     pub fn new(code: u8) -> Self {
         Self { code }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -384,25 +383,25 @@ impl SystemExit {
 
 impl fmt::Display for SystemExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "The program ends with exit code {}.", self.code)
+        write!(f, "The program exits with code {}.", self.code)
     }
 }
 
 impl Error for SystemExit {}
 
-/// An attempt to connect was cancelled: it keeps the address that was being connected to.
+/// The attempt to connect was cancelled; the error keeps the address of the attempt.
 #[derive(Debug, Clone)]
 pub struct ConnectingCancelledError {
     address: Address,
 }
 
 impl ConnectingCancelledError {
-    /// The error for an attempt to reach `address`.
+    /// Creates the error for an attempt to connect to `address`.
     pub fn new(address: Address) -> Self {
         Self { address }
     }
 
-    /// The address that was being connected to.
+    /// Returns the address of the attempt.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -416,19 +415,19 @@ impl fmt::Display for ConnectingCancelledError {
 
 impl Error for ConnectingCancelledError {}
 
-/// Who cancelled a Deferred.
+/// What cancelled a Deferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelledBy {
-    /// A call of `cancel`.
+    /// A call to `cancel`.
     Caller,
     /// A time limit of this length.
     Timeout(Duration),
-    /// A race that another Deferred has won.
+    /// A race that another Deferred won.
     Race,
 }
 
-/// A Deferred was cancelled; it says by whom, and at which line.
+/// The Deferred was cancelled; the error says by what, and at which line.
 #[derive(Debug, Clone)]
 pub struct CancelledError {
     by: CancelledBy,
@@ -440,12 +439,12 @@ impl CancelledError {
         Self { by, place }
     }
 
-    /// Who cancelled.
+    /// Returns what cancelled the Deferred.
     pub fn by(&self) -> CancelledBy {
         self.by
     }
 
-    /// Where: the line that called `cancel`, or that set the time limit.
+    /// Returns the line that called `cancel` or set the time limit.
     pub fn location(&self) -> &'static Location<'static> {
         self.place
     }
@@ -456,7 +455,7 @@ impl fmt::Display for CancelledError {
         match self.by {
             CancelledBy::Caller => write!(f, "Cancelled at {}.", self.place),
             CancelledBy::Race => {
-                write!(f, "Cancelled by the race at {}, which another has won.", self.place)
+                write!(f, "Cancelled by the race at {}, which another Deferred won.", self.place)
             }
             CancelledBy::Timeout(after) => {
                 write!(f, "Cancelled by the time limit of {after:?} set at {}.", self.place)
@@ -467,8 +466,8 @@ impl fmt::Display for CancelledError {
 
 impl Error for CancelledError {}
 
-/// A shared resolver was fired again: it names the line that made the Deferred, and the one that
-/// fired it first.
+/// A shared resolver was fired a second time; the error names the line that created the Deferred
+/// and the line that fired it first.
 #[derive(Debug, Clone)]
 pub struct AlreadyCalledError {
     pub(crate) created_at: Option<&'static Location<'static>>,
@@ -490,7 +489,7 @@ impl fmt::Display for AlreadyCalledError {
 
 impl Error for AlreadyCalledError {}
 
-/// User code panicked: the message, and which piece of user code it was.
+/// User code panicked; the error holds the panic message and says which code it was.
 #[derive(Debug, Clone)]
 pub struct Panicked {
     message: Box<str>,
@@ -502,11 +501,11 @@ impl Panicked {
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "(a payload that is no text)".to_owned());
+            .unwrap_or_else(|| "(non-string panic payload)".to_owned());
         Self { message: message.into_boxed_str() }
     }
 
-    /// What the panic said.
+    /// Returns the panic message.
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -1,4 +1,4 @@
-//! Failure: the error value of a Deferred's errback side, with the way it came.
+//! Failure: the error value of a Deferred's errback side, with its traceback.
 use crate::error::{MessageError, is_kind};
 use std::{
     any::{TypeId, type_name},
@@ -14,12 +14,12 @@ use std::{
     },
 };
 
-/// An error and the way it came: what travels down the errback side of a Deferred, and what `?`
-/// makes of any error.
+/// An error with its traceback: the value on a Deferred's errback side, and what `?` turns any
+/// error into.
 ///
-/// It is one pointer; a clone counts up. It is `Send` and `Sync`. Clones share the error, and each
-/// keeps its own trail: the frames of callbacks and coroutines that it has passed. The trail costs
-/// nothing until there is an error.
+/// A `Failure` is one pointer; a clone increments a count. It is `Send` and `Sync`. Clones share
+/// the error, and each has its own traceback: the frames of the callbacks and coroutines that it
+/// has passed. The traceback costs nothing until there is an error.
 ///
 /// ```
 /// use twistor::failure::Failure;
@@ -34,8 +34,8 @@ use std::{
 /// assert!(failure.traceback().starts_with("Traceback (most recent call last):\n"));
 /// ```
 ///
-/// `Display` is the error's message, `{:?}` one line with type and message, `{:#?}` the whole
-/// traceback.
+/// `Display` writes the error's message, `{:?}` one line with type and message, and `{:#?}` the
+/// whole traceback.
 #[derive(Clone)]
 #[doc(alias = "twisted.python.failure")]
 pub struct Failure(Arc<Inner>);
@@ -45,33 +45,32 @@ struct Inner {
     error: Arc<dyn Error + Send + Sync>,
     type_id: TypeId,
     type_name: &'static str,
-    /// Innermost first: where the failure was made, then each place that it passed.
+    /// Innermost first: where the failure was created, then each frame that it passed.
     trail: Vec<Frame>,
     backtrace: Option<Arc<Backtrace>>,
-    /// Which failure of the process it is: what tells two with the same text apart in a log.
+    /// Distinguishes two failures with the same text in a log.
     serial: u64,
 }
 
-/// How much a traceback tells: what [`Failure::traceback_with`] takes.
+/// The amount of detail in a traceback, for [`Failure::traceback_with`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TracebackDetail {
-    /// Type and message, then a line of `file:line:function` for each frame.
+    /// Type and message, then one line of `file:line:function` for each frame.
     Brief,
     /// A header, the frames with the innermost last, type and message, then each cause.
     #[default]
     Normal,
-    /// The same between lines that carry the failure's serial number, and with the `Debug` text of
-    /// the error and of its causes.
+    /// The default form, between lines that carry the failure's serial number, with the
+    /// `Debug` text of the error and of its causes.
     Verbose,
 }
 
-/// One step of a traceback: a place in the source, and the function it stands in where that is
-/// known.
+/// One line of a traceback: a source location and, where it is known, the function.
 #[derive(Clone, Copy)]
 pub struct Frame {
-    /// As the compiler names it: what a closure's name has too much is cut off where somebody reads
-    /// it, and not in each callback.
+    /// The name as the compiler writes it. The closure suffixes are cut off when the name is
+    /// displayed, which keeps that cost out of each callback.
     function: &'static str,
     location: &'static Location<'static>,
 }
@@ -81,29 +80,29 @@ impl Frame {
         Self { function, location }
     }
 
-    /// A frame for the closure type `F`: its name tells the function that it was written in.
+    /// Returns a frame for the closure type `F`, whose type name contains the enclosing function.
     pub(crate) fn of_closure<F>(location: &'static Location<'static>) -> Self {
         Self::new(type_name::<F>(), location)
     }
 
-    /// The path of the function, empty where it is not known.
+    /// Returns the path of the function; empty where it is not known.
     pub fn function(&self) -> &'static str {
         self.function.trim_end_matches("::{{closure}}")
     }
 
-    /// The same, as [`enter_function`] takes it.
+    /// Returns the function's name unshortened, as [`enter_function`] takes it.
     pub(crate) fn raw_function(&self) -> &'static str {
         self.function
     }
 
-    /// File, line and column.
+    /// Returns the file, line and column.
     pub fn location(&self) -> &'static Location<'static> {
         self.location
     }
 }
 
 impl PartialEq for Frame {
-    /// Whether both name the same function and place.
+    /// Returns whether both name the same function and location.
     fn eq(&self, other: &Self) -> bool {
         self.function() == other.function() && self.location == other.location
     }
@@ -118,39 +117,39 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// How many failures the process has made, and one: the next one's number.
+/// The serial number of the process's next failure.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
-    /// The coroutine or callback that runs now: the function a new failure is made in.
+    /// The coroutine or callback that is running: the function in which a new failure is created.
     static FUNCTION: Cell<&'static str> = const { Cell::new("") };
 }
 
-/// Whether a failure captures the native stack of the place where it is made: with
-/// `RUST_LIB_BACKTRACE=1` and not with `RUST_BACKTRACE`, which many machines set for panics.
+/// Returns whether a new failure captures the native stack: with `RUST_LIB_BACKTRACE=1`, but not
+/// with `RUST_BACKTRACE`, which many machines set for panics.
 fn wants_backtrace() -> bool {
     static WANTED: OnceLock<bool> = OnceLock::new();
     *WANTED.get_or_init(|| std::env::var_os("RUST_LIB_BACKTRACE").is_some_and(|value| value != "0"))
 }
 
-/// Says which function runs from now on and gives back which one ran: the caller puts it back.
+/// Sets the function that is running and returns the previous one, which the caller restores.
 pub(crate) fn enter_function(name: &'static str) -> &'static str {
     FUNCTION.replace(name)
 }
 
-/// The function that runs now, for a frame.
+/// Returns the function that is running, for a frame.
 pub(crate) fn current_function() -> &'static str {
     FUNCTION.get()
 }
 
 impl Failure {
-    /// A failure that holds `error`; the first frame of its trail is the caller's line.
+    /// Creates a failure from `error`; the caller's line is the first frame of its traceback.
     #[track_caller]
     pub fn new<E: Error + Send + Sync + 'static>(error: E) -> Self {
         Self::at(error, Frame::new(current_function(), Location::caller()))
     }
 
-    /// A failure that holds `error`, made at `frame`.
+    /// Creates a failure from `error` whose first frame is `frame`.
     pub(crate) fn at<E: Error + Send + Sync + 'static>(error: E, frame: Frame) -> Self {
         Self(Arc::new(Inner {
             error: Arc::new(error),
@@ -162,7 +161,7 @@ impl Failure {
         }))
     }
 
-    /// A failure that is nothing but a text.
+    /// Creates a failure that consists of a text alone.
     ///
     /// ```
     /// let failure = twistor::failure::Failure::message("the cupboard is bare");
@@ -173,71 +172,72 @@ impl Failure {
         Self::new(MessageError::with_text(text))
     }
 
-    /// Whether the error is an `E`, or of the kind `E` (see [`error`](crate::error)).
+    /// Returns whether the error is an `E`, or of the kind `E` (see [`error`](crate::error)).
     pub fn check<E: 'static>(&self) -> bool {
         let wanted = TypeId::of::<E>();
         self.0.type_id == wanted || is_kind(self.0.type_id, wanted)
     }
 
-    /// The failure itself if it is an `E` or of that kind, else an `Err` with the same failure:
-    /// `let failure = failure.trap::<E>()?;` goes on with the errors that are meant and passes the
-    /// others on untouched.
+    /// Returns the failure if it is an `E` or of that kind, and otherwise an `Err` with the same
+    /// failure: `let failure = failure.trap::<E>()?;` continues with the errors that it names and
+    /// passes all others on.
     pub fn trap<E: 'static>(self) -> Result<Self, Self> {
         if self.check::<E>() { Ok(self) } else { Err(self) }
     }
 
-    /// The error.
+    /// Returns the error.
     pub fn value(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0.error
     }
 
-    /// The error as a shared pointer, to keep it as the cause of another one.
+    /// Returns the error as a shared pointer, so that it can be the cause of another one.
     pub fn shared_value(&self) -> Arc<dyn Error + Send + Sync> {
         self.0.error.clone()
     }
 
-    /// The error as an `E`, if that is exactly its type.
+    /// Returns the error as an `E`, if that is exactly its type.
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.0.error.downcast_ref()
     }
 
-    /// The error's message.
+    /// Returns the error's message.
     #[doc(alias = "getErrorMessage")]
     pub fn error_message(&self) -> String {
         self.to_string()
     }
 
-    /// The full path of the error's type.
+    /// Returns the full path of the error's type.
     pub fn type_name(&self) -> &'static str {
         self.0.type_name
     }
 
-    /// The frames, innermost first: where the failure was made, then each place that it passed.
+    /// Returns the frames, innermost first: where the failure was created, then each frame that it
+    /// passed.
     pub fn frames(&self) -> &[Frame] {
         &self.0.trail
     }
 
-    /// Whether both hold the same error (not an equal one).
+    /// Returns whether both hold the same error (and not merely equal ones).
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.error, &other.0.error)
     }
 
-    /// The native stack of the place where it was made, if one was captured: with
+    /// Returns the native stack at the failure's creation, if one was captured: with
     /// `RUST_LIB_BACKTRACE=1`.
     pub fn backtrace(&self) -> Option<&Backtrace> {
         self.0.backtrace.as_deref()
     }
 
-    /// The report: a header, the frames with the innermost last, type and message, then each cause.
+    /// Formats the traceback: a header, the frames with the innermost last, type and message, then
+    /// each cause.
     ///
-    /// It never fails: the text of an error whose `Display` panics is replaced by a note that says
-    /// so.
+    /// This never fails: if an error's `Display` panics, a note stands in place of its text.
     #[doc(alias = "getTraceback")]
     pub fn traceback(&self) -> String {
         self.traceback_with(TracebackDetail::Normal)
     }
 
-    /// [`traceback`](Self::traceback) with more or less detail.
+    /// Formats the [`traceback`](Self::traceback) with more or less detail.
     ///
     /// ```
     /// use twistor::failure::{Failure, TracebackDetail};
@@ -286,7 +286,7 @@ impl Failure {
             cause = source_of(error);
         }
         if let Some(backtrace) = &self.0.backtrace {
-            lines.push(format!("Backtrace of the place where it was made:\n{backtrace}"));
+            lines.push(format!("Backtrace of its creation:\n{backtrace}"));
         }
         if verbose {
             lines.push(last);
@@ -295,7 +295,7 @@ impl Failure {
         lines.join("\n")
     }
 
-    /// Type and message.
+    /// Formats type and message.
     fn headline(&self) -> String {
         format!("{}: {}", self.0.type_name, text_of(|| self.0.error.to_string()))
     }
@@ -303,20 +303,20 @@ impl Failure {
     /// Prints [`traceback`](Self::traceback) to standard error.
     #[doc(alias = "printTraceback")]
     pub fn print_traceback(&self) {
-        // a standard error that is closed is no reason to fall
+        // a closed standard error must not stop the program
         let _ = writeln!(std::io::stderr(), "{}", self.traceback());
     }
 
-    /// The same failure, as if made at `frame`: for an error that the library makes on behalf of
-    /// that place.
+    /// Makes `frame` the origin of the failure, for an error that the library creates on behalf of
+    /// that line.
     #[must_use]
     pub(crate) fn location(mut self, frame: Frame) -> Self {
         Arc::make_mut(&mut self.0).trail = vec![frame];
         self
     }
 
-    /// The same failure, one frame longer. A shared trail is copied first, so that clones go their
-    /// own ways.
+    /// Adds a frame to the traceback. A shared traceback is copied first, so that each clone has
+    /// its own.
     #[must_use]
     pub(crate) fn passing(mut self, frame: Frame) -> Self {
         Arc::make_mut(&mut self.0).trail.push(frame);
@@ -324,22 +324,21 @@ impl Failure {
     }
 }
 
-/// How many causes a traceback shows at most: a chain of them may be a circle.
+/// The maximum number of causes in a traceback, because a user's chain of causes may be circular.
 const MAX_CAUSES: usize = 64;
 
-/// What a user's error names as its cause; nothing if that panics.
+/// Returns the cause of a user's error; `None` if asking for it panics.
 fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     unless_it_panics(|| error.source()).flatten()
 }
 
-/// The text of a user's error, also where making it panics.
+/// Formats a user's error, also if its formatting panics.
 fn text_of(make: impl FnOnce() -> String) -> String {
-    unless_it_panics(make)
-        .unwrap_or_else(|| "(its text could not be made: that panicked)".to_owned())
+    unless_it_panics(make).unwrap_or_else(|| "(error's Display panicked)".to_owned())
 }
 
 fn unless_it_panics<T>(ask: impl FnOnce() -> T) -> Option<T> {
-    // user code; the payload's drop is the user's too, and must not panic again here
+    // user code; the panic payload's drop is user code too, and must not panic again here
     catch_unwind(AssertUnwindSafe(ask)).map_err(std::mem::forget).ok()
 }
 

@@ -1,10 +1,10 @@
 //! Free lists that recycle allocations of closed connections, streams and buffers.
 use std::cell::RefCell;
 
-/// Up to `limit` allocations that nobody else holds any more.
+/// Up to `limit` unused allocations.
 ///
-/// An allocator keeps a few pieces of each size at hand and takes a slow path for the others, which
-/// shows when connections come and go in crowds.
+/// An allocator has a few pieces of each size at hand and a slow path for all others. The slow path
+/// shows when many connections come and go.
 pub(crate) struct FreeList<T> {
     limit: usize,
     free: RefCell<Vec<T>>,
@@ -15,13 +15,13 @@ impl<T> FreeList<T> {
         Self { limit, free: RefCell::new(Vec::new()) }
     }
 
-    /// Takes an allocation that nobody else holds.
+    /// Takes an allocation from the list; nobody else holds it.
     #[inline]
     pub(crate) fn take(&self) -> Option<T> {
         self.free.borrow_mut().pop()
     }
 
-    /// Puts an allocation that nobody else holds; it is dropped if the list is full.
+    /// Puts back an allocation that nobody else holds, or drops it if the list is full.
     #[inline]
     pub(crate) fn put(&self, value: T) {
         let mut free = self.free.borrow_mut();

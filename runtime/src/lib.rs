@@ -47,8 +47,9 @@
 //! coroutine   defer/chain > coroutine/driver > your code up to its next unfired Deferred
 //! ```
 //!
-//! User code runs in the thread of the reactor, one piece after the other. A panic in a piece costs
-//! what it belongs to: a callback its chain, a handler its connection, a delayed call its report.
+//! User code runs in the reactor's thread, one call at a time. A panic affects only what the code
+//! belongs to: a callback's panic fails its chain, a handler's panic closes its connection, and a
+//! delayed call's panic is reported.
 //!
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -78,8 +79,8 @@ pub mod transport;
 /// Waits for a Deferred inside a function marked [`#[inline_callbacks]`](macro@inline_callbacks):
 /// Twisted's `yield`.
 ///
-/// `yield_!(deferred)` is `deferred.await`: a `Result<T, Failure>`. The attribute rewrites it;
-/// elsewhere it is an error.
+/// `yield_!(deferred)` is `deferred.await`, a `Result<T, Failure>`. The attribute rewrites it;
+/// anywhere else it is an error.
 #[macro_export]
 macro_rules! yield_ {
     ($($tokens:tt)*) => {
@@ -89,10 +90,10 @@ macro_rules! yield_ {
     };
 }
 
-/// Ends a function marked [`#[inline_callbacks]`](macro@inline_callbacks) with a value:
-/// `return Ok(value)`.
+/// Returns a value from a function marked [`#[inline_callbacks]`](macro@inline_callbacks), as
+/// `return Ok(value)` does.
 ///
-/// `return_value!()` ends it with `()`. The attribute rewrites it; elsewhere it is an error.
+/// `return_value!()` returns `()`. The attribute rewrites it; anywhere else it is an error.
 #[doc(alias = "returnValue")]
 #[macro_export]
 macro_rules! return_value {
@@ -103,12 +104,12 @@ macro_rules! return_value {
     };
 }
 
-/// Makes a function that is written step by step return a [`Deferred`](defer::Deferred): Twisted's
-/// `inlineCallbacks`.
+/// Turns a function that is written step by step into one that returns a
+/// [`Deferred`](defer::Deferred): Twisted's `inlineCallbacks`.
 ///
-/// Inside, `yield_!(deferred)` waits, and gives a `Result<T, Failure>`; `deferred.await` is the
-/// same. `?` converts any error. The function ends with `return_value!(value)`, or with a plain
-/// tail expression `Ok(value)`.
+/// In its body, `yield_!(deferred)` waits and evaluates to a `Result<T, Failure>`; `deferred.await`
+/// means exactly that. `?` converts any error. The function returns with `return_value!(value)`, or
+/// with a plain tail expression `Ok(value)`.
 ///
 /// ```
 /// use twistor::prelude::*;
@@ -126,14 +127,15 @@ macro_rules! return_value {
 /// assert_eq!(total.take_result().unwrap().unwrap(), 3);
 /// ```
 ///
-/// The signature you write is the one that callers see. An `async fn` that returns `Result<T, E>`
-/// becomes a `fn` that returns `Deferred<T>`.
+/// Callers see the signature as written, with one exception: an `async fn` that returns `Result<T,
+/// E>` becomes a `fn` that returns `Deferred<T>`.
 ///
-/// It starts at once and runs to the first Deferred that has not fired. There is no executor: the
-/// fire resumes it. A call costs one allocation, a yield none. Any other future can be awaited too;
-/// a foreign waker resumes the coroutine in a later turn of the reactor.
+/// The function starts at once and runs up to the first Deferred that has not fired. There is no
+/// executor: firing that Deferred resumes the function. A call costs one allocation, a yield none.
+/// Any other future can be awaited too; a foreign waker resumes the coroutine in a later turn of
+/// the reactor.
 ///
-/// What you write, and what the macro writes:
+/// You write this, and the macro generates what stands below it:
 ///
 /// ```
 /// # use twistor::prelude::*;
@@ -149,40 +151,41 @@ macro_rules! return_value {
 /// ```
 ///
 /// # Options
-/// `#[inline_callbacks(crate = ::path::to::twistor)]` for a crate that re-exports twistor under
-/// another name.
+/// A crate that re-exports twistor under another name writes `#[inline_callbacks(crate =
+/// ::path::to::twistor)]`.
 ///
 /// # Panics
 /// A panic drops the coroutine's frame and fails its Deferred with [`Panicked`](error::Panicked).
 ///
 /// # Cancellation
-/// Cancelling the Deferred cancels what the coroutine waits for; the error arrives at the yield,
-/// where it can be caught, and clean-up code can yield again. In a foreign future, where nothing
-/// can arrive, the frame is dropped and the Deferred fails with
-/// [`CancelledError`](error::CancelledError).
+/// Cancelling the Deferred cancels what the coroutine awaits. The error arrives at the yield, where
+/// it can be caught, and clean-up code can yield again. A foreign future cannot receive an error:
+/// its frame is dropped, and the Deferred fails with [`CancelledError`](error::CancelledError).
 #[doc(alias = "inlineCallbacks")]
 pub use twistor_macros::inline_callbacks;
 
-/// Makes a protocol of a struct and of its `impl` block: handlers by name instead of a trait.
+/// Turns a struct and its `impl` block into a protocol, with handlers found by their names instead
+/// of a trait.
 ///
-/// On the **struct** it says where messages end and where fields come from:
+/// On the **struct** the attribute says how messages are framed and how fields are initialised:
 ///
-/// - `#[protocol]`: no framing, handler `data_received`.
-/// - `#[protocol(lines(delimiter = b"\n", max_length = 1024))]`: lines, handlers `line_received`,
-///   `line_length_exceeded`, `raw_data_received`; both options may be left out.
-/// - `#[protocol(framing = Quads)]`: a [`Framing`](protocol::Framing) of your own, handler
+/// - `#[protocol]`: no framing; the handler is `data_received`.
+/// - `#[protocol(lines(delimiter = b"\n", max_length = 1024))]`: lines; the handlers are
+///   `line_received`, `line_length_exceeded` and `raw_data_received`. Both options may be left out.
+/// - `#[protocol(framing = Quads)]`: a [`Framing`](protocol::Framing) of your own; the handler is
 ///   `message_received`.
-/// - `#[transport]` on a field: it is given the [`Transport`](protocol::Transport) before
+/// - `#[transport]` on a field: the field receives the [`Transport`](protocol::Transport) before
 ///   `connection_made`.
-/// - `#[factory]` on a field: it is given the `Rc` of the factory that built it.
-/// - `#[init(expr)]` on a field: its first value; otherwise `Default`.
+/// - `#[factory]` on a field: the field receives the `Rc` of the factory that built the protocol.
+/// - `#[init(expr)]` on a field: its initial value, which is `Default` otherwise.
 ///
-/// On the **impl** it finds the handlers: those above, `connection_made` and `connection_lost`;
-/// with `read_connection_lost` or `write_connection_lost` the protocol goes on when one direction
-/// has ended, and `file_descriptor_received` takes what comes over a UNIX socket. A handler leaves
-/// out what it does not use, takes the rest in any order by type, and may take
-/// `transport: &Transport` and `this: &Handle<Self>`. It returns `()`, `Result<(), E>` or
-/// `Deferred<()>`; an error is reported and closes the connection with that reason.
+/// On the **impl** block it finds the handlers: those named above, `connection_made` and
+/// `connection_lost`. With `read_connection_lost` or `write_connection_lost` the connection stays
+/// open when one direction has closed. `file_descriptor_received` takes descriptors that arrive
+/// over a UNIX socket. A handler omits the arguments it does not use and takes the others in any
+/// order, by type; it may also take `transport: &Transport` and `this: &Handle<Self>`. It returns
+/// `()`, `Result<(), E>` or `Deferred<()>`; an error is reported and closes the connection with
+/// that reason.
 ///
 /// ```
 /// use twistor::prelude::*;
@@ -212,10 +215,10 @@ pub use twistor_macros::inline_callbacks;
 /// # let _ = factory;
 /// ```
 ///
-/// A **coroutine** handler takes `this: Handle<Self>` instead of `self`, and its message owned. It
-/// starts with the protocol free, reaches it with `this.call(|greeter| ..)`, and holds back the
-/// next message until it is done (`connection_made` excepted). `#[concurrent]` lifts that;
-/// `#[cancel_on_loss]` cancels it when the connection is lost.
+/// A **coroutine** handler takes `this: Handle<Self>` instead of `self`, and an owned message. It
+/// does not borrow the protocol, which it reaches with `this.call(|greeter| ..)`. The next message
+/// is delivered when the coroutine has finished (`connection_made` excepted). `#[concurrent]` lifts
+/// that restriction; `#[cancel_on_loss]` cancels the coroutine when the connection is lost.
 ///
 /// ```
 /// # use twistor::prelude::*;
@@ -236,18 +239,18 @@ pub use twistor_macros::inline_callbacks;
 /// }
 /// ```
 ///
-/// Any other function in the block is left as it is. A private one whose name is close to a
-/// handler's is taken for a misspelt handler; a helper of such a name goes into a plain `impl`, or
-/// is marked `#[helper]`.
+/// All other functions in the block stay as they are. A private one whose name resembles a
+/// handler's is reported as a misspelt handler; move such a helper into a plain `impl`, or mark it
+/// `#[helper]`.
 ///
-/// Everything it writes can be written by hand: see [`Protocol`](protocol::Protocol).
+/// All generated code can be written by hand: see [`Protocol`](protocol::Protocol).
 pub use twistor_macros::protocol;
 
-/// Makes a struct the factory of a protocol: `#[factory(protocol = Person)]` names what it builds
-/// for each connection.
+/// Derives a protocol factory for a struct: `#[factory(protocol = Person)]` names the protocol that
+/// it builds for each connection.
 ///
-/// The protocol's `#[factory]` field is given the factory's `Rc`, so what the struct holds is
-/// shared by its connections.
+/// The protocol's `#[factory]` field receives the factory's `Rc`, so the connections share the
+/// fields of the struct.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
@@ -276,11 +279,12 @@ pub use twistor_macros::protocol;
 /// ```
 pub use twistor_macros::Factory;
 
-/// Makes a coroutine the program's `main`: it is given the reactor and the arguments, and the
-/// program ends with its Deferred.
+/// Turns a coroutine into the program's `main`: it receives the reactor and the arguments, and the
+/// program exits when its Deferred fires.
 ///
-/// Both arguments may be left out. The exit code is 0, or 1 with the traceback on standard error;
-/// SIGINT and SIGTERM stop the reactor. See [`task::react`].
+/// Both arguments may be left out. The exit code is 0 after a success. A failure exits with 1 and
+/// prints its traceback to standard error. SIGINT and SIGTERM stop the reactor. See
+/// [`task::react`].
 ///
 /// ```no_run
 /// use twistor::prelude::*;
@@ -293,15 +297,16 @@ pub use twistor_macros::Factory;
 /// ```
 pub use twistor_macros::main;
 
-/// Makes a function a test with a reactor of its own, a time limit, and an eye on what it leaves
+/// Turns a function into a test with its own reactor, a time limit, and a check of what it leaves
 /// behind.
 ///
 /// The function takes `reactor: Reactor` or nothing, and returns nothing, a `Result<(), E>`, or a
-/// `Deferred<()>`; in the last case, and as an `async fn`, it is a coroutine. The test fails with
-/// its error or panic, after `timeout` (`"500ms"`, `"5s"`, `"2m"`; 30 s if it does not say), and if
-/// it ends and leaves behind: a port, a connection, a delayed call, work for threads, a coroutine
-/// that still waits, a failure that nobody consumed. It says what, and where calls and coroutines
-/// were made. `#[should_panic]`, `#[ignore]` and other attributes stay.
+/// `Deferred<()>`; in the last case, and as an `async fn`, it is a coroutine. The test fails if it
+/// returns an error or panics, and if it takes longer than `timeout` (`"500ms"`, `"5s"`, `"2m"`; 30
+/// s by default). It also fails if it leaves behind a port, a connection, a delayed call, work for
+/// threads, a pending coroutine, or a failure that nobody consumed. The message names these, with
+/// the lines that created calls and coroutines. `#[should_panic]`, `#[ignore]` and other attributes
+/// are kept.
 ///
 /// ```
 /// use std::time::Duration;

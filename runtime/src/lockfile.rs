@@ -1,4 +1,4 @@
-//! Locks between processes: a lock is a file, and the file names the process that holds it.
+//! Locks between processes: a lock is a file that names the process holding it.
 use crate::{error::ValueError, failure::Failure};
 use std::{
     fmt, io,
@@ -6,28 +6,29 @@ use std::{
     process,
 };
 
-/// What a lock needs of the operating system: links that name a process, and whether that process
-/// lives.
+/// The operating-system calls that a lock needs: links that name a process, and whether that
+/// process is running.
 ///
-/// [`FilesystemLock::new`] takes the machine's own. Another one is for tests, and for file systems
-/// without links.
+/// [`FilesystemLock::new`] uses those of the machine. Other implementations serve tests, and file
+/// systems without links.
 pub trait LockSystem {
-    /// Makes a link at `path` that points to `target`, in one step;
-    /// [`io::ErrorKind::AlreadyExists`] if something stands there.
+    /// Creates a link at `path` that points to `target`, atomically. Fails with
+    /// [`io::ErrorKind::AlreadyExists`] if the path exists.
     fn link(&self, target: &str, path: &Path) -> io::Result<()>;
 
-    /// Where the link at `path` points; [`io::ErrorKind::NotFound`] if there is none.
+    /// Returns the target of the link at `path`. Fails with [`io::ErrorKind::NotFound`] if there is
+    /// none.
     fn read(&self, path: &Path) -> io::Result<String>;
 
-    /// Takes the link at `path` away; [`io::ErrorKind::NotFound`] if there is none.
+    /// Removes the link at `path`. Fails with [`io::ErrorKind::NotFound`] if there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Whether the process `id` lives. Where nobody can know, `true`: a lock that is held stays
-    /// held.
+    /// Returns whether the process `id` is running. Where that cannot be known the answer is
+    /// `true`, so that a held lock stays held.
     fn is_alive(&self, id: u32) -> io::Result<bool>;
 }
 
-/// The machine's own: symbolic links, and signal 0.
+/// The calls of this machine: symbolic links, and signal 0.
 struct Machine;
 
 impl LockSystem for Machine {
@@ -45,12 +46,11 @@ impl LockSystem for Machine {
 
     fn is_alive(&self, id: u32) -> io::Result<bool> {
         use rustix::process::{Pid, test_kill_process};
-        // no process has a number that large, and 0 is nobody in particular: as kill(2) has it,
-        // somebody who lives
+        // no process has an id that large; 0 means "my process group" to kill(2), which exists
         let Ok(id) = i32::try_from(id) else { return Ok(false) };
         let Some(pid) = Pid::from_raw(id) else { return Ok(true) };
         match test_kill_process(pid) {
-            // not ours to signal, but there
+            // the process exists but belongs to another user
             Ok(()) | Err(rustix::io::Errno::PERM) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(other) => Err(other.into()),
@@ -58,12 +58,12 @@ impl LockSystem for Machine {
     }
 }
 
-/// A lock that processes share: a symbolic link whose target is the id of the process that holds
-/// it, as Twisted makes it.
+/// A lock shared between processes: a symbolic link whose target is the process id of the holder,
+/// as in Twisted.
 ///
-/// A lock left behind by a process that has died is taken over. It is advisory, and for processes
-/// of one machine and one namespace of process ids. Two objects on one file exclude each other also
-/// within a process. To wait for one, see
+/// A lock left behind by a dead process is taken over. The lock is advisory, and works between
+/// processes of one machine and one namespace of process ids. Two objects for one file also exclude
+/// each other within a process. To wait for a lock, see
 /// [`DeferredFilesystemLock`](crate::defer::DeferredFilesystemLock).
 ///
 /// ```
@@ -84,30 +84,30 @@ pub struct FilesystemLock {
     clean: bool,
 }
 
-/// Who holds a lock file.
+/// The holder of a lock file.
 enum Holder {
     Nobody,
     Lives,
-    /// The process with this text as its id has died.
+    /// A dead process, with its id as the file has it.
     Died(String),
 }
 
 impl FilesystemLock {
-    /// A lock on the file `path`, not taken yet.
+    /// Creates a lock on the file `path` without taking it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::with_system(path, Machine)
     }
 
-    /// The same, by another way of making links and of knowing processes.
+    /// Creates a lock that uses `system` to make links and to look up processes.
     pub fn with_system(path: impl Into<PathBuf>, system: impl LockSystem + 'static) -> Self {
         Self { path: path.into(), system: Box::new(system), locked: false, clean: true }
     }
 
-    /// Takes the lock if nobody who lives holds it. `false`: somebody does.
+    /// Takes the lock unless a running process holds it. Returns `false` if one does.
     ///
     /// # Errors
-    /// What the operating system says where it is neither "exists" nor "is gone"; a file that names
-    /// no process. The lock is not held then.
+    /// Fails with the operating-system error if the file can be neither created nor read, and if
+    /// the file does not contain a process id. The lock is not held then.
     pub fn lock(&mut self) -> io::Result<bool> {
         let mut clean = true;
         loop {
@@ -120,11 +120,12 @@ impl FilesystemLock {
                 Err(error) => return Err(error),
             }
             match holder(&*self.system, &self.path)? {
-                // it has been released meanwhile
+                // it has been released in the meantime
                 Holder::Nobody => {}
                 Holder::Lives => return Ok(false),
                 Holder::Died(id) => {
-                    // another process may have taken it over since: then it names that one
+                    // another process may have taken the lock over since; then the file names that
+                    // process
                     match self.system.read(&self.path) {
                         Ok(now) if now == id => {}
                         Ok(_) => continue,
@@ -133,7 +134,7 @@ impl FilesystemLock {
                     }
                     match self.system.remove(&self.path) {
                         Ok(()) => clean = false,
-                        // another process has tidied up
+                        // another process has removed the stale file
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => return Err(error),
                     }
@@ -142,10 +143,11 @@ impl FilesystemLock {
         }
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     ///
     /// # Errors
-    /// [`ValueError`] if the file names another process, and what the operating system says.
+    /// Fails with [`ValueError`] if the file names another process, and with the operating-system
+    /// error if the file cannot be read or removed.
     pub fn unlock(&mut self) -> Result<(), Failure> {
         let id = self.system.read(&self.path)?;
         if id != process::id().to_string() {
@@ -161,20 +163,20 @@ impl FilesystemLock {
         Ok(())
     }
 
-    /// Whether this object holds the lock.
+    /// Returns whether this object holds the lock.
     #[doc(alias = "locked")]
     pub fn is_held(&self) -> bool {
         self.locked
     }
 
-    /// Whether the one before has released it in order; `false` if it was taken over from a process
-    /// that had died.
+    /// Returns whether the previous holder released the lock; `false` if the lock was taken over
+    /// from a dead process.
     #[doc(alias = "clean")]
     pub fn is_clean(&self) -> bool {
         self.clean
     }
 
-    /// The file.
+    /// Returns the path of the lock file.
     #[doc(alias = "name")]
     pub fn path(&self) -> &Path {
         &self.path
@@ -199,17 +201,19 @@ fn holder(system: &dyn LockSystem, path: &Path) -> io::Result<Holder> {
         Err(error) => return Err(error),
     };
     let number = id.parse().map_err(|_| {
-        let text =
-            format!("the lock file `{}` names no process: it points to `{id}`", path.display());
+        let text = format!(
+            "lock file `{}` does not contain a process id: it points to `{id}`",
+            path.display()
+        );
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
     Ok(if system.is_alive(number)? { Holder::Lives } else { Holder::Died(id) })
 }
 
-/// Whether a living process holds the lock file `path`. It is not touched.
+/// Returns whether a running process holds the lock file `path`, without touching the file.
 ///
 /// # Errors
-/// As for [`FilesystemLock::lock`].
+/// Fails as [`FilesystemLock::lock`] does.
 #[doc(alias = "isLocked")]
 pub fn is_locked(path: impl AsRef<Path>) -> io::Result<bool> {
     Ok(matches!(holder(&Machine, path.as_ref())?, Holder::Lives))

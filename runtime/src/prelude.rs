@@ -1,4 +1,4 @@
-//! What a program imports with one line: `use twistor::prelude::*;`.
+//! The names that most programs need: `use twistor::prelude::*;`.
 pub use crate::{
     Factory,
     address::Address,

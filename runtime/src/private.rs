@@ -1,4 +1,5 @@
-//! What generated code may call. Not for other use: it changes without notice.
+//! Functions and traits for generated code. They may change in any release; do not use them
+//! directly.
 use crate::{
     coroutine::start,
     defer::{Deferred, Outcome},
@@ -9,14 +10,14 @@ use std::{future::Future, panic::Location};
 
 /// The return type of a plain `fn` under `#[inline_callbacks]`.
 #[diagnostic::on_unimplemented(
-    message = "a coroutine returns a `Deferred`, and not `{Self}`",
+    message = "a coroutine returns a `Deferred`, not `{Self}`",
     label = "write `Deferred<{Self}>` here, or make it an `async fn` that returns a `Result`"
 )]
 pub trait IsDeferred {
-    /// The value it brings.
+    /// The type of the Deferred's result.
     type Value: 'static;
 
-    /// The Deferred as that type.
+    /// Converts a Deferred into the declared type.
     fn from_deferred(deferred: Deferred<Self::Value>) -> Self;
 }
 
@@ -30,16 +31,16 @@ impl<T: 'static> IsDeferred for Deferred<T> {
 
 /// The return type of an `async fn` under `#[inline_callbacks]`.
 #[diagnostic::on_unimplemented(
-    message = "an `async fn` under `#[inline_callbacks]` returns a `Result`, and not `{Self}`",
+    message = "an `async fn` under `#[inline_callbacks]` returns a `Result`, not `{Self}`",
     label = "write `Result<{Self}, Failure>` here"
 )]
 pub trait IsResult {
-    /// The value.
+    /// The success type.
     type Value: 'static;
-    /// The error.
+    /// The error type.
     type Error: Into<Failure>;
 
-    /// As the Deferred's own kind of result.
+    /// Converts the result into the result of a Deferred.
     fn into_outcome(self) -> Outcome<Self::Value>;
 }
 
@@ -70,40 +71,40 @@ pub fn run_async<R: IsResult + 'static, F: Future<Output = R> + 'static>(
     start(function, async move { frame.await.into_outcome() }, Location::caller())
 }
 
-/// What `return_value!` returns.
+/// Builds the result that `return_value!` returns.
 #[inline]
 pub fn done<T, E>(value: T) -> Result<T, E> {
     Ok(value)
 }
 
-/// The type of a coroutine's body, for a `return` that is never reached: rustc then blames the
-/// expression that does not fit it.
+/// Has the type of the body of a plain `fn` coroutine, for an unreachable `return`: rustc then
+/// blames the expression that does not match it.
 pub fn never<R: IsDeferred>() -> Outcome<R::Value> {
     unreachable!("a coroutine's typed return is dead code")
 }
 
-/// The same for an `async fn`.
+/// Has the type of the body of an `async fn` coroutine, for an unreachable `return`.
 pub fn never_result<R: IsResult>() -> R {
     unreachable!("a coroutine's typed return is dead code")
 }
 
-/// What the struct half of `#[protocol]` says: the framing, and where the transport is kept.
+/// The struct half of `#[protocol]`: the framing, and the field for the transport.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has `#[protocol]` on its impl, but not on its struct",
     label = "put `#[protocol]` on the struct too"
 )]
 pub trait Declared {
-    /// The framing.
+    /// The type of the framing.
     type Framing: Framing;
 
-    /// The framing of one connection.
+    /// Creates the framing of one connection.
     fn framing(&self) -> Self::Framing;
 
-    /// Keeps the transport.
+    /// Stores the transport in its field.
     fn attach(&mut self, transport: &Transport);
 }
 
-/// A framing that gives lines.
+/// A framing whose messages are lines.
 #[diagnostic::on_unimplemented(
     message = "this handler is for a `#[protocol(lines)]`, but the struct is framed as `{Self}`",
     label = "never called",
@@ -114,19 +115,19 @@ pub trait LineFraming: for<'a> Framing<Message<'a> = Line<'a>> {}
 
 impl LineFraming for Lines {}
 
-/// No framing.
+/// The framing of an unframed protocol.
 #[diagnostic::on_unimplemented(
     message = "`data_received` handles a `#[protocol]` without framing, but the struct is framed \
         as `{Self}`",
     label = "never called",
-    note = "handle what the framing gives: `line_received` for `Lines`, `message_received` for one \
-        of your own"
+    note = "handle the messages of the framing: `line_received` for `Lines`, `message_received` for \
+        one of your own"
 )]
 pub trait DataFraming: for<'a> Framing<Message<'a> = &'a [u8]> {}
 
 impl DataFraming for Raw {}
 
-/// A framing whose messages may be left alone.
+/// A framing whose messages may go unhandled.
 #[diagnostic::on_unimplemented(
     message = "the struct is framed as `{Self}`, but nothing handles its messages",
     label = "write `fn line_received(&mut self, line: &[u8])` for `Lines`, or `message_received` \
@@ -136,49 +137,49 @@ pub trait MayIgnore {}
 
 impl MayIgnore for Raw {}
 
-/// A line protocol's message.
+/// Converts the message of a line protocol.
 pub fn line<F: LineFraming>(message: F::Message<'_>) -> Line<'_> {
     message
 }
 
-/// An unframed protocol's message.
+/// Converts the message of an unframed protocol.
 #[inline]
 pub fn data<F: DataFraming>(message: F::Message<'_>) -> &[u8] {
     message
 }
 
-/// Nothing is to be handled.
+/// Checks at compile time that the framing's messages may go unhandled.
 pub fn ignore<F: Framing + MayIgnore>() {}
 
-/// Nothing handles a line over the limit: the connection is closed, with the limit and the peer in
-/// its reason.
+/// Closes the connection because of a line over the limit that no handler takes; the reason
+/// contains the limit and the peer.
 pub fn line_too_long(transport: &Transport, data: &[u8], max_length: usize) {
     let text = format!(
-        "a line of {} bytes or more from {}, the limit is {max_length}",
+        "a line of at least {} bytes from {}: the limit is {max_length}",
         data.len(),
         transport.peer()
     );
     transport.fail(MessageLengthError::with_text(text));
 }
 
-/// Nothing handles raw data.
+/// Closes the connection because of raw data that no handler takes.
 pub fn no_raw_handler(transport: &Transport, data: &[u8]) {
     let text = format!(
-        "{} bytes from {} in raw mode, and no `raw_data_received` to handle them",
+        "{} bytes from {} in raw mode, but there is no `raw_data_received` handler",
         data.len(),
         transport.peer()
     );
     transport.fail(FramingError::with_text(text));
 }
 
-/// Takes what a handler returned.
+/// Converts the value that a handler returned.
 #[inline]
 pub fn handled<H: Handled>(value: H, transport: &Transport, handler: &'static str) {
     value.handled(transport, handler);
 }
 
-/// Takes what a coroutine handler has begun; `HOLD` holds back the next message, `CANCEL` ends it
-/// with the connection.
+/// Registers a coroutine that a handler has started. `HOLD` suspends delivery until it has
+/// finished, `CANCEL` cancels it when the connection is lost.
 pub fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(
     deferred: Deferred<()>,
     this: &Handle<P>,
@@ -187,17 +188,17 @@ pub fn begun<P: Protocol, const HOLD: bool, const CANCEL: bool>(
     protocol::await_handler::<P, HOLD, CANCEL>(deferred, this, handler);
 }
 
-/// Takes what a coroutine for `connection_lost` has begun.
+/// Registers a coroutine that `connection_lost` has started.
 pub fn lingering<P: Protocol>(deferred: Deferred<()>, this: &Handle<P>, handler: &'static str) {
     protocol::await_connection_lost(deferred, this, handler);
 }
 
-/// Why the connection is over.
+/// Returns the reason for which the connection closed.
 pub fn loss<P: Protocol>(this: &Handle<P>) -> Failure {
     this.loss()
 }
 
-/// Lends the protocol to a plain handler.
+/// Borrows the protocol for a plain handler.
 #[inline]
 pub fn enter<P: Protocol>(this: &Handle<P>, run: impl FnOnce(&mut P)) {
     this.enter(run);
@@ -211,7 +212,7 @@ pub fn test<T: crate::testing::Tested>(
     crate::testing::run_test(std::time::Duration::from_millis(limit), test);
 }
 
-/// For the struct half: says that the impl half is missing.
+/// Checks at compile time that the impl half of `#[protocol]` exists.
 pub const fn is_protocol<P: Protocol>() {}
 
 pub use crate::{

@@ -1,4 +1,4 @@
-//! How another thread reaches the one that owns a coroutine.
+//! The way by which another thread reaches the thread that owns a coroutine.
 //!
 //! Deferreds and coroutines never leave their thread. A waker that was handed to foreign code may
 //! be woken from any thread; it then submits a piece of work to the [`RemoteQueue`] that the
@@ -11,21 +11,21 @@ use std::{
     },
 };
 
-/// Work that another thread submits; it runs in the thread that owns the queue.
+/// Work submitted by another thread; it runs in the thread that owns the queue.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
-/// A way into one thread from any other: what is submitted runs there, in a later turn, in the
-/// order in which it came.
+/// A queue of work for one thread that any thread can submit to. The work runs in a later turn, in
+/// the order of submission.
 pub(crate) trait RemoteQueue: Send + Sync {
-    /// Submits `work`. `false` says that the thread takes no more work; `work` has then been
-    /// dropped unrun.
+    /// Submits `work`. Returns `false` if the queue is closed; `work` has then been dropped without
+    /// running.
     fn submit(&self, work: Work) -> bool;
 
-    /// Whether it still takes work.
+    /// Returns whether the queue still accepts work.
     fn is_open(&self) -> bool;
 }
 
-/// A flag that says that a turn has something to do, set from any thread.
+/// A flag which says that a turn has work to do. Any thread can set it.
 #[derive(Clone, Default)]
 pub(crate) struct WorkFlag(Arc<AtomicBool>);
 
@@ -48,12 +48,12 @@ thread_local! {
     static QUEUE: RefCell<Option<Arc<dyn RemoteQueue>>> = const { RefCell::new(None) };
 }
 
-/// The queue of this thread, if a reactor lives in it.
+/// Returns this thread's queue, if the thread has a reactor.
 pub(crate) fn remote_queue() -> Option<Arc<dyn RemoteQueue>> {
     QUEUE.try_with(|queue| queue.borrow().clone()).ok().flatten()
 }
 
-/// Installs `queue` in this thread and returns the one that was there.
+/// Installs `queue` for this thread and returns the previous one.
 pub(crate) fn install_remote_queue(
     queue: Option<Arc<dyn RemoteQueue>>,
 ) -> Option<Arc<dyn RemoteQueue>> {

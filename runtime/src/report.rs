@@ -1,4 +1,4 @@
-//! Where failures go that nobody consumed, and the one boundary around user code.
+//! Reports of failures that nobody consumed, and the guard around user code.
 use crate::{
     error::Panicked,
     failure::{Failure, Frame},
@@ -11,7 +11,7 @@ use std::{
     rc::Rc,
 };
 
-/// A failure that nobody consumed, and where it was lost.
+/// A failure that nobody consumed, and where it was discarded.
 ///
 /// `Display` is the text that the default sink logs: `Unhandled Error`, the place, the traceback.
 #[derive(Debug, Clone)]
@@ -19,9 +19,9 @@ use std::{
 pub struct Report {
     /// The failure.
     pub failure: Failure,
-    /// What lost it: `Deferred made at src/main.rs:10:5`, `connection_lost of …`.
+    /// What discarded it: `Deferred made at src/main.rs:10:5`, `connection_lost of …`.
     pub context: String,
-    /// Where its Deferred was made and fired, if [debugging](crate::defer::debug) was on.
+    /// The lines that created and fired its Deferred, if [debugging](crate::defer::debug) was on.
     pub debug: Option<String>,
 }
 
@@ -41,11 +41,11 @@ thread_local! {
     static SINKS: RefCell<Vec<Sink>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes a sink out again when it is dropped.
-#[must_use = "the sink is taken out when this guard is dropped"]
+/// Removes a report sink when it is dropped.
+#[must_use = "the sink is removed when this guard is dropped"]
 #[derive(Debug)]
 pub struct SinkGuard {
-    /// How many sinks stood below this one.
+    /// The number of sinks below this one.
     below: usize,
 }
 
@@ -56,8 +56,8 @@ impl Drop for SinkGuard {
     }
 }
 
-/// Sends this thread's reports to `sink` until the guard is dropped; the one set last receives
-/// them. Without any, a report is an error event of `tracing`, or a text on standard error where
+/// Sends this thread's reports to `sink` until the guard is dropped; the sink pushed last receives
+/// them. Without a sink, a report is an error event of `tracing`, or a text on standard error where
 /// `tracing` has no subscriber.
 ///
 /// ```
@@ -78,29 +78,29 @@ pub fn push_sink(sink: impl Fn(&Report) + 'static) -> SinkGuard {
     })
 }
 
-/// The default sink. A program that has set up no subscriber of `tracing` sees it on standard
-/// error: a failure is never lost in silence.
+/// The default sink. A program without a `tracing` subscriber gets its reports on standard error,
+/// so that no failure is lost silently.
 fn log(report: &Report) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!("{report}");
     } else {
-        // a standard error that is closed is no reason to fall
+        // a closed standard error must not stop the program
         let _ = writeln!(std::io::stderr(), "{report}");
     }
 }
 
-/// Sends a failure that nobody consumed to the sink. While the thread's storage is being torn down
-/// it goes to `tracing`.
+/// Sends a failure that nobody consumed to the sink, or to `tracing` while the thread's storage is
+/// being torn down.
 pub(crate) fn report(failure: Failure, context: impl Into<String>) {
     report_with(failure, context.into(), None);
 }
 
-/// The same, with what debugging has seen.
+/// Sends a failure that nobody consumed to the sink, with what debugging knows about its Deferred.
 pub(crate) fn report_with(failure: Failure, context: String, debug: Option<String>) {
     let report = Report { failure, context, debug };
     let sink = SINKS.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten();
     if let Some(sink) = sink {
-        // user code: a sink that panics must not take the program with it
+        // user code: a sink that panics must not stop the program
         if catch_unwind(AssertUnwindSafe(|| sink(&report))).is_err() {
             log(&report);
         }
@@ -109,8 +109,7 @@ pub(crate) fn report_with(failure: Failure, context: String, debug: Option<Strin
     }
 }
 
-/// Runs a piece of user code; a panic becomes a [`Panicked`] failure whose innermost frame is
-/// `frame()`.
+/// Runs user code; a panic becomes a [`Panicked`] failure whose innermost frame is `frame()`.
 pub(crate) fn guarded<R>(
     frame: impl FnOnce() -> Frame,
     run: impl FnOnce() -> R,
@@ -125,19 +124,19 @@ pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>, frame: Frame) -> 
     failure
 }
 
-/// Drops users' values one after the other, each in a boundary of its own: two that panic in one
-/// container would end the program.
+/// Drops users' values one by one, each guarded: two drops that panic in one container would abort
+/// the program.
 pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
     values.into_iter().for_each(drop_guarded);
 }
 
-/// Drops a user's value; a panic in its `Drop` is reported and goes no further.
+/// Drops a user's value; a panic in its `Drop` is reported and does not propagate.
 pub(crate) fn drop_guarded<T>(value: T) {
     if std::mem::needs_drop::<T>()
         && let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(value)))
     {
         let failure = Failure::new(Panicked::new(&*payload));
-        // a second panic, out of the payload's own drop, has nowhere to go
+        // a second panic, from the payload's own drop, cannot be reported
         std::mem::forget(payload);
         report(failure, format!("drop of a {}", std::any::type_name::<T>()));
     }

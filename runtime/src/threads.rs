@@ -1,8 +1,8 @@
-//! Work in other threads, and the way back.
+//! Work in other threads, and calls back into the reactor's thread.
 //!
-//! Everything of twistor's lives in the reactor's thread. What blocks goes to the pool with
-//! [`defer_to_thread`], and its result comes back as a Deferred; other threads reach the reactor
-//! through its [`Remote`].
+//! All objects of twistor belong to the reactor's thread. Blocking work goes to the thread pool
+//! with [`defer_to_thread`], which returns a Deferred of the result. Other threads reach the
+//! reactor through its [`Remote`].
 //!
 //! ```
 //! use twistor::{prelude::*, threads::defer_to_thread};
@@ -23,17 +23,19 @@ use crate::{
 };
 use std::{panic::Location, sync::mpsc::sync_channel};
 
-/// Runs `work` in the reactor's pool of threads, and fires with its result in a turn of the
-/// reactor.
+/// Runs `work` in the reactor's thread pool and returns a Deferred that fires with its result, in a
+/// turn of the reactor.
 ///
-/// What `work` takes along and gives back goes between threads: it is `Send`. Deferreds, protocols
-/// and transports are not; the compiler says so.
+/// `work` and its result cross threads, so both must be `Send`. Deferreds, protocols and transports
+/// are not, and the compiler rejects them.
 ///
 /// # Errors
-/// What `work` fails with, its panic, and [`QueueFullError`](crate::error::QueueFullError).
+/// Fails with the error of `work`, with its panic, and with
+/// [`QueueFullError`](crate::error::QueueFullError).
 ///
 /// # Cancellation
-/// Work that has not begun is not done; what has begun runs to its end, and its result is dropped.
+/// Work that has not started is removed from the queue. Work that has started runs to its end, and
+/// its result is dropped.
 #[doc(alias = "deferToThread")]
 #[track_caller]
 pub fn defer_to_thread<T: Send + 'static>(
@@ -43,7 +45,7 @@ pub fn defer_to_thread<T: Send + 'static>(
     defer_to_thread_pool(reactor, &reactor.thread_pool(), work)
 }
 
-/// The same in a pool of your own.
+/// Runs `work` in a thread pool of your own and returns a Deferred that fires with its result.
 #[doc(alias = "deferToThreadPool")]
 #[track_caller]
 pub fn defer_to_thread_pool<T: Send + 'static>(
@@ -64,11 +66,11 @@ pub fn defer_to_thread_pool<T: Send + 'static>(
     })
 }
 
-/// Runs all of `work` in one thread of the reactor's pool, one after the other. A panic in one is
-/// reported, and the next runs.
+/// Runs all of `work` one after the other in one thread of the reactor's pool. A panic is reported,
+/// and the next piece of work runs.
 ///
 /// # Errors
-/// [`QueueFullError`](crate::error::QueueFullError).
+/// Fails with [`QueueFullError`](crate::error::QueueFullError).
 #[doc(alias = "callMultipleInThread")]
 pub fn call_multiple_in_thread(
     reactor: &Reactor,
@@ -86,8 +88,8 @@ pub fn call_multiple_in_thread(
     })
 }
 
-/// Runs `f` in the reactor's thread and waits, in this one, for its result: what `f` returns, or
-/// what comes of its Deferred.
+/// Runs `f` in the reactor's thread and blocks this one until there is a result: what `f` returns,
+/// or what its Deferred fires with.
 ///
 /// ```
 /// use twistor::{prelude::*, threads::blocking_call_from_thread};
@@ -105,8 +107,9 @@ pub fn call_multiple_in_thread(
 /// ```
 ///
 /// # Errors
-/// What `f` fails with, [`ReactorClosed`] if the reactor ends before the result is there, and
-/// [`ReactorAlreadyRunning`] in the reactor's own thread, where it would wait for itself.
+/// Fails with the error of `f`, with [`ReactorClosed`] if the reactor closes before there is a
+/// result, and with [`ReactorAlreadyRunning`] in the reactor's own thread, which would wait for
+/// itself.
 #[doc(alias = "blockingCallFromThread")]
 pub fn blocking_call_from_thread<R>(
     remote: &Remote,
@@ -128,7 +131,7 @@ where
         let result = maybe_deferred(f);
         result
             .add_both(move |result| {
-                // the other thread waits for nothing else
+                // the other thread blocks on this channel alone
                 let _ = send.send(result);
             })
             .detach();

@@ -1,4 +1,4 @@
-//! Time as a reactor and a test clock both offer it: now, and calls at a later time.
+//! The interface of clocks: the current time, and calls at a later time.
 pub use crate::timers::DelayedCall;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
     note = "pass `&reactor`, or `&clock` in a test"
 )]
 pub trait ReactorTime {
-    /// The time now, counted from a start of the clock's own; it never runs backwards.
+    /// Returns the current time, counted from an arbitrary start; it never runs backwards.
     fn seconds(&self) -> Duration;
 
     /// Runs `call` once, `delay` from now, in a later turn.

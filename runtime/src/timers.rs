@@ -1,10 +1,10 @@
-//! The timer queue: calls in order of their time, each of which can be cancelled or moved.
+//! The timer queue: calls in order of due time, each of which can be cancelled or moved.
 //!
-//! A four-ary heap ordered by (due time, order of making). Cancelling a call drops its function at
-//! once and leaves its entry behind as a ghost; ghosts are skipped where they surface and purged
-//! when they are three quarters of the heap. Moving a call to a later time only notes that: its
-//! entry moves when it surfaces. The test clock and the reactor use the same queue and differ in
-//! where "now" comes from.
+//! A four-ary heap ordered by due time and then by order of insertion. Cancelling a call drops its
+//! function at once and leaves a *ghost*, its entry, in the heap. Ghosts are skipped when they
+//! surface, and purged when they are three quarters of the heap. Moving a call to a later time only
+//! changes the call: its entry moves when it surfaces. The reactor and the test clock use this one
+//! queue, with different sources of time.
 use crate::{
     error::{AlreadyCalled, AlreadyCancelled},
     failure::{Failure, Frame},
@@ -19,31 +19,31 @@ use std::{
     time::Duration,
 };
 
-/// What has become of a delayed call.
+/// The state of a delayed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CallState {
     Pending,
     Called,
     Cancelled,
 }
 
-/// The part that the queue and the [`DelayedCall`] share.
+/// The data that the queue and the [`DelayedCall`] share.
 struct Call {
     due: Cell<Duration>,
-    /// Orders calls that are due at the same instant: the order in which they were made, or last
+    /// Orders calls that are due at the same instant: the order in which they were added or last
     /// moved.
     order: Cell<u64>,
-    /// The order of the entry that stands for the call in the heap; any other entry is a ghost.
+    /// The order number of the call's valid entry in the heap; any other entry is a ghost.
     entry: Cell<u64>,
-    state: Cell<State>,
+    state: Cell<CallState>,
     function: Cell<Option<Box<dyn FnOnce()>>>,
     queue: Weak<Timers>,
     created_at: &'static Location<'static>,
 }
 
-/// A call's place in the heap.
+/// An entry of the heap.
 struct Entry {
-    /// The due time in nanoseconds. One beyond five hundred years counts as that.
+    /// The due time in nanoseconds, at most some five hundred years.
     due: u64,
     order: u64,
     call: Rc<Call>,
@@ -57,12 +57,12 @@ impl Entry {
         Self { due, order, call }
     }
 
-    /// Whether its call was cancelled, or has another entry.
+    /// Returns whether the call was cancelled, or has a newer entry.
     fn is_ghost(&self) -> bool {
-        self.call.state.get() != State::Pending || self.call.entry.get() != self.order
+        self.call.state.get() != CallState::Pending || self.call.entry.get() != self.order
     }
 
-    /// Whether its call was moved to a later time.
+    /// Returns whether the call was moved to a later time.
     fn is_early(&self) -> bool {
         self.call.order.get() != self.order
     }
@@ -78,7 +78,7 @@ struct Heap {
     entries: Vec<Entry>,
 }
 
-/// How many children an entry has.
+/// The number of children of an entry.
 const CHILDREN: usize = 4;
 
 impl Heap {
@@ -104,7 +104,7 @@ impl Heap {
         }
     }
 
-    /// Whether the first of two entries runs before the other.
+    /// Returns whether the first of two entries runs before the second.
     #[inline]
     fn is_before(&self, one: usize, other: usize) -> bool {
         let (one, other) = (&self.entries[one], &self.entries[other]);
@@ -154,34 +154,33 @@ impl Heap {
     }
 }
 
-/// The least size of a heap that is purged.
+/// The smallest heap that is purged.
 const LEAST_PURGED: usize = 64;
 
-/// What a turn runs: the calls that are due at one time and were made before it.
+/// Marks the calls that a turn runs: those that are due at one time and were added before it.
 #[derive(Clone, Copy)]
 pub(crate) struct TurnMark {
     now: u64,
     order: u64,
 }
 
-/// A queue of delayed calls over the time that [`set_now`](Self::set_now) tells it.
+/// A queue of delayed calls, over the time of a clock or of [`set_now`](Self::set_now).
 #[derive(Default)]
 pub(crate) struct Timers {
     heap: RefCell<Heap>,
-    /// How many calls are pending.
+    /// The number of pending calls.
     live: Cell<usize>,
-    /// Entries that are due but were made in this turn: they wait for the next one.
+    /// Entries that are due but were added in this turn; they run in the next one.
     set_aside: RefCell<Vec<Entry>>,
     orders: Cell<u64>,
     now: Cell<Duration>,
-    /// Where the time of a reactor comes from: between turns `now` grows old. A test clock has none
-    /// and stands still.
+    /// The reactor's source of time, because `now` is stale between turns. A manual clock has none.
     clock: OnceCell<Box<dyn Fn() -> Duration>>,
     /// Callbacks run after a manual clock is advanced.
     advance_listeners: RefCell<Vec<Weak<dyn Fn()>>>,
-    /// Set when a call is added: a turn has something to do.
+    /// Set when a call is added, so that a turn has work to do.
     work: WorkFlag,
-    /// Weak to itself, for the calls it makes.
+    /// A weak reference to the queue, for the calls it creates.
     me: Weak<Self>,
 }
 
@@ -190,14 +189,14 @@ impl Timers {
         Rc::new_cyclic(|me| Self { me: me.clone(), ..Self::default() })
     }
 
-    /// A queue whose time is what `clock` says.
+    /// Creates a queue whose time comes from `clock`.
     pub(crate) fn with_clock(clock: impl Fn() -> Duration + 'static) -> Rc<Self> {
         let timers = Self::new();
         let _ = timers.clock.set(Box::new(clock));
         timers
     }
 
-    /// The time now: calls are made and moved by it.
+    /// Returns the current time, by which calls are added and moved.
     pub(crate) fn now(&self) -> Duration {
         if let Some(clock) = self.clock.get() {
             self.now.set(clock());
@@ -205,22 +204,22 @@ impl Timers {
         self.now.get()
     }
 
-    /// What is set when a call is added.
+    /// Returns the flag that is set when a call is added.
     pub(crate) fn work(&self) -> &WorkFlag {
         &self.work
     }
 
-    /// Whether the time moves only when a test moves it.
+    /// Returns whether the time moves only when a test moves it.
     pub(crate) fn is_manual(&self) -> bool {
         self.clock.get().is_none()
     }
 
-    /// Has `call` called whenever a test has moved the time, as long as it lives.
+    /// Calls `call` whenever a manual clock has been advanced, for as long as `call` is alive.
     pub(crate) fn on_advance(&self, call: &Rc<dyn Fn()>) {
         self.advance_listeners.borrow_mut().push(Rc::downgrade(call));
     }
 
-    /// Calls the listeners of a manual clock after it was moved.
+    /// Calls the listeners after a manual clock has been advanced.
     pub(crate) fn notify_advanced(&self) {
         self.advance_listeners.borrow_mut().retain(|call| call.strong_count() > 0);
         let calls: Vec<_> =
@@ -234,7 +233,7 @@ impl Timers {
         self.now.set(now);
     }
 
-    /// Adds a call `delay` from now.
+    /// Adds a call that is due `delay` from now.
     pub(crate) fn add(
         &self,
         delay: Duration,
@@ -246,7 +245,7 @@ impl Timers {
             due: Cell::new(self.now().saturating_add(delay)),
             order: Cell::new(order),
             entry: Cell::new(order),
-            state: Cell::new(State::Pending),
+            state: Cell::new(CallState::Pending),
             function: Cell::new(Some(function)),
             queue: self.me.clone(),
             created_at,
@@ -257,14 +256,14 @@ impl Timers {
         DelayedCall(call)
     }
 
-    /// A call was cancelled: its entry is a ghost from now on.
+    /// Counts a cancelled call, whose entry has become a ghost.
     fn cancelled(&self) {
         self.live.set(self.live.get() - 1);
         self.purge();
     }
 
-    /// Removes the ghosts if they are three quarters of the heap. Their functions are gone already,
-    /// so no user code runs.
+    /// Removes the ghosts if they are three quarters of the heap. Their functions have been dropped
+    /// already, so no user code runs.
     fn purge(&self) {
         let mut heap = self.heap.borrow_mut();
         let entries = heap.entries.len();
@@ -277,19 +276,19 @@ impl Timers {
         let later = due >= call.due.get();
         call.due.set(due);
         call.order.set(self.next_order());
-        // an entry for an earlier time moves when it surfaces
+        // the entry for the earlier time moves when it surfaces
         if !later {
             self.heap.borrow_mut().push(Entry::new(call.clone()));
             self.purge();
         }
     }
 
-    /// Whether no call is to run.
+    /// Returns whether no call is pending.
     pub(crate) fn is_empty(&self) -> bool {
         self.live.get() == 0
     }
 
-    /// Removes ghosts and moves early entries until the first one is right.
+    /// Removes ghosts and moves early entries until the first entry is valid.
     fn settle(heap: &mut Heap) {
         while let Some(first) = heap.entries.first() {
             if first.is_ghost() {
@@ -303,14 +302,14 @@ impl Timers {
         }
     }
 
-    /// When the next call is due.
+    /// Returns when the next call is due.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let mut heap = self.heap.borrow_mut();
         Self::settle(&mut heap);
         heap.entries.first().map(|first| first.call.due.get())
     }
 
-    /// The calls that are still to run, the next one first.
+    /// Returns the pending calls, the next one first.
     pub(crate) fn pending(&self) -> Vec<DelayedCall> {
         let (heap, aside) = (self.heap.borrow(), self.set_aside.borrow());
         let live = heap.entries.iter().chain(aside.iter()).filter(|entry| !entry.is_ghost());
@@ -319,9 +318,8 @@ impl Timers {
         calls
     }
 
-    /// Sets the one time for all calls of a turn, and marks which calls were made before it.
-    /// Nothing if there are none to run, or if only a test moves the time; then no clock is looked
-    /// at.
+    /// Sets the one time for all calls of a turn, and marks the calls that were added before it.
+    /// Returns `None`, without reading the clock, if no call is pending or if the clock is manual.
     pub(crate) fn begin_turn(&self) -> Option<TurnMark> {
         if self.is_manual() || self.is_empty() {
             return None;
@@ -329,16 +327,17 @@ impl Timers {
         Some(TurnMark { now: nanoseconds(self.now()), order: self.orders.get() })
     }
 
-    /// What is due now, whenever it was made: for a manual clock.
+    /// Marks all calls that are due, whenever they were added, for a manual clock.
     pub(crate) fn all_due(&self) -> TurnMark {
         TurnMark { now: nanoseconds(self.now.get()), order: u64::MAX }
     }
 
-    /// Runs the next call that `mark` covers, and returns where it was made; `None` when there is
-    /// none. Each is removed before it runs, so that it counts as called inside its own function.
+    /// Runs the next call that `mark` covers, and returns the line that scheduled it; `None` if
+    /// there is none. The call is removed before it runs, so that it counts as called inside its
+    /// own function.
     pub(crate) fn run_due(&self, mark: TurnMark) -> Option<&'static Location<'static>> {
         let call = self.take_due(mark)?;
-        call.state.set(State::Called);
+        call.state.set(CallState::Called);
         self.live.set(self.live.get() - 1);
         if let Some(function) = call.function.take() {
             let created_at = call.created_at;
@@ -351,7 +350,7 @@ impl Timers {
         Some(call.created_at)
     }
 
-    /// Removes the next call that `mark` covers.
+    /// Removes the next call that `mark` covers, and returns it.
     fn take_due(&self, mark: TurnMark) -> Option<Rc<Call>> {
         let mut heap = self.heap.borrow_mut();
         loop {
@@ -363,7 +362,7 @@ impl Timers {
             if first.order < mark.order {
                 return Some(first.call);
             }
-            // made in this turn: it must not keep those behind it from running
+            // added in this turn: it must not keep those behind it from running
             self.set_aside.borrow_mut().push(first);
         }
         for entry in self.set_aside.borrow_mut().drain(..) {
@@ -372,7 +371,7 @@ impl Timers {
         None
     }
 
-    /// Removes every call unrun; the caller drops them with nothing borrowed.
+    /// Removes every call without running it; the caller drops them while nothing is borrowed.
     pub(crate) fn take_all(&self) -> Vec<DelayedCall> {
         let calls = self.pending();
         self.heap.take();
@@ -387,7 +386,7 @@ impl Timers {
     }
 }
 
-/// A call that will run later: cancel it, move it, ask for its time. Dropping this changes nothing.
+/// A call scheduled for later, which can be cancelled or moved. Dropping it changes nothing.
 ///
 /// ```
 /// use std::time::Duration;
@@ -409,11 +408,11 @@ impl DelayedCall {
     /// Cancels the call and drops its function.
     ///
     /// # Errors
-    /// [`AlreadyCalled`] if it has run or runs now, [`AlreadyCancelled`] if it was cancelled
-    /// before.
+    /// Fails with [`AlreadyCalled`] if the call has run or is running, and with
+    /// [`AlreadyCancelled`] if it was cancelled before.
     pub fn cancel(&self) -> Result<(), Failure> {
         self.pending()?;
-        self.0.state.set(State::Cancelled);
+        self.0.state.set(CallState::Cancelled);
         if let Some(queue) = self.0.queue.upgrade() {
             queue.cancelled();
         }
@@ -421,21 +420,21 @@ impl DelayedCall {
         Ok(())
     }
 
-    /// Whether the call is still going to run.
+    /// Returns whether the call is still pending.
     pub fn is_active(&self) -> bool {
-        self.0.state.get() == State::Pending
+        self.0.state.get() == CallState::Pending
     }
 
-    /// When it is due, on the clock it was made with.
+    /// Returns when the call is due, on the clock it was scheduled with.
     #[doc(alias = "getTime")]
     pub fn time(&self) -> Duration {
         self.0.due.get()
     }
 
-    /// Moves it to `delay` from now.
+    /// Moves the call to `delay` from now.
     ///
     /// # Errors
-    /// As for [`cancel`](Self::cancel).
+    /// Fails as [`cancel`](Self::cancel) does.
     pub fn reset(&self, delay: Duration) -> Result<(), Failure> {
         self.pending()?;
         if let Some(queue) = self.0.queue.upgrade() {
@@ -444,10 +443,10 @@ impl DelayedCall {
         Ok(())
     }
 
-    /// Moves it `more` further from where it is.
+    /// Moves the call `more` beyond its present time.
     ///
     /// # Errors
-    /// As for [`cancel`](Self::cancel).
+    /// Fails as [`cancel`](Self::cancel) does.
     pub fn delay(&self, more: Duration) -> Result<(), Failure> {
         self.pending()?;
         if let Some(queue) = self.0.queue.upgrade() {
@@ -456,29 +455,29 @@ impl DelayedCall {
         Ok(())
     }
 
-    /// The line that made the call.
+    /// Returns the line that scheduled the call.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.created_at
     }
 
     fn pending(&self) -> Result<(), Failure> {
         match self.0.state.get() {
-            State::Pending => Ok(()),
-            State::Called => Err(AlreadyCalled::new().into()),
-            State::Cancelled => Err(AlreadyCancelled::new().into()),
+            CallState::Pending => Ok(()),
+            CallState::Called => Err(AlreadyCalled::new().into()),
+            CallState::Cancelled => Err(AlreadyCancelled::new().into()),
         }
     }
 }
 
-/// A [`DelayedCall`] for what the call's own function can reach: it keeps nothing alive.
+/// A weak [`DelayedCall`] for objects that the call's own function owns.
 #[derive(Clone, Default)]
 pub(crate) struct WeakCall(Weak<Call>);
 
 impl WeakCall {
-    /// Takes the call back, if it has not run.
+    /// Cancels the call, if it has not run.
     pub(crate) fn cancel(&self) {
         if let Some(call) = self.0.upgrade() {
-            // an error says that there is nothing to take back
+            // an error means that there is nothing to cancel
             let _ = DelayedCall(call).cancel();
         }
     }
@@ -491,7 +490,7 @@ impl From<DelayedCall> for WeakCall {
 }
 
 impl PartialEq for DelayedCall {
-    /// Whether both are the same call; two calls due at the same time are not equal.
+    /// Returns whether both are the same call; two calls due at the same time are not equal.
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -506,8 +505,8 @@ impl fmt::Debug for DelayedCall {
             f,
             "<DelayedCall due {:?} called={} cancelled={} made at {}>",
             self.0.due.get(),
-            u8::from(state == State::Called),
-            u8::from(state == State::Cancelled),
+            u8::from(state == CallState::Called),
+            u8::from(state == CallState::Cancelled),
             self.0.created_at
         )
     }

@@ -36,7 +36,7 @@ fn t_104_an_adopted_port_serves_and_stopping_it_leaves_other_copies_listening() 
     watch(port.stop_listening()).value();
     assert!(
         port.start_listening().unwrap_err().check::<RuntimeError>(),
-        "nobody knows how it was opened"
+        "adopted ports cannot be reopened"
     );
     let _late = TcpStream::connect(at).unwrap();
     original.set_nonblocking(false).unwrap();

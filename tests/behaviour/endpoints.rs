@@ -87,8 +87,12 @@ fn a_malformed_description_names_the_position_and_what_was_expected() {
         ("tcp:65536", 4, "expected a port number, 0 to 65535, and found `65536`"),
         ("tcp:port=x", 9, "expected a port number, 0 to 65535, and found `x`"),
         ("tcp:1:interface=here", 16, "expected a numeric address to listen on, and found `here`"),
-        ("tcp:1:backlog=-1", 14, "expected how many connections may wait, and found `-1`"),
-        ("tcp:1:backlo=5", 6, "unknown argument `backlo`; there is `port`, `interface`, `backlog`"),
+        (
+            "tcp:1:backlog=-1",
+            14,
+            "expected the number of connections that may wait, and found `-1`",
+        ),
+        ("tcp:1:backlo=5", 6, "unknown argument `backlo`; expected `port`, `interface`, `backlog`"),
         ("tcp:1:port=2", 6, "`port` is given twice"),
         (
             "tcp:1:::",

@@ -144,7 +144,7 @@ fn a_string_transport_lives_in_the_time_of_the_test_s_clock() {
 }
 
 #[test]
-#[should_panic(expected = "cannot arrive")]
+#[should_panic(expected = "cannot be delivered")]
 fn what_cannot_arrive_fails_the_test() {
     let transport = StringTransport::new();
     transport.connect(lines(&Log::new()), &Clock::new());

@@ -372,5 +372,8 @@ fn c_069_other_errors_go_to_the_caller_and_the_lock_is_not_held() {
     // a link that names no process
     symlink("somebody", folder.lock()).unwrap();
     let error = FilesystemLock::new(folder.lock()).lock().unwrap_err();
-    assert!(error.to_string().ends_with("names no process: it points to `somebody`"), "{error}");
+    assert!(
+        error.to_string().ends_with("does not contain a process id: it points to `somebody`"),
+        "{error}"
+    );
 }

@@ -87,7 +87,7 @@ fn a_test_that_takes_too_long_says_what_it_waits_for() {
         std::mem::forget(resolver);
         waits(never)
     });
-    assert!(text.starts_with("the test was not done after 500ms; "), "{text}");
+    assert!(text.starts_with("the test did not finish within 500ms; "), "{text}");
     assert!(text.contains("coroutine behaviour::own_tests::waits, made at file:"), "{text}");
 }
 

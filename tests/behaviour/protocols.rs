@@ -128,8 +128,8 @@ fn a_line_over_its_limit_closes_the_connection_with_the_limit_and_the_peer_in_th
     assert_eq!(
         lost,
         [format!(
-            "nobody lost: Message is too long to send or to receive: a line of 21 bytes or more \
-             from {peer}, the limit is 20."
+            "nobody lost: Message is too long to send or to receive: a line of at least 21 bytes \
+             from {peer}: the limit is 20."
         )]
     );
 }

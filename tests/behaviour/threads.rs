@@ -361,7 +361,7 @@ fn a_full_queue_refuses_work_and_cancelled_work_is_not_begun() {
     assert!(refused.check::<QueueFullError>());
     assert_eq!(
         refused.to_string(),
-        "The queue is full: 1 pieces of work wait for the pool `twistor`."
+        "The queue is full: the pool `twistor` has reached its limit of 1."
     );
     waits.cancel();
     assert!(value(&reactor, waits).unwrap_err().check::<CancelledError>());

@@ -150,7 +150,7 @@ fn a_coroutine_that_keeps_the_resolver_of_what_it_waits_for_is_shown() {
 fn a_foreign_await_and_a_long_chain_are_shown_without_recursion() {
     debugging(|| {
         let _foreign = Deferred::from_future(std::future::pending::<()>());
-        assert!(tree()[1].ends_with(" waits for a future that is no Deferred"), "{:?}", tree());
+        assert!(tree()[1].ends_with(" awaits a future other than a Deferred"), "{:?}", tree());
         let (first, _resolver) = Deferred::<u32>::new();
         let _chain = (0..20_000).fold(first, |chain, _| chain.map(|n| n + 1));
         assert_eq!(tree().len(), 1 + 1 + 20_001);

@@ -30,9 +30,12 @@ fn has_a_body(input: &Coroutine, diag: &Diag) {
 fn returns_something(input: &Coroutine, diag: &Diag) {
     if matches!(input.output, Output::Missing) {
         let sig = &input.function.sig;
-        let write =
-            if sig.asyncness.is_some() { "-> Result<(), Failure>" } else { "-> Deferred<()>" };
-        diag.at(&sig.ident, format!("a coroutine's result comes later: write `{write}`"));
+        let problem = if sig.asyncness.is_some() {
+            "an `async` coroutine returns a Result: write `-> Result<(), Failure>`"
+        } else {
+            "a coroutine returns a Deferred: write `-> Deferred<()>`"
+        };
+        diag.at(&sig.ident, problem);
     }
 }
 
@@ -43,6 +46,6 @@ fn returns_no_impl(input: &Coroutine, diag: &Diag) {
     if let Output::Deferred(ty @ Type::ImplTrait(_)) | Output::Result(ty @ Type::ImplTrait(_)) =
         &input.output
     {
-        diag.at(ty, "a coroutine names its result: write `Deferred<T>`");
+        diag.at(ty, "a coroutine declares its result type: write `Deferred<T>`");
     }
 }

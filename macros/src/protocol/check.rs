@@ -50,7 +50,7 @@ fn transports_are_filled(input: &Declaration, diag: &Diag) {
             Role::Default if is_transport => {
                 diag.at(
                     &field.ty,
-                    "nothing would ever fill this field: write `#[transport]`, or \
+                    "nothing initialises this field: write `#[transport]`, or \
                      `#[init(Transport::default())]` if you fill it yourself",
                 );
             }
@@ -97,7 +97,7 @@ fn find_misspelt(input: &mut Handlers, diag: &Diag) {
         });
         if let Some(meant) = meant {
             let text = format!(
-                "no handler is called `{name}`; did you mean `{meant}`? (a helper method: put it \
+                "unknown handler `{name}`; did you mean `{meant}`? (a helper method: put it \
                  in a plain `impl`, or mark it `#[helper]`)"
             );
             diag.at(&method.function.sig.ident, text);
@@ -208,7 +208,7 @@ fn no_handler_marks(method: &Method, diag: &Diag) {
     if method.marks.concurrent || method.marks.cancel_on_loss {
         diag.at(
             &method.function.sig.ident,
-            "`#[concurrent]` and `#[cancel_on_loss]` are for handlers, and this is none",
+            "`#[concurrent]` and `#[cancel_on_loss]` are for handlers, which this is not",
         );
     }
 }
@@ -242,7 +242,7 @@ fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
             diag.at(
                 &typed.ty,
                 format!(
-                    "`{}` is given nothing of this type: it may take `transport: &Transport` \
+                    "`{}` takes no argument of this type: it may take `transport: &Transport` \
                     and `this: &Handle<Self>`",
                     handler.name
                 ),
@@ -278,7 +278,7 @@ fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: b
     };
     if what == Given::Descriptor {
         if lent || type_name(ty).is_none_or(|name| name != "OwnedFd") {
-            diag.at(ty, format!("`{name}` is given its descriptor: write `{write}`"));
+            diag.at(ty, format!("`{name}` takes the descriptor by value: write `{write}`"));
         }
         return;
     }
@@ -286,13 +286,15 @@ fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: b
         return;
     }
     if !owned && !lent {
-        diag.at(ty, format!("`{name}` is lent what it is given: write `{write}`"));
+        let noun = what.noun();
+        diag.at(ty, format!("`{name}` takes {noun} by reference: write `{write}`"));
     } else if !owned
         && what == Given::Reason
         && type_name(inner(ty)).is_none_or(|name| name != "Failure")
         || !owned && what == Given::Message && !matches!(inner(ty), Type::Slice(_))
     {
-        diag.at(ty, format!("`{name}` is lent another type: write `{write}`"));
+        let noun = what.noun();
+        diag.at(ty, format!("`{name}` takes {noun} as another type: write `{write}`"));
     }
     // a coroutine that borrows is told by `#[inline_callbacks]`
 }

@@ -85,6 +85,19 @@ pub(crate) enum Given {
     Descriptor,
 }
 
+impl Given {
+    /// Returns the words for the argument in error messages.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::This => "its handle",
+            Self::Transport => "its transport",
+            Self::Message => "its message",
+            Self::Reason => "its reason",
+            Self::Descriptor => "its descriptor",
+        }
+    }
+}
+
 impl Method {
     /// What it is called for, unless it is a helper.
     pub(crate) fn event(&self) -> Option<Event> {

@@ -80,10 +80,12 @@ fn declaration(options: &[Written], item: TokenStream, diag: &Diag) -> Option<De
             name => {
                 let hint = match names::meant(name, &FRAMINGS) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "there is `lines`, and `framing = YourFraming` for one of your own"
-                        .to_owned(),
+                    None => {
+                        "expected `lines`, or `framing = YourFraming` for a framing of your own"
+                            .to_owned()
+                    }
                 };
-                diag.at(&option.name, format!("no framing is called `{name}`; {hint}"));
+                diag.at(&option.name, format!("unknown framing `{name}`; {hint}"));
                 None
             }
         };

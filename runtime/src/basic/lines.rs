@@ -1,4 +1,4 @@
-//! Lines that end with a delimiter.
+//! The framing of lines that end with a delimiter.
 use crate::{
     failure::Failure,
     protocol::{Encoder, Framing, Input},
@@ -6,7 +6,8 @@ use crate::{
 use memchr::memchr;
 use std::borrow::Cow;
 
-/// Lines that end with a delimiter: `\r\n` unless you say otherwise, at most 16384 bytes long.
+/// Splits input into lines that end with a delimiter: `\r\n` by default, with at most 16384 bytes
+/// in a line.
 ///
 /// ```
 /// use twistor::basic::{Line, Lines};
@@ -18,10 +19,10 @@ use std::borrow::Cow;
 /// assert!(lines.decode(Input::new(b"wor", false)).unwrap().is_none());
 /// ```
 ///
-/// A line that is too long is given as [`Line::TooLong`] in one piece, together with everything
-/// that has arrived behind it. Raw mode
-/// ([`Transport::set_raw_mode`](crate::protocol::Transport::set_raw_mode)) gives what arrives as it
-/// is.
+/// A line that is too long is delivered once, as [`Line::TooLong`], together with all the bytes
+/// that have arrived behind it. In raw mode
+/// ([`Transport::set_raw_mode`](crate::protocol::Transport::set_raw_mode)) bytes are delivered as
+/// they arrive.
 #[doc(alias = "LineReceiver")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines {
@@ -29,20 +30,20 @@ pub struct Lines {
     max_length: usize,
 }
 
-/// What a line protocol is given.
+/// A message of the [`Lines`] framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Line<'a> {
     /// A line without its delimiter.
     Line(&'a [u8]),
-    /// A line over the limit, with everything that has arrived behind it.
+    /// A line over the limit, with all the bytes that have arrived behind it.
     TooLong {
-        /// The bytes from the start of the line on.
+        /// The bytes from the start of the line.
         data: &'a [u8],
-        /// The limit.
+        /// The limit that was exceeded, in bytes.
         max_length: usize,
     },
-    /// What arrives in raw mode.
+    /// Bytes that arrived in raw mode.
     Raw(&'a [u8]),
 }
 
@@ -53,7 +54,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// Sets the delimiter. An empty one stands for `\n`.
+    /// Sets the delimiter. An empty one means `\n`.
     #[must_use]
     pub fn delimiter(self, delimiter: impl AsRef<[u8]>) -> Self {
         let delimiter = match delimiter.as_ref() {
@@ -64,20 +65,21 @@ impl Lines {
         Self { delimiter, ..self }
     }
 
-    /// Sets the limit of a line, in bytes without the delimiter.
+    /// Sets the maximum length of a line, in bytes without the delimiter.
     #[must_use]
     pub fn max_length(self, max_length: usize) -> Self {
         Self { max_length, ..self }
     }
 
-    /// Where the first delimiter begins.
+    /// Returns the position of the first delimiter.
     fn find(&self, data: &[u8]) -> Option<usize> {
         let (first, others) = self.delimiter.split_first()?;
         let mut from = 0;
         loop {
             let at = from + memchr(*first, data.get(from..)?)?;
             let behind = data.get(at + 1..)?;
-            // nearly every delimiter is of one or two bytes: comparing those is cheaper than a call
+            // nearly every delimiter has one or two bytes, which are compared faster than a call
+            // takes
             let found = match others {
                 [] => true,
                 [second] => behind.first() == Some(second),
@@ -106,8 +108,8 @@ impl Framing for Lines {
             Some(end) if end <= most => {
                 data.get(..end).map(|line| (Line::Line(line), end + delimiter))
             }
-            // without a delimiter, so much cannot become a line of allowed length, whatever part of
-            // one it ends with
+            // even if the last bytes are the start of a delimiter, what comes before them is over
+            // the limit
             None if all < most.saturating_add(delimiter) => None,
             _ => Some((Line::TooLong { data, max_length: most }, all)),
         })

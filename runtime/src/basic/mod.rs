@@ -1,4 +1,4 @@
-//! Framings that many protocols share.
+//! Framings for common kinds of protocols.
 mod lines;
 
 pub use lines::{Line, Lines};

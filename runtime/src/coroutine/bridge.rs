@@ -1,4 +1,4 @@
-//! From futures to Deferreds and back.
+//! Conversions between futures and Deferreds.
 use super::{driver::start, wait::Wait};
 use crate::{defer::Deferred, failure::Failure};
 use std::{
@@ -7,7 +7,7 @@ use std::{
 };
 
 impl<T: 'static> Deferred<T> {
-    /// Runs a future and gives its output as a Deferred. It starts at once.
+    /// Starts a future at once and returns a Deferred of its output.
     ///
     /// ```
     /// use twistor::defer::Deferred;
@@ -15,20 +15,20 @@ impl<T: 'static> Deferred<T> {
     /// ```
     ///
     /// # Errors
-    /// A panic of the future, and [`NoReactorError`](crate::error::NoReactorError) if nothing can
-    /// wake it.
+    /// Fails if the future panics, and with [`NoReactorError`](crate::error::NoReactorError) if
+    /// nothing can wake it.
     ///
     /// # Cancellation
-    /// Cancels the Deferreds that it waits for. Where it waits for something else it is dropped,
-    /// and the Deferred fails with [`CancelledError`](crate::error::CancelledError): so in a
-    /// coroutine `yield_!(Deferred::from_future(f))` turns a cancel into an `Err`.
+    /// Cancels the Deferreds that the future awaits. If it awaits something else, the future is
+    /// dropped and the Deferred fails with [`CancelledError`](crate::error::CancelledError). In a
+    /// coroutine, `yield_!(Deferred::from_future(f))` therefore turns a cancellation into an `Err`.
     #[doc(alias = "fromFuture")]
     #[track_caller]
     pub fn from_future(future: impl Future<Output = T> + 'static) -> Self {
         start("Deferred::from_future", async move { Ok(future.await) }, Location::caller())
     }
 
-    /// The Deferred as a future, for `join!` and its like, and for other executors.
+    /// Converts the Deferred into a future, for `join!` and similar macros and for other executors.
     #[doc(alias = "asFuture")]
     #[track_caller]
     pub fn as_future(self) -> Wait<T> {
@@ -36,8 +36,8 @@ impl<T: 'static> Deferred<T> {
     }
 }
 
-/// Runs a future of a `Result` and gives what is in it as a Deferred, as an `async fn` under
-/// [`#[inline_callbacks]`](macro@crate::inline_callbacks) does.
+/// Starts a future of a `Result` at once and returns a Deferred of that result, as
+/// `#[inline_callbacks]` does with an `async fn`.
 ///
 /// ```
 /// use twistor::defer::ensure_deferred;

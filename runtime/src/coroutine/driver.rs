@@ -1,11 +1,12 @@
-//! The coroutine and its driver: start, step, cancel.
+//! The coroutine and its driver: starting, resuming and cancelling it.
 //!
 //! ```text
-//!              step                    done, panic, forced
-//!   Idle ───────────────▶ Running ───────────────────────────▶ Over
-//!    ▲                     │    │ step (something it waits for fired while it runs)
-//!    └── pending ──────────┘    ▼
-//!                             Again ── pending ──▶ Running (polled once more, never inside itself)
+//!             step                 returned, panicked, cancelled
+//!   Idle ──────────────▶ Running ──────────────────────────────▶ Finished
+//!    ▲                    │  │  ▲
+//!    └────── pending ─────┘  │  └── pending (polled again, never inside itself)
+//!                            └────▶ Again
+//!                              step (an awaited Deferred fired while it ran)
 //! ```
 use super::{
     cell::Pinned,
@@ -26,38 +27,39 @@ use std::{
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum CoroutineState {
     Idle,
     Running,
     Again,
-    Over,
+    Finished,
 }
 
-/// What a coroutine has besides its frame and its result: the part that an await sees.
-pub(super) struct Task {
+/// The untyped data of a coroutine, which its awaits can see: all but the frame and the result.
+pub(super) struct CoroutineData {
     /// The path of the function, for tracebacks.
     function: &'static str,
-    phase: Cell<Phase>,
+    state: Cell<CoroutineState>,
     waits: RefCell<Waits>,
-    /// A cancel that came while it ran: it meets what the coroutine waits for next.
+    /// A cancellation that arrived while the coroutine ran. It cancels what the coroutine awaits
+    /// next.
     kept: Cell<Option<Box<CancelledError>>>,
-    /// The bell that foreign code keeps, and the coroutine's place in the thread's table.
-    bell: RefCell<Option<(PooledWaker, usize)>>,
-    /// The executor that polls what hangs on this coroutine: it hears rings where there is no
-    /// reactor.
+    /// The waker that foreign code has kept, and the coroutine's index in the thread's table.
+    bound_waker: RefCell<Option<(PooledWaker, usize)>>,
+    /// The waker of the executor that polls a future of this coroutine's result. It is woken where
+    /// there is no reactor.
     executor: RefCell<Option<Waker>>,
 }
 
-/// The Deferreds that a coroutine waits for, in the order in which they were awaited. Nearly always
-/// there is one.
+/// The Deferreds that a coroutine awaits, in the order in which it awaited them. Nearly always
+/// there is exactly one.
 #[derive(Default)]
 struct Waits {
     first: Option<Rc<dyn CancelNode>>,
     more: Vec<Rc<dyn CancelNode>>,
 }
 
-impl Task {
-    /// Notes that the coroutine waits for `source`.
+impl CoroutineData {
+    /// Records that the coroutine awaits `source`.
     pub(super) fn add_wait(&self, source: Rc<dyn CancelNode>) {
         let waits = &mut *self.waits.borrow_mut();
         if waits.first.is_none() && waits.more.is_empty() {
@@ -67,7 +69,7 @@ impl Task {
         }
     }
 
-    /// Notes that it does not wait for `source` any more.
+    /// Records that the coroutine no longer awaits `source`.
     pub(super) fn remove_wait(&self, source: *const ()) {
         let is_it = |other: &Rc<dyn CancelNode>| std::ptr::addr_eq(Rc::as_ptr(other), source);
         let gone = {
@@ -80,10 +82,10 @@ impl Task {
         drop(gone);
     }
 
-    /// The bell, out of its place. Nearly always there is none.
+    /// Takes the bound waker. Nearly always there is none.
     #[inline]
-    fn take_bell(&self) -> Option<(PooledWaker, usize)> {
-        if self.bell.borrow().is_none() { None } else { self.bell.take() }
+    fn take_waker(&self) -> Option<(PooledWaker, usize)> {
+        if self.bound_waker.borrow().is_none() { None } else { self.bound_waker.take() }
     }
 
     fn up(&self) -> Awaiting {
@@ -96,12 +98,12 @@ impl Task {
     }
 }
 
-/// A coroutine as an await sees it.
+/// A coroutine as its awaits see it.
 pub(super) trait Coroutine: Step {
-    fn task(&self) -> &Task;
+    fn task(&self) -> &CoroutineData;
 }
 
-/// The coroutine that is being polled, and how its own waker is told from others.
+/// The coroutine that is being polled, with what identifies its own waker.
 #[derive(Clone)]
 pub(super) struct Current {
     pub(super) coroutine: Rc<dyn Coroutine>,
@@ -109,7 +111,8 @@ pub(super) struct Current {
 }
 
 impl Current {
-    /// Whether `waker` is the driver's own: then the coroutine can be resumed inside a fire.
+    /// Returns whether `waker` is the driver's own, so that a fire can resume the coroutine
+    /// directly.
     pub(super) fn owns(&self, waker: &Waker) -> bool {
         waker.data() == self.waker
     }
@@ -119,19 +122,19 @@ thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
-/// The coroutine that is being polled in this thread.
+/// Returns the coroutine that is being polled in this thread.
 pub(super) fn current() -> Option<Current> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
-/// Puts the coroutine and its function into the thread for one poll.
+/// Makes a coroutine and its function the current ones of the thread, for one poll.
 struct Polling {
     outer: Option<Current>,
     function: &'static str,
 }
 
 impl Polling {
-    /// `None` while the thread's storage is torn down.
+    /// Returns `None` while the thread's storage is being torn down.
     fn enter(current: Current, function: &'static str) -> Option<Self> {
         let outer = CURRENT.try_with(|slot| slot.replace(Some(current))).ok()?;
         Some(Self { outer, function: enter_function(function) })
@@ -146,15 +149,15 @@ impl Drop for Polling {
     }
 }
 
-/// What stands beside the frame.
+/// The data beside the frame.
 struct Beside<T> {
-    task: Task,
+    task: CoroutineData,
     slot: Slot<T>,
 }
 
-type Body<T, F> = Pinned<F, Beside<T>>;
+type TypedCoroutine<T, F> = Pinned<F, Beside<T>>;
 
-/// Starts a coroutine: runs `frame` to the first Deferred that has not fired. One allocation.
+/// Starts a coroutine: runs `frame` up to the first Deferred that has not fired. Allocates once.
 pub(crate) fn start<T, F>(
     function: &'static str,
     frame: F,
@@ -164,52 +167,52 @@ where
     T: 'static,
     F: Future<Output = Outcome<T>> + 'static,
 {
-    let task = Task {
+    let task = CoroutineData {
         function,
-        phase: Cell::new(Phase::Idle),
+        state: Cell::new(CoroutineState::Idle),
         waits: RefCell::default(),
         kept: Cell::new(None),
-        bell: RefCell::new(None),
+        bound_waker: RefCell::new(None),
         executor: RefCell::new(None),
     };
     let coroutine = Pinned::new(frame, Beside { task, slot: Slot::new(created_at) });
     debug::note(&coroutine, coroutine.beside.slot.address(), "coroutine", || function, created_at);
-    // nobody waits for the result yet, so there is nobody to step next
+    // the result has no consumer yet, so this returns no step
     let next = coroutine.clone().step();
-    debug_assert!(next.is_none(), "a new coroutine has no one waiting");
+    debug_assert!(next.is_none(), "a new coroutine has no consumer");
     match coroutine.beside.slot.take() {
         Some(outcome) => Deferred::ready(outcome, created_at),
         None => Deferred::pending(coroutine),
     }
 }
 
-/// What one poll came to.
+/// The result of one poll.
 enum Polled<T> {
     Pending,
     Done(Outcome<T>),
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> TypedCoroutine<T, F> {
     fn poll_once(self: &Rc<Self>) -> Polled<T> {
         let task = &self.beside.task;
-        let (lent, key) = match task.take_bell() {
-            Some((lent, key)) => (lent, Some(key)),
+        let (waker, key) = match task.take_waker() {
+            Some((waker, key)) => (waker, Some(key)),
             None => (PooledWaker::take(), None),
         };
-        lent.clear_if(key.is_some());
+        waker.clear_if(key.is_some());
         let polled = {
-            let current = Current { coroutine: self.clone(), waker: lent.waker().data() };
+            let current = Current { coroutine: self.clone(), waker: waker.waker().data() };
             let Some(_polling) = Polling::enter(current, task.function) else {
-                // the thread ends: nothing can be polled any more, and the frame is dropped
+                // the thread is exiting: nothing can be polled any more, and the frame is dropped
                 return Polled::Done(Err(AbandonedError::new().into()));
             };
             // user code
-            catch_unwind(AssertUnwindSafe(|| self.poll(&mut Context::from_waker(lent.waker()))))
+            catch_unwind(AssertUnwindSafe(|| self.poll(&mut Context::from_waker(waker.waker()))))
         };
         let polled = match polled {
             Ok(Some(Poll::Ready(outcome))) => Polled::Done(outcome),
             Ok(Some(Poll::Pending)) => Polled::Pending,
-            // its frame is gone: something has ended it already
+            // the frame has been dropped: something has finished the coroutine already
             Ok(None) => return Polled::Pending,
             Err(payload) => {
                 let created_at = self.beside.slot.created_at();
@@ -218,25 +221,26 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
         };
         match (&polled, key) {
             (Polled::Done(_), Some(key)) => {
-                lent.unbind(key);
-                lent.give_back();
+                waker.unbind(key);
+                waker.give_back();
             }
-            (Polled::Pending, Some(key)) => *task.bell.borrow_mut() = Some((lent, key)),
-            (Polled::Pending, None) if lent.is_held() => {
+            (Polled::Pending, Some(key)) => *task.bound_waker.borrow_mut() = Some((waker, key)),
+            (Polled::Pending, None) if waker.is_held() => {
                 let executor = task.executor.borrow().clone();
-                if let Some(key) = lent.bind(self.clone(), executor) {
-                    *task.bell.borrow_mut() = Some((lent, key));
+                if let Some(key) = waker.bind(self.clone(), executor) {
+                    *task.bound_waker.borrow_mut() = Some((waker, key));
                 }
             }
-            (_, None) => lent.give_back(),
+            (_, None) => waker.give_back(),
         }
         polled
     }
 
-    /// Drops the frame, then delivers the result: a lock that a local held is handed on first.
+    /// Drops the frame, then delivers the result, so that a lock held by a local variable is
+    /// released first.
     fn end(self: &Rc<Self>, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
         let task = &self.beside.task;
-        task.phase.set(Phase::Over);
+        task.state.set(CoroutineState::Finished);
         // user code: drops of locals and arguments
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.clear())) {
             crate::report::report(
@@ -245,35 +249,35 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
             );
         }
         task.kept.take();
-        if let Some((lent, key)) = task.take_bell() {
-            lent.unbind(key);
-            lent.give_back();
+        if let Some((waker, key)) = task.take_waker() {
+            waker.unbind(key);
+            waker.give_back();
         }
         self.beside.slot.fill(outcome)
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Step for Body<T, F> {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Step for TypedCoroutine<T, F> {
     fn step(self: Rc<Self>) -> Option<Rc<dyn Step>> {
-        let phase = &self.beside.task.phase;
-        match phase.get() {
-            Phase::Idle => {}
-            Phase::Running => {
-                phase.set(Phase::Again);
+        let state = &self.beside.task.state;
+        match state.get() {
+            CoroutineState::Idle => {}
+            CoroutineState::Running => {
+                state.set(CoroutineState::Again);
                 return None;
             }
-            Phase::Again | Phase::Over => return None,
+            CoroutineState::Again | CoroutineState::Finished => return None,
         }
         loop {
-            phase.set(Phase::Running);
+            state.set(CoroutineState::Running);
             if let Polled::Done(outcome) = self.poll_once() {
                 return self.end(outcome);
             }
-            if phase.get() != Phase::Again {
+            if state.get() != CoroutineState::Again {
                 break;
             }
         }
-        phase.set(Phase::Idle);
+        state.set(CoroutineState::Idle);
         self.with_waker(&PooledWaker::redeliver_missed_wake);
         if let Some(why) = self.beside.task.kept.take() {
             cancel_from(self, &why);
@@ -282,18 +286,18 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Step for Body<T, F> {
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Coroutine for Body<T, F> {
-    fn task(&self) -> &Task {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Coroutine for TypedCoroutine<T, F> {
+    fn task(&self) -> &CoroutineData {
         &self.beside.task
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> CancelNode for Body<T, F> {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> CancelNode for TypedCoroutine<T, F> {
     fn awaiting(&self) -> Awaiting {
-        match self.beside.task.phase.get() {
-            Phase::Idle => self.beside.task.up(),
-            Phase::Running | Phase::Again => Awaiting::Running,
-            Phase::Over => Awaiting::Finished,
+        match self.beside.task.state.get() {
+            CoroutineState::Idle => self.beside.task.up(),
+            CoroutineState::Running | CoroutineState::Again => Awaiting::Running,
+            CoroutineState::Finished => Awaiting::Finished,
         }
     }
 
@@ -310,47 +314,47 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> CancelNode for Body<T
         let old = self.beside.task.executor.replace(Some(kept));
         drop_guarded(old);
         let woken = Cell::new(false);
-        self.with_waker(&|lent| woken.set(lent.set_external_waker(known.clone())));
+        self.with_waker(&|waker| woken.set(waker.set_external_waker(known.clone())));
         if woken.get() {
             run(self);
         }
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Node<T> for Body<T, F> {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Node<T> for TypedCoroutine<T, F> {
     fn slot(&self) -> &Slot<T> {
         &self.beside.slot
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for Body<T, F> {
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Foreign for TypedCoroutine<T, F> {
     fn with_waker(&self, work: &dyn Fn(&PooledWaker)) {
-        // taken out, so that nothing is borrowed if the work comes back here
-        if let Some((lent, key)) = self.beside.task.take_bell() {
-            work(&lent);
-            if self.beside.task.phase.get() == Phase::Over {
-                lent.unbind(key);
-                lent.give_back();
+        // taken out, so that nothing is borrowed if the call re-enters here
+        if let Some((waker, key)) = self.beside.task.take_waker() {
+            work(&waker);
+            if self.beside.task.state.get() == CoroutineState::Finished {
+                waker.unbind(key);
+                waker.give_back();
             } else {
-                *self.beside.task.bell.borrow_mut() = Some((lent, key));
+                *self.beside.task.bound_waker.borrow_mut() = Some((waker, key));
             }
         }
     }
 
     fn fail_unwakeable(self: Rc<Self>) {
-        // the one holder besides the table and this call is a Deferred that an executor may still
-        // poll
+        // the table and this call hold one reference each; a third is a Deferred that an executor
+        // may still poll
         let polled_later = !self.beside.slot.has_step() && Rc::strong_count(&self) > 2;
-        if self.beside.task.phase.get() == Phase::Idle && !polled_later {
+        if self.beside.task.state.get() == CoroutineState::Idle && !polled_later {
             self.fail(NoReactorError::new().into());
         }
     }
 }
 
-impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Body<T, F> {
-    /// Ends it where it stands.
+impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> TypedCoroutine<T, F> {
+    /// Finishes the coroutine with a failure, wherever it is suspended.
     fn fail(self: &Rc<Self>, failure: Failure) {
-        if self.beside.task.phase.get() == Phase::Idle
+        if self.beside.task.state.get() == CoroutineState::Idle
             && let Some(next) = self.end(Err(failure))
         {
             run(next);

@@ -1,7 +1,7 @@
 //! The await of a Deferred.
 use super::driver::{Coroutine, current};
 use crate::{
-    defer::{Deferred, Node, Outcome, State, debug, discard_outcome, set_external_waker},
+    defer::{Deferred, DeferredState, Node, Outcome, debug, discard_outcome, set_external_waker},
     failure::{Failure, Frame, current_function},
 };
 use std::{
@@ -13,24 +13,24 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The future of a Deferred: what `.await` and `yield_!` wait on, and what `deferred.into_future()`
-/// gives to `join!` and its like.
+/// The future of a Deferred: what `.await` and `yield_!` poll, and what `deferred.into_future()`
+/// gives to `join!` and similar macros.
 ///
-/// Dropping it stops nothing: the Deferred's chain goes on without anybody waiting.
-#[must_use = "a future does nothing unless it is awaited"]
+/// Dropping it stops nothing: the Deferred's callbacks still run.
+#[must_use = "futures do nothing unless awaited"]
 pub struct Wait<T: 'static> {
-    state: Stage<T>,
-    /// The line of the `.await`: a frame of the traceback.
+    state: AwaitState<T>,
+    /// The line of the `.await`, a frame of the traceback.
     place: &'static Location<'static>,
 }
 
-enum Stage<T> {
+enum AwaitState<T> {
     Ready(Outcome<T>),
     Pending(Rc<dyn Node<T>>, Registered),
     Over,
 }
 
-/// The coroutine that knows of this await, for its cancel.
+/// The coroutine that has recorded this await for its cancellation.
 type Registered = Option<Weak<dyn Coroutine>>;
 
 impl<T: 'static> IntoFuture for Deferred<T> {
@@ -40,14 +40,14 @@ impl<T: 'static> IntoFuture for Deferred<T> {
     #[track_caller]
     fn into_future(self) -> Wait<T> {
         let state = match self.settle() {
-            State::Ready(outcome) => Stage::Ready(outcome),
-            State::Pending(source) => Stage::Pending(source, None),
+            DeferredState::Ready(outcome) => AwaitState::Ready(outcome),
+            DeferredState::Pending(source) => AwaitState::Pending(source, None),
         };
         Wait { state, place: Location::caller() }
     }
 }
 
-/// A `Wait` holds its parts behind pointers and never lends them pinned.
+/// A `Wait` keeps its parts behind pointers and never hands them out pinned.
 impl<T: 'static> Unpin for Wait<T> {}
 
 impl<T: 'static> Future for Wait<T> {
@@ -55,20 +55,20 @@ impl<T: 'static> Future for Wait<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        // looked at in place: a pending one is polled twice at least, and stays where it is
-        if let Stage::Pending(source, registered) = &mut this.state {
+        // inspected in place: a pending await is polled twice at least, and does not move
+        if let AwaitState::Pending(source, registered) = &mut this.state {
             let outcome = source.slot().take().or_else(|| register(source, registered, cx.waker()));
             let Some(outcome) = outcome else {
                 debug::awaited(source.slot().address(), this.place);
                 return Poll::Pending;
             };
             unregister(source, registered);
-            this.state = Stage::Over;
+            this.state = AwaitState::Over;
             return Poll::Ready(passing(outcome, this.place));
         }
-        match std::mem::replace(&mut this.state, Stage::Over) {
-            Stage::Ready(outcome) => Poll::Ready(passing(outcome, this.place)),
-            Stage::Pending(..) | Stage::Over => {
+        match std::mem::replace(&mut this.state, AwaitState::Over) {
+            AwaitState::Ready(outcome) => Poll::Ready(passing(outcome, this.place)),
+            AwaitState::Pending(..) | AwaitState::Over => {
                 panic!("the await of a Deferred was polled after it was ready")
             }
         }
@@ -80,8 +80,9 @@ fn passing<T>(outcome: Outcome<T>, place: &'static Location<'static>) -> Outcome
     outcome.map_err(|failure| failure.passing(Frame::new(current_function(), place)))
 }
 
-/// Waits at `source`: inside the fire if the waker is the driver's own, else by waking that waker.
-/// An executor outside may bring the outcome along while it offers its waker.
+/// Registers at `source`: directly, so that the fire resumes the coroutine, if the waker is the
+/// driver's own, and otherwise with that waker. Offering the waker to foreign code may produce the
+/// outcome.
 fn register<T: 'static>(
     source: &Rc<dyn Node<T>>,
     registered: &mut Registered,
@@ -120,13 +121,13 @@ fn unregister<T: 'static>(source: &Rc<dyn Node<T>>, registered: &mut Registered)
 
 impl<T: 'static> Drop for Wait<T> {
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.state, Stage::Over) {
-            Stage::Ready(outcome) => discard_outcome(outcome, self.place),
-            Stage::Pending(source, mut registered) => {
+        match std::mem::replace(&mut self.state, AwaitState::Over) {
+            AwaitState::Ready(outcome) => discard_outcome(outcome, self.place),
+            AwaitState::Pending(source, mut registered) => {
                 unregister(&source, &mut registered);
                 source.slot().detach();
             }
-            Stage::Over => {}
+            AwaitState::Over => {}
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Wakers for foreign futures: lent from a pool, and bound to a coroutine only if somebody keeps
-//! one.
+//! Wakers for foreign futures: borrowed from a pool, and bound to a coroutine only if foreign code
+//! keeps a clone.
 use crate::{
     defer::{Step, run},
     remote_queue::{RemoteQueue, remote_queue},
@@ -17,20 +17,20 @@ use std::{
     thread::{self, ThreadId},
 };
 
-/// A state that foreign code may keep and ring, from any thread.
+/// The state behind a waker that foreign code may keep and wake from any thread.
 struct WakeState {
-    /// Set by a ring and taken by the next resumption: rings in between are one.
+    /// Set by a wake-up and cleared by the next resumption: wake-ups in between count once.
     woken: AtomicBool,
     bound: Mutex<Bound>,
 }
 
-/// Whom a state calls.
+/// What a wake-up resumes.
 #[derive(Default)]
 struct Bound {
-    /// The place in the thread's table of coroutines in a foreign await, and that thread.
+    /// The index in the thread's table of coroutines in a foreign await, and that thread.
     coroutine: Option<(ThreadId, usize)>,
     queue: Option<Arc<dyn RemoteQueue>>,
-    /// The waker of the executor that polls the result: it is woken where there is no remote queue.
+    /// The waker of the executor that polls the result. It is woken where there is no remote queue.
     executor: Option<Waker>,
 }
 
@@ -48,7 +48,7 @@ impl WakeState {
         if let Some(queue) = queue {
             // in a later turn, in the thread of the coroutine
             if !queue.submit(Box::new(move || resume(key))) {
-                // the reactor is closed: the ring waits for the next one
+                // the reactor is closed: the wake-up waits for the thread's next reactor
                 self.bound().queue = None;
             }
         } else if let Some(executor) = executor {
@@ -71,8 +71,8 @@ impl Wake for WakeState {
     }
 }
 
-/// A state with the waker that rings it. As long as nobody else holds it, the `Arc` counts two. One
-/// pointer, since each poll takes it out of its place and puts it back.
+/// A wake state and its waker. While foreign code holds no clone, the `Arc` counts two. A single
+/// pointer, because each poll takes it out of its cell and puts it back.
 pub(super) struct PooledWaker(Box<WakerPair>);
 
 struct WakerPair {
@@ -80,29 +80,29 @@ struct WakerPair {
     waker: Waker,
 }
 
-/// A coroutine as the table knows it.
+/// A coroutine as the table of foreign awaits sees it.
 pub(super) trait Foreign: Step {
-    /// It was woken and there is neither a reactor nor an executor to resume it: unless an executor
-    /// may still come and poll its result, that fails with
-    /// [`NoReactorError`](crate::error::NoReactorError).
+    /// Handles a wake-up that neither a reactor nor an executor can deliver: fails the coroutine
+    /// with [`NoReactorError`](crate::error::NoReactorError), unless an executor may still come and
+    /// poll its result.
     fn fail_unwakeable(self: Rc<Self>);
 
-    /// Lends its state, if it has one.
+    /// Calls `work` with the bound waker, if there is one.
     fn with_waker(&self, work: &dyn Fn(&PooledWaker));
 }
 
 thread_local! {
-    /// Blank bells.
+    /// Unbound wakers, ready for use.
     static POOL: RefCell<Vec<PooledWaker>> = const { RefCell::new(Vec::new()) };
-    /// The coroutines in a foreign await: what owns them.
+    /// Owns the coroutines in a foreign await.
     static TABLE: RefCell<Slab<Rc<dyn Foreign>>> = const { RefCell::new(Slab::new()) };
 }
 
-/// How many blank bells a thread keeps.
+/// The number of unbound wakers that a thread keeps.
 const POOL_SIZE: usize = 64;
 
 impl PooledWaker {
-    /// A state that nobody holds.
+    /// Takes a waker that foreign code does not hold, from the pool if it has one.
     pub(super) fn take() -> Self {
         POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
             let state = Arc::new(WakeState {
@@ -117,18 +117,18 @@ impl PooledWaker {
         &self.0.waker
     }
 
-    /// Whether foreign code kept it, or has woken it.
+    /// Returns whether foreign code has kept a clone of the waker, or has woken it.
     pub(super) fn is_held(&self) -> bool {
         let held = Arc::strong_count(&self.0.state) > 2;
-        // whoever rang and then let go of it: the ring is seen with the count
+        // a thread that woke and then dropped its clone: its wake-up is visible once its drop is
         fence(Ordering::Acquire);
         held || self.0.state.woken.load(Ordering::Acquire)
     }
 
-    /// Gives it back: into the pool if it is blank.
+    /// Returns the waker to the pool, unless foreign code holds it.
     pub(super) fn give_back(self) {
         if !self.is_held() {
-            // while the thread's storage is torn down there is no pool
+            // while the thread's storage is being torn down there is no pool
             let _ = POOL.try_with(|pool| {
                 let mut pool = pool.borrow_mut();
                 if pool.len() < POOL_SIZE {
@@ -138,8 +138,9 @@ impl PooledWaker {
         }
     }
 
-    /// Binds it to `coroutine`, which the table owns from now on. A ring that came before counts.
-    /// `None` while the thread's storage is torn down: then nothing can own it.
+    /// Binds the waker to `coroutine`, which the table owns from then on. An earlier wake-up
+    /// counts. Returns `None` while the thread's storage is being torn down, because then nothing
+    /// can own the coroutine.
     pub(super) fn bind(
         &self,
         coroutine: Rc<dyn Foreign>,
@@ -157,21 +158,21 @@ impl PooledWaker {
         Some(key)
     }
 
-    /// Takes the coroutine out of the table; later rings call nobody.
+    /// Removes the coroutine from the table; later wake-ups do nothing.
     pub(super) fn unbind(&self, key: usize) {
         self.replace_bound(Bound::default());
         let gone = TABLE.try_with(|table| table.borrow_mut().try_remove(key)).ok().flatten();
         drop_guarded(gone);
     }
 
-    /// The wakers in the old one may run foreign code when they are dropped: the lock has ended by
-    /// then.
+    /// Replaces the binding. The old wakers may run foreign code when they are dropped, so that
+    /// happens after the lock has been released.
     fn replace_bound(&self, new: Bound) {
         let old = std::mem::replace(&mut *self.0.state.bound(), new);
         drop_guarded(old);
     }
 
-    /// A reactor has come into the thread: rings go to it, and one that nobody has heard does now.
+    /// Routes wake-ups to the thread's new reactor, and delivers one that was missed.
     fn open(&self) {
         self.0.state.bound().queue = remote_queue();
         if self.is_woken() {
@@ -179,19 +180,20 @@ impl PooledWaker {
         }
     }
 
-    /// Calls for a ring that came while the coroutine ran, where no reactor and no executor has
-    /// heard it.
+    /// Delivers a wake-up that came while the coroutine ran and that neither a reactor nor an
+    /// executor has seen.
     pub(super) fn redeliver_missed_wake(&self) {
         if self.is_woken() && !self.has_listener() {
             self.0.state.call();
         }
     }
 
-    /// Readies a bound state for the next poll: rings from now on are new ones. (A blank one has not
+    /// Clears the wake-up flag of a bound waker before the next poll. (An unbound one has not been
     /// woken.)
     pub(super) fn clear_if(&self, bound: bool) {
         if bound {
-            // acquires what the ringing thread has published, and is not moved behind the poll
+            // acquires what the waking thread has published, and cannot be reordered behind the
+            // poll
             self.0.state.woken.swap(false, Ordering::AcqRel);
         }
     }
@@ -200,8 +202,8 @@ impl PooledWaker {
         self.0.state.woken.load(Ordering::Acquire)
     }
 
-    /// Rings go to `executor` where there is no remote queue. Whether one has come already, for the
-    /// executor to resume the coroutine now.
+    /// Routes wake-ups to `executor` where there is no remote queue. Returns whether one has come
+    /// already, so that the executor must resume the coroutine now.
     pub(super) fn set_external_waker(&self, executor: Waker) -> bool {
         let (old, alone) = {
             let mut bound = self.0.state.bound();
@@ -214,15 +216,15 @@ impl PooledWaker {
         alone && self.is_woken()
     }
 
-    /// Whether somebody hears a ring.
+    /// Returns whether a wake-up can be delivered.
     fn has_listener(&self) -> bool {
         let bound = self.0.state.bound();
         bound.queue.is_some() || bound.executor.is_some()
     }
 }
 
-/// A reactor has come into this thread: coroutines that waited for a foreign wake without one go to
-/// it.
+/// Routes the wake-ups of this thread's coroutines to its new reactor, and delivers those that were
+/// missed.
 pub(crate) fn redeliver_missed_wakes() {
     let coroutines: Vec<_> = TABLE
         .try_with(|table| table.borrow().iter().map(|(_, coroutine)| coroutine.clone()).collect())

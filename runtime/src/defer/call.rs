@@ -1,4 +1,4 @@
-//! Functions whose result becomes a Deferred.
+//! Calls a function and returns its result as a Deferred.
 use super::deferred::{Deferred, IntoDeferred};
 use crate::{
     failure::{Failure, Frame},
@@ -6,8 +6,8 @@ use crate::{
 };
 use std::panic::Location;
 
-/// Calls `f` and makes a Deferred of whatever comes: a value, a failure, a panic, or the Deferred
-/// it returns.
+/// Calls `f` and returns a Deferred of its result: a value, a failure, a panic, or the Deferred
+/// that it returns.
 ///
 /// ```
 /// use twistor::{defer::{Deferred, maybe_deferred}, failure::Failure};
@@ -32,8 +32,8 @@ pub fn maybe_deferred<R: IntoDeferred>(f: impl FnOnce() -> R) -> Deferred<R::Val
     }
 }
 
-/// Calls `f` now and gives a Deferred that has fired with its result. A Deferred inside the result
-/// stays what it is.
+/// Calls `f` and returns a Deferred that has fired with its result. A Deferred inside the result is
+/// not awaited.
 ///
 /// ```
 /// use twistor::defer::execute;
@@ -48,7 +48,7 @@ pub fn execute<T: 'static, E: Into<Failure>>(f: impl FnOnce() -> Result<T, E>) -
     Deferred::ready(result, place)
 }
 
-/// Reports `failure` and gives it back: an errback that looks and lets pass.
+/// Reports `failure` and returns it, as an errback that logs failures and passes them on.
 ///
 /// ```
 /// use twistor::{defer::{Deferred, log_error}, failure::Failure};
@@ -65,7 +65,7 @@ pub fn log_error(failure: Failure) -> Failure {
 }
 
 impl<T: 'static> Deferred<T> {
-    /// Looks at the result and lets it pass. A panic in `f` fails the chain.
+    /// Calls `f` with the result and passes the result on. A panic in `f` fails the chain.
     ///
     /// ```
     /// # use twistor::defer::Deferred;
@@ -80,14 +80,14 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// The result, if it is there by now; else the Deferred back.
+    /// Returns the result if the Deferred has fired, and otherwise the Deferred.
     ///
     /// # Errors
-    /// The Deferred itself, while it is pending.
+    /// Returns the Deferred itself while it is pending.
     pub fn take_result(self) -> Result<Result<T, Failure>, Self> {
         match self.settle() {
-            super::deferred::State::Ready(outcome) => Ok(outcome),
-            super::deferred::State::Pending(source) => Err(Self::pending(source)),
+            super::deferred::DeferredState::Ready(outcome) => Ok(outcome),
+            super::deferred::DeferredState::Pending(source) => Err(Self::pending(source)),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Callbacks: the functions that are put behind a Deferred.
+//! Callbacks: the functions that are added to a Deferred.
 use super::{
     chain::Outcome,
-    deferred::{Deferred, IntoDeferred, State},
+    deferred::{Deferred, DeferredState, IntoDeferred},
     then::{Callback, OnBoth, OnEither, OnFailure, OnValue, Seen, Then, call, for_value},
 };
 use crate::failure::{Failure, Frame};
 use std::panic::Location;
 
 impl<T: 'static> Deferred<T> {
-    /// Puts `f` behind the value; a failure passes it.
+    /// Adds a callback for the value; a failure skips it.
     ///
-    /// `f` returns `Result<U, Failure>`, a `Deferred<U>` (whose result takes the place of this
-    /// one), or `()`. For a plain value use [`map`](Self::map), for another error type
-    /// [`and_then`](Self::and_then). A panic in it becomes a [`Panicked`](crate::error::Panicked)
+    /// `f` returns `Result<U, Failure>`, a `Deferred<U>` (whose result becomes the result here), or
+    /// `()`. For a plain value use [`map`](Self::map), for another error type
+    /// [`and_then`](Self::and_then). A panic in `f` becomes a [`Panicked`](crate::error::Panicked)
     /// failure.
     #[doc(alias = "addCallback")]
     #[track_caller]
@@ -23,10 +23,10 @@ impl<T: 'static> Deferred<T> {
         self.link(OnValue(f), Location::caller())
     }
 
-    /// Puts `f` behind the failure; a value passes it.
+    /// Adds an errback for the failure; a value skips it.
     ///
-    /// `f` returns the same as for [`add_callback`](Self::add_callback), with this Deferred's own
-    /// type of value.
+    /// `f` returns the same types as for [`add_callback`](Self::add_callback), with this Deferred's
+    /// own value type.
     #[doc(alias = "addErrback")]
     #[track_caller]
     pub fn add_errback<R: IntoDeferred<Value = T>>(
@@ -36,7 +36,7 @@ impl<T: 'static> Deferred<T> {
         self.link(Seen(OnFailure(f)), Location::caller())
     }
 
-    /// Puts `f` behind whatever comes.
+    /// Adds one function for both the value and the failure.
     #[doc(alias = "addBoth")]
     #[track_caller]
     pub fn add_both<R: IntoDeferred>(
@@ -46,8 +46,8 @@ impl<T: 'static> Deferred<T> {
         self.link(Seen(OnBoth(f)), Location::caller())
     }
 
-    /// Puts `callback` behind the value and `errback` behind the failure: one of the two runs. A
-    /// failure of `callback` does not reach `errback`.
+    /// Adds `callback` for the value and `errback` for the failure, one of which runs. A failure of
+    /// `callback` does not reach `errback`.
     #[doc(alias = "addCallbacks")]
     #[track_caller]
     pub fn add_callbacks<R, S>(
@@ -62,7 +62,7 @@ impl<T: 'static> Deferred<T> {
         self.link(Seen(OnEither(callback, errback)), Location::caller())
     }
 
-    /// Puts a function behind the value that cannot fail and gives a plain value.
+    /// Adds a function for the value that cannot fail and returns a plain value.
     ///
     /// ```
     /// # use twistor::defer::Deferred;
@@ -73,7 +73,7 @@ impl<T: 'static> Deferred<T> {
         self.link(Plain(f), Location::caller())
     }
 
-    /// Puts a function behind the value that gives a `Result` with any error.
+    /// Adds a function for the value that returns a `Result` with any error.
     #[track_caller]
     pub fn and_then<U: 'static, E: Into<Failure>>(
         self,
@@ -82,26 +82,28 @@ impl<T: 'static> Deferred<T> {
         self.link(Fallible(f), Location::caller())
     }
 
-    /// Puts a callback behind it.
+    /// Adds a callback of any kind.
     pub(crate) fn link<U: 'static>(
         self,
         f: impl Callback<T, U>,
         created_at: &'static Location<'static>,
     ) -> Deferred<U> {
         match self.settle() {
-            State::Ready(outcome) => match call(f, outcome, created_at).settle() {
-                // the result of a returned Deferred that has fired is handed over now
-                State::Ready(outcome) => Deferred::ready(outcome, created_at),
-                State::Pending(source) => Deferred::pending_at(source, created_at),
+            DeferredState::Ready(outcome) => match call(f, outcome, created_at).settle() {
+                // the result of a returned Deferred that has fired is passed on at once
+                DeferredState::Ready(outcome) => Deferred::ready(outcome, created_at),
+                DeferredState::Pending(source) => Deferred::pending_at(source, created_at),
             },
-            State::Pending(source) => Deferred::pending(Then::attach(source, f, created_at)),
+            DeferredState::Pending(source) => {
+                Deferred::pending(Then::attach(source, f, created_at))
+            }
         }
     }
 }
 
-/// [`Deferred::map`]'s callback.
+/// The callback of [`Deferred::map`].
 struct Plain<F>(F);
-/// [`Deferred::and_then`]'s callback.
+/// The callback of [`Deferred::and_then`].
 struct Fallible<F>(F);
 
 impl<T, U: 'static, F: FnOnce(T) -> U + 'static> Callback<T, U> for Plain<F> {

@@ -1,48 +1,50 @@
-//! What stands upstream of a source: the way of a cancel, and of a waker from outside.
+//! Walks from a Deferred to what it awaits, to deliver a cancellation or an external waker.
 use crate::error::{CancelledBy, CancelledError};
 use std::{panic::Location, rc::Rc, task::Waker};
 
-/// What lies upstream of a source: the way that a cancel takes.
+/// What a node awaits, which is where a cancellation goes.
 pub(crate) enum Awaiting {
-    /// Nothing: this is a leaf, or a coroutine in a foreign await. It is the one to be forced.
+    /// Nothing: a leaf, or a coroutine that awaits a future other than a Deferred. A cancellation
+    /// ends this node itself.
     Nothing,
-    /// It waits for this one.
+    /// One other node.
     One(Rc<dyn CancelNode>),
-    /// It waits for these, in this order.
+    /// Several other nodes, which are cancelled in this order.
     Many(Vec<Rc<dyn CancelNode>>),
-    /// Its user code runs right now: the cancel is kept for what that code waits for next.
+    /// Nothing yet, because its user code is running. A cancellation is kept for what that code
+    /// awaits next.
     Running,
-    /// It has its outcome.
+    /// Nothing any more: the node has its outcome.
     Finished,
 }
 
-/// The untyped side of a source: where it stands in the chain, and how it is cancelled.
+/// The untyped side of a node: what it awaits, and how it is cancelled.
 pub(crate) trait CancelNode {
     fn awaiting(&self) -> Awaiting;
 
-    /// Keeps a cancel that met [`Awaiting::Running`].
+    /// Keeps a cancellation that found the node [`Awaiting::Running`].
     fn defer_cancel(&self, why: &CancelledError);
 
-    /// Ends the source that is [`Awaiting::Nothing`].
+    /// Cancels a node that is [`Awaiting::Nothing`].
     fn cancel_leaf(self: Rc<Self>, why: &CancelledError);
 
-    /// The source that a callback's result comes from, where that is another Deferred: for the
-    /// debug text.
+    /// Returns the node whose result this callback passes on, if the callback returned a Deferred,
+    /// for the debug text.
     fn following(&self) -> Option<*const ()> {
         None
     }
 
-    /// An executor outside polls what hangs on this source, with this waker: a coroutine in a
-    /// foreign await takes it as its own.
+    /// Offers the waker of an executor that polls a result further down the chain. A coroutine in a
+    /// foreign await adopts it.
     fn set_external_waker(self: Rc<Self>, waker: &Waker) {
         let _ = waker;
     }
 }
 
-/// Walks up from `from`, in a loop, in the order in which things are waited for, and shows each
-/// place with what lies upstream of it.
+/// Visits `from` and all that it awaits, directly or not, in the order of the awaits and without
+/// recursion.
 fn walk(from: Rc<dyn CancelNode>, mut visit: impl FnMut(Rc<dyn CancelNode>, &Awaiting)) {
-    // the ways still to walk, the next one last
+    // a stack of the nodes still to visit
     let mut ways = vec![from];
     let mut circle = Circle::default();
     while let Some(at) = ways.pop() {
@@ -59,7 +61,7 @@ fn walk(from: Rc<dyn CancelNode>, mut visit: impl FnMut(Rc<dyn CancelNode>, &Awa
     }
 }
 
-/// Cancels `from`: ends the innermost sources that are not fired.
+/// Cancels the innermost nodes that `from` awaits and that have not fired.
 pub(crate) fn cancel_from(from: Rc<dyn CancelNode>, why: &CancelledError) {
     walk(from, |at, up| match up {
         Awaiting::Nothing => at.cancel_leaf(why),
@@ -68,14 +70,14 @@ pub(crate) fn cancel_from(from: Rc<dyn CancelNode>, why: &CancelledError) {
     });
 }
 
-/// Offers `waker` to every coroutine that `from` hangs on; also to those that wait for a Deferred
-/// now, since their next wait may be a foreign one.
+/// Offers `waker` to every coroutine that `from` awaits. A coroutine that awaits a Deferred is
+/// included, because its next await may be a foreign one.
 pub(crate) fn set_external_waker(from: Rc<dyn CancelNode>, waker: &Waker) {
     walk(from, |at, _| at.set_external_waker(waker));
 }
 
-/// Notices that a walk goes in a circle, in constant memory: it remembers one place, a new one at
-/// each power of two of the steps.
+/// Detects a circle during a walk in constant memory: it remembers one node, and replaces it
+/// whenever the number of steps reaches a power of two.
 #[derive(Default)]
 struct Circle {
     remembered: Option<*const ()>,
@@ -96,7 +98,7 @@ impl Circle {
     }
 }
 
-/// The error of a `cancel` called at `place`.
+/// Creates the error of a `cancel` that was called at `place`.
 pub(crate) fn cancelled_at(place: &'static Location<'static>) -> CancelledError {
     CancelledError::new(CancelledBy::Caller, place)
 }

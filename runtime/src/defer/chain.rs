@@ -1,23 +1,24 @@
-//! The shared cell of a Deferred, and the one loop that runs callbacks.
+//! The shared cell of a Deferred, and the loop that runs callbacks.
 //!
-//! A pending Deferred is a chain of *sources*. Each has a [`Slot`], where its outcome will lie;
-//! whoever waits for a source is a [`Step`] in that slot. Firing wakes the step, which *pulls* the
-//! outcome out of the slot, runs its piece of user code, fills its own slot and hands back the next
-//! step. So a chain of any length runs in one loop, and a value never needs a place of its own on
-//! the way.
+//! A pending Deferred is a chain of *nodes*. Each node has a [`Slot`] for its outcome, and the
+//! consumer of that outcome is a [`Step`] in the slot. Firing a node runs its consumer's step,
+//! which takes the outcome out of the slot, runs its user code, fills its own slot and returns the
+//! next step. So one loop runs a chain of any length, and a value needs no storage on its way.
 //!
 //! ```text
-//!              wait(step)                 fill(outcome)                take()
-//!   Empty ───────────────▶ Waiting ───────────────────▶ Done ───────────────▶ Taken
-//!     │ │                                                ▲                     (a later fill drops its value)
-//!     │ └─────────────────── fill(outcome) ──────────────┘
-//!     └──── detach() ────▶ Detached ── fill(outcome) ──▶ Taken                     (the outcome ends here: a failure is reported)
+//!              wait(step)               fill(outcome)             take()
+//!   Empty ──────────────▶ Step or Waker ─────────────▶ Done ──────────────▶ Taken
+//!     │ │                                               ▲
+//!     │ └────────────────── fill(outcome) ──────────────┘
+//!     └───── detach() ───▶ Detached ── fill(outcome) ──▶ Taken
 //! ```
+//! `fill` on a detached slot drops the outcome and reports a failure. `fill` on a slot that was
+//! filled before drops the outcome silently.
 //!
-//! While a link is pending its two ends hold each other: the slot owns the step, so that callbacks
-//! run although nobody kept the Deferred, and the step owns the source, so that it can pull. Every
-//! fire takes both ends apart, and a [`Resolver`](super::Resolver) always fires, at the latest when
-//! it is dropped.
+//! While a link is pending, its two ends own each other. The slot owns the step, so that callbacks
+//! run even if nobody kept the Deferred; the step owns the node, so that it can take the outcome.
+//! Firing always separates the two, and a [`Resolver`](super::Resolver) always fires, at the latest
+//! when it is dropped.
 use super::{cancel_node::CancelNode, debug};
 use crate::{
     error::{AbandonedError, CancelledError},
@@ -33,37 +34,38 @@ use std::{
     task::Waker,
 };
 
-/// An eventual outcome.
+/// The outcome of a node.
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
-/// How deep fires nest on the stack; deeper ones are queued, and done before the fire at this depth
-/// returns.
+/// The depth to which fires nest on the stack. Deeper ones are queued, and run before the fire at
+/// this depth returns.
 const MAX_DEPTH: u32 = 64;
 
-/// Something that waits: it is stepped when the source it waits for has its outcome.
+/// The consumer of a node: it is stepped when the node has its outcome.
 pub(crate) trait Step {
-    /// Does one piece of work and returns whoever is to be stepped next.
+    /// Does one piece of work and returns the consumer to step next.
     fn step(self: Rc<Self>) -> Option<Rc<dyn Step>>;
 
-    /// From now on the source is the one in `source`, an `Option<Rc<dyn Node<T>>>` for the `T`
-    /// that this step waits for; the caller puts the step into its slot. `false`: this step cannot
-    /// be moved. A coroutine cannot, since its wait lies in the user's frame.
+    /// Replaces the node that this step awaits with the one in `source`, an `Option<Rc<dyn
+    /// Node<T>>>` for the `T` of this step; the caller puts the step into the new node's slot.
+    /// Returns `false` if the step cannot be moved. A coroutine cannot, because its await lies in
+    /// the user's frame.
     fn adopt(&self, source: &mut dyn Any) -> bool {
         let _ = source;
         false
     }
 }
 
-/// A source of a `T`.
+/// A node whose outcome is a `T`.
 pub(crate) trait Node<T>: CancelNode {
     fn slot(&self) -> &Slot<T>;
 }
 
-/// Where a source's outcome lies, and who waits for it.
+/// The outcome of a node, or its consumer.
 pub(crate) struct Slot<T> {
-    /// Borrowed for a look or an exchange, never while user code runs.
+    /// Borrowed only to inspect or exchange the state, never while user code runs.
     state: RefCell<SlotState<T>>,
-    /// The line that made the source, for the report of a failure that nobody took.
+    /// The line that created the node, for the report of an unhandled failure.
     created_at: &'static Location<'static>,
 }
 
@@ -71,7 +73,7 @@ enum SlotState<T> {
     Empty,
     Step(Rc<dyn Step>),
     Waker(Waker),
-    /// Its Deferred was dropped: nobody will take the outcome.
+    /// The Deferred was dropped: the outcome has no consumer.
     Detached,
     Done(Outcome<T>),
     Taken,
@@ -86,16 +88,16 @@ impl<T> Slot<T> {
         self.created_at
     }
 
-    /// What [`debug`] knows the source by.
+    /// Returns the number by which [`debug`] identifies the node.
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Takes the outcome, if it is there.
+    /// Takes the outcome, if there is one.
     #[inline]
     pub(crate) fn take(&self) -> Option<Outcome<T>> {
         let mut state = self.state.borrow_mut();
-        // looked at first: nearly every other call finds nothing, and moves nothing
+        // checked first: nearly every second call finds no outcome, and must not move anything
         if !matches!(*state, SlotState::Done(_)) {
             return None;
         }
@@ -105,7 +107,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Takes an outcome that lies here back, as if it had not come.
+    /// Takes the outcome and empties the slot, as if it had never been filled.
     pub(crate) fn take_back(&self) -> Option<Outcome<T>> {
         let outcome = self.take();
         if outcome.is_some() {
@@ -114,17 +116,17 @@ impl<T> Slot<T> {
         outcome
     }
 
-    /// Whether the source has had its outcome, taken or not.
+    /// Returns whether the node has had its outcome, taken or not.
     pub(crate) fn is_fired(&self) -> bool {
         matches!(*self.state.borrow(), SlotState::Done(_) | SlotState::Taken)
     }
 
-    /// Whether a callback or a coroutine waits here.
+    /// Returns whether a callback or a coroutine awaits this node.
     pub(crate) fn has_step(&self) -> bool {
         matches!(*self.state.borrow(), SlotState::Step(_))
     }
 
-    /// Shows the outcome that lies here.
+    /// Calls `look` with the stored outcome, if there is one.
     pub(crate) fn show<R>(&self, look: impl FnOnce(Option<&Outcome<T>>) -> R) -> R {
         /// Puts the outcome back, also when a user's `Debug` panics.
         struct Back<'a, T>(&'a Slot<T>, Option<Outcome<T>>);
@@ -139,16 +141,17 @@ impl<T> Slot<T> {
         look(back.1.as_ref())
     }
 
-    /// Lets `step` wait here; what waited here before (an earlier poll of the same await) goes.
+    /// Makes `step` the consumer. It replaces an earlier one, which a previous poll of the same
+    /// await has left.
     pub(crate) fn wait(&self, step: Rc<dyn Step>) {
-        debug_assert!(!self.is_fired(), "nobody waits at a slot that has been filled");
+        debug_assert!(!self.is_fired(), "a filled slot gets no consumer");
         let before = self.state.replace(SlotState::Step(step));
         if !matches!(before, SlotState::Empty) {
             drop_guarded(before);
         }
     }
 
-    /// Lets a foreign task wait here.
+    /// Makes the task behind `waker` the consumer.
     pub(crate) fn wait_waker(&self, waker: &Waker) {
         if !matches!(&*self.state.borrow(), SlotState::Waker(known) if known.will_wake(waker)) {
             // user code: a foreign waker's clone and drop. The clone may fire this very Deferred
@@ -159,8 +162,8 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Whoever was to take the outcome is gone; the source goes on. What lies here ends now,
-    /// whoever else keeps the source: a Resolver may.
+    /// Detaches the consumer. A stored outcome is dropped now (and reported if it is a failure),
+    /// even if a Resolver keeps the node alive.
     pub(crate) fn detach(&self) {
         let before = {
             let mut state = self.state.borrow_mut();
@@ -180,7 +183,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Takes the step that waits here, to hand it to another source.
+    /// Takes the consumer's step, to move it to another node.
     pub(crate) fn take_step(&self) -> Option<Rc<dyn Step>> {
         if !self.has_step() {
             return None;
@@ -191,8 +194,8 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Puts the outcome in and returns whoever is to be stepped. If there is an outcome already,
-    /// this one is dropped in silence.
+    /// Stores the outcome and returns the step of the consumer. If the slot has been filled before,
+    /// the outcome is dropped silently.
     pub(crate) fn fill(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
         if debug::debugging() {
             debug::filled(self.address());
@@ -251,15 +254,16 @@ impl<T> Drop for Slot<T> {
     }
 }
 
-/// Drops an outcome that nobody takes; a failure is reported.
+/// Drops an outcome that has no consumer, and reports a failure.
 ///
-/// Not reported: a [`CancelledError`], because somebody asked for it, and an [`AbandonedError`]
-/// that has passed no callback and no coroutine, because then nobody was waiting.
+/// Two failures are not reported: a [`CancelledError`], because somebody asked for it, and an
+/// [`AbandonedError`] that has passed neither a callback nor a coroutine, because then nobody
+/// awaited it.
 pub(crate) fn discard_outcome<T>(outcome: Outcome<T>, created_at: &'static Location<'static>) {
     discard_from_slot(outcome, created_at, 0);
 }
 
-/// The same, for an outcome that lay in the slot at `address`.
+/// Drops an outcome from the slot at `address`, and reports a failure.
 fn discard_from_slot<T>(
     outcome: Outcome<T>,
     created_at: &'static Location<'static>,
@@ -285,25 +289,25 @@ thread_local! {
     static QUEUE: RefCell<VecDeque<Rc<dyn Step>>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Steps `first` and everybody that this wakes in turn.
+/// Runs `first` and all steps that follow from it.
 ///
-/// One loop, because a chain of a million links must not need a million stack frames. User code
-/// inside a step may fire again: such a call nests on the stack up to [`MAX_DEPTH`] and is queued
-/// beyond.
+/// This is a loop, because a chain of a million links must not need a million stack frames. User
+/// code inside a step may fire again: such a call nests on the stack up to [`MAX_DEPTH`] and is
+/// queued beyond that.
 pub(crate) fn run(first: Rc<dyn Step>) {
     if DEPTH.get() >= MAX_DEPTH {
         let first = QUEUE
             .try_with(|queue| queue.borrow_mut().push_back(first.clone()))
             .map_or(Some(first), |()| None);
-        // while the thread's storage is torn down there is no queue
+        // while the thread's storage is being torn down there is no queue
         return first.map_or((), run_now);
     }
     run_now(first);
 }
 
-/// [`run`] whatever the depth: for a step that has to be done when this returns.
+/// Runs `first` at any depth, for a step that must be complete when this returns.
 pub(crate) fn run_now(first: Rc<dyn Step>) {
-    /// Counts the depth, also when something unwinds.
+    /// Restores the depth, also during unwinding.
     struct Deeper(u32);
     impl Drop for Deeper {
         fn drop(&mut self) {
@@ -317,7 +321,7 @@ pub(crate) fn run_now(first: Rc<dyn Step>) {
         while let Some(step) = next {
             next = step.step();
         }
-        // the fire at the greatest depth does what deeper ones have queued
+        // the fire at the greatest depth runs what deeper ones have queued
         if deeper.0 + 1 != MAX_DEPTH {
             break;
         }

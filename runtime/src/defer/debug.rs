@@ -1,9 +1,10 @@
-//! What waits, and for what: the question when a program stands still.
+//! Shows what is pending and what it waits for, to find out why a program has stopped making
+//! progress.
 //!
 //! Debugging is off until [`set_debugging`] or `TWISTOR_DEBUG=1` in the environment switches it on.
-//! From then on each pending Deferred, callback and coroutine that is made is remembered, and
-//! [`waiting`] shows those of this thread as a tree: where each was made, where it waits, and for
-//! what. With `TWISTOR_DEBUG=1` a running reactor prints it to standard error on SIGUSR1.
+//! From then on every new Deferred, callback and coroutine is tracked while it is pending.
+//! [`waiting`] shows those of this thread as a tree: where each was created, where it waits, and
+//! for what. With `TWISTOR_DEBUG=1` a running reactor prints the tree to standard error on SIGUSR1.
 //!
 //! ```
 //! use twistor::{defer::debug, prelude::*};
@@ -28,10 +29,10 @@
 //!   waits at src/main.rs:5:19 for #1 Deferred, made at src/main.rs:9:29
 //! ```
 //!
-//! A Deferred that stands there for long is one whose Resolver somebody keeps and does not use. A
-//! chain that ends in itself is marked as a circle. Reports of failures begin with where their
-//! Deferred was made and fired. Switched off, it costs a look at one flag; switched on, some memory
-//! and a look-up for each Deferred.
+//! A Deferred that stays in the tree for long has a Resolver that was kept and never fired. A chain
+//! that leads back to itself is marked as a circle. Reports of failures begin with the lines that
+//! created and fired their Deferred. Switched off, debugging costs one test of a flag; switched on,
+//! it costs memory and a table look-up for each Deferred.
 use super::cancel_node::{Awaiting, CancelNode};
 use std::{
     cell::{Cell, RefCell},
@@ -48,17 +49,17 @@ use std::{
 
 type Place = &'static Location<'static>;
 
-/// 0: nobody has asked yet, and the environment decides.
+/// 0: not decided yet, so the environment is consulted.
 static STATE: AtomicU8 = AtomicU8::new(0);
 const OFF: u8 = 1;
 const ON: u8 = 2;
-/// In the threads that a test watches.
+/// On in the threads that a test watches.
 const SOME: u8 = 3;
 
-/// Whether it is on in all threads, and how many threads are watched.
+/// Whether debugging is on in all threads, and the number of watched threads.
 static WANTED: Mutex<(bool, usize)> = Mutex::new((false, 0));
 
-/// Whether debugging is on.
+/// Returns whether debugging is on.
 #[doc(alias = "getDebugging")]
 #[inline]
 pub fn debugging() -> bool {
@@ -90,7 +91,7 @@ fn want(change: impl FnOnce(&mut (bool, usize))) {
     STATE.store(state, Ordering::Relaxed);
 }
 
-/// Switches debugging on in this thread alone, for as long as the guard lives.
+/// Switches debugging on in this thread alone, until the guard is dropped.
 pub(crate) fn watch_thread() -> Watch {
     want(|wanted| wanted.1 += 1);
     Watch { outer: WATCHED.replace(true) }
@@ -107,22 +108,22 @@ impl Drop for Watch {
     }
 }
 
-/// Whether `TWISTOR_DEBUG=1` is set.
+/// Returns whether `TWISTOR_DEBUG=1` is set.
 pub(crate) fn wanted_by_environment() -> bool {
     std::env::var_os("TWISTOR_DEBUG").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Switches debugging on or off, in all threads. What was made while it was off is not shown.
+/// Switches debugging on or off, in all threads. Deferreds created while it was off are not shown.
 #[doc(alias = "setDebugging")]
 pub fn set_debugging(on: bool) {
     want(|wanted| wanted.0 = on);
     if !on {
-        // what this thread remembers keeps memory; weak pointers run nobody's code
+        // the table keeps allocations alive; dropping weak pointers runs no user code
         with(|table| *table = Table::default());
     }
 }
 
-/// What is remembered of one source.
+/// The record of one node.
 struct Entry {
     node: Weak<dyn CancelNode>,
     number: u64,
@@ -134,7 +135,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// The entry for others to see, before it is known what it waits for.
+    /// Converts the record for the user, before it is known what the node waits for.
     fn waiter(&self) -> Waiter {
         Waiter {
             number: self.number,
@@ -150,10 +151,10 @@ impl Entry {
 
 #[derive(Default)]
 struct Table {
-    /// By the address of the source's slot: a node that is remembered keeps its address.
+    /// Keyed by the address of the node's slot, which does not change while the node is recorded.
     entries: HashMap<usize, Entry>,
     next: u64,
-    /// At this size those that are gone are swept out.
+    /// The size at which records of finished nodes are removed.
     sweep_at: usize,
 }
 
@@ -161,7 +162,7 @@ thread_local! {
     static TABLE: RefCell<Table> = RefCell::default();
     /// Whether a test watches this thread.
     static WATCHED: Cell<bool> = const { Cell::new(false) };
-    /// The line that fires right now.
+    /// The line that is firing a Deferred.
     static FIRING: Cell<Option<Place>> = const { Cell::new(None) };
 }
 
@@ -172,7 +173,7 @@ fn with<R>(work: impl FnOnce(&mut Table) -> R) -> Option<R> {
         .flatten()
 }
 
-/// Remembers a source that has just been made.
+/// Records a node that has just been created.
 #[inline]
 pub(crate) fn note<N: CancelNode + 'static>(
     node: &Rc<N>,
@@ -200,7 +201,7 @@ fn remember(
             table.sweep_at = (table.entries.len() * 2).max(64);
         }
         table.next += 1;
-        // the library's own callbacks have names that say nothing to its user
+        // the names of the library's own callbacks mean nothing to its user
         let function = if function.starts_with("twistor::") { "" } else { function };
         let number = table.next;
         table.entries.insert(
@@ -210,13 +211,13 @@ fn remember(
     });
 }
 
-/// How many weak pointers to the node are ours.
+/// Returns how many weak pointers to the node the table holds.
 #[cold]
 pub(super) fn notes(slot: usize) -> usize {
     with(|table| usize::from(table.entries.contains_key(&slot))).unwrap_or(0)
 }
 
-/// A coroutine awaits the source at `place`.
+/// Records that a coroutine awaits the node at `place`.
 #[inline]
 pub(crate) fn awaited(slot: usize, place: Place) {
     if debugging() {
@@ -224,19 +225,19 @@ pub(crate) fn awaited(slot: usize, place: Place) {
     }
 }
 
-/// The source has its outcome.
+/// Records that the node has its outcome.
 #[cold]
 pub(super) fn filled(slot: usize) {
     with(|table| table.entries.get_mut(&slot).map(|entry| entry.fired = FIRING.get()));
 }
 
-/// `place` fires until the guard is dropped; `None` with debugging off.
+/// Records `place` as the line that fires, until the guard is dropped; `None` with debugging off.
 #[inline]
 pub(super) fn firing(place: Place) -> Option<Firing> {
     debugging().then(|| Firing { outer: FIRING.replace(Some(place)) })
 }
 
-/// Puts back who fired before.
+/// Restores the previous firing line.
 pub(super) struct Firing {
     outer: Option<Place>,
 }
@@ -247,8 +248,8 @@ impl Drop for Firing {
     }
 }
 
-/// For a report: where the Deferred was fired and made. The slot is 0 for one that was made with
-/// its outcome.
+/// Returns the lines that fired and created a Deferred, for a report. The slot is 0 for one that
+/// was created with its outcome.
 pub(super) fn history(created_at: Place, slot: usize) -> Option<String> {
     if !debugging() {
         return None;
@@ -257,49 +258,49 @@ pub(super) fn history(created_at: Place, slot: usize) -> Option<String> {
     Some(format!("I: fired at {}, C: made at {created_at}", fired.unwrap_or(created_at)))
 }
 
-/// One that waits.
+/// A pending Deferred, callback or coroutine.
 #[derive(Debug, Clone)]
 pub struct Waiter {
     number: u64,
     what: &'static str,
     function: &'static str,
     created_at: Place,
-    /// For whom, and at which await.
+    /// The numbers of what it waits for, and the awaits.
     waits_for: Vec<(u64, Option<Place>)>,
     running: bool,
-    /// It waits for no Deferred at all.
+    /// Waits for a future other than a Deferred.
     in_a_future: bool,
 }
 
 impl Waiter {
-    /// Its number, counted from 1 in each thread.
+    /// Returns its number, counted from 1 in each thread.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// What it is: `Deferred`, `callback`, `coroutine`, `list`, `gate`.
+    /// Returns its kind: `Deferred`, `callback`, `coroutine`, `list` or `gate`.
     pub fn what(&self) -> &'static str {
         self.what
     }
 
-    /// The path of its function; for a Deferred, the coroutine or callback that made it. Empty
-    /// where there is none.
+    /// Returns the path of its function; for a Deferred, of the coroutine or callback that created
+    /// it. Empty where there is none.
     pub fn function(&self) -> &'static str {
         self.function
     }
 
-    /// Where it was made.
+    /// Returns the line that created it.
     pub fn location(&self) -> &'static Location<'static> {
         self.created_at
     }
 
-    /// The `yield_!` or `.await` that it stands at, for a coroutine that waits for one Deferred or
-    /// more (the first of them).
+    /// Returns the `yield_!` or `.await` at which a coroutine is suspended, if it awaits a Deferred
+    /// (the first one of several).
     pub fn waits_at(&self) -> Option<&'static Location<'static>> {
         self.waits_for.first().and_then(|(_, place)| *place)
     }
 
-    /// The numbers of those that it waits for.
+    /// Returns the numbers of what it waits for.
     pub fn waits_for(&self) -> impl Iterator<Item = u64> {
         self.waits_for.iter().map(|(number, _)| *number)
     }
@@ -316,18 +317,18 @@ impl fmt::Display for Waiter {
     }
 }
 
-/// What waits in this thread: `Display` is the tree.
+/// The pending Deferreds, callbacks and coroutines of a thread; `Display` writes the tree.
 #[derive(Debug, Clone, Default)]
 pub struct Waiting(Vec<Waiter>);
 
 impl Waiting {
-    /// All of them, in the order in which they were made.
+    /// Returns all of them, in the order of their creation.
     pub fn all(&self) -> &[Waiter] {
         &self.0
     }
 }
 
-/// What waits in this thread right now, of what was made while debugging was on.
+/// Returns what is pending in this thread, as far as it was created while debugging was on.
 pub fn waiting() -> Waiting {
     let known: Vec<_> = with(|table| {
         let live = table
@@ -369,11 +370,11 @@ pub fn waiting() -> Waiting {
 
 /// Prints [`waiting`] to standard error.
 pub fn print_waiting() {
-    // a standard error that is closed is no reason to fall
+    // a closed standard error must not stop the program
     let _ = writeln!(std::io::stderr(), "{}", waiting());
 }
 
-/// Deeper lines are not indented further.
+/// The maximum indentation of a line.
 const MAX_INDENT: usize = 32;
 
 impl fmt::Display for Waiting {
@@ -387,7 +388,7 @@ impl fmt::Display for Waiting {
             self.0.iter().map(|waiter| (waiter.number, waiter)).collect();
         let awaited: HashSet<u64> = self.0.iter().flat_map(Waiter::waits_for).collect();
         let mut tree = Tree { by_number, shown: HashSet::new(), path: Vec::new() };
-        // first those that nobody waits for; what is left then stands in circles
+        // first the ones that nothing awaits; those left after that are in circles
         for root in self.0.iter().filter(|waiter| !awaited.contains(&waiter.number)).chain(&self.0)
         {
             if !tree.shown.contains(&root.number) {
@@ -399,18 +400,18 @@ impl fmt::Display for Waiting {
     }
 }
 
-/// A walk through what waits; a loop, because a chain may be a million long.
+/// A walk through the tree, as a loop, because a chain may have a million links.
 struct Tree<'a> {
     by_number: HashMap<u64, &'a Waiter>,
-    /// Who has a line of its own.
+    /// The entries that have a line already.
     shown: HashSet<u64>,
-    /// From the root to here.
+    /// The entries from the root to the present one.
     path: Vec<u64>,
 }
 
 impl<'a> Tree<'a> {
     fn below(&mut self, f: &mut fmt::Formatter<'_>, root: &'a Waiter) -> fmt::Result {
-        // the edges still to show, the next one last: to whom, at which await, how deep
+        // a stack of the edges still to show: the entry, the await, and the depth
         let mut edges = Vec::new();
         self.path.clear();
         self.show(f, root, 0, &mut edges)?;
@@ -447,7 +448,7 @@ impl<'a> Tree<'a> {
         if waiter.running {
             f.write_str(", runs")?;
         } else if waiter.in_a_future {
-            f.write_str(", waits for a future that is no Deferred")?;
+            f.write_str(", awaits a future other than a Deferred")?;
         }
         edges.extend(waiter.waits_for.iter().rev().map(|(to, place)| (*to, *place, depth + 1)));
         Ok(())

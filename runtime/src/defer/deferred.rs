@@ -1,4 +1,4 @@
-//! Deferred: an eventual result, and how it is cancelled. `callback.rs` has what is put behind it.
+//! Deferred: an eventual result, and how it is cancelled. `callback.rs` adds callbacks.
 use super::{
     cancel_node::{Awaiting, CancelNode, cancel_from, cancelled_at},
     chain::{Node, Outcome, discard_outcome},
@@ -10,11 +10,11 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// An eventual `Result<T, Failure>` with one consumer: a value that is there already, or one that a
-/// [`Resolver`](super::Resolver) or a coroutine will bring.
+/// An eventual `Result<T, Failure>` with one consumer. The result is there from the beginning, or
+/// comes from a [`Resolver`](super::Resolver) or a coroutine.
 ///
-/// Adding a callback consumes the Deferred and gives the one of the callback's own result, so a
-/// chain's type follows its values. A callback added to a fired Deferred runs at once.
+/// Adding a callback consumes the Deferred and returns a Deferred of the callback's own result, so
+/// the type of a chain follows its values. A callback added to a fired Deferred runs at once.
 ///
 /// ```
 /// use twistor::{defer::Deferred, failure::Failure};
@@ -29,113 +29,113 @@ use std::{
 /// assert_eq!(length.take_result().unwrap().unwrap(), 42);
 /// ```
 ///
-/// Dropping a Deferred stops nothing: callbacks already added run. A failure that reaches the end
-/// of a chain is reported where it is dropped, once, with the place the Deferred was made (see
+/// Dropping a Deferred stops nothing: callbacks that were added run. A failure at the end of a
+/// chain is reported once, when it is dropped, with the line that created the Deferred (see
 /// [`report`](mod@crate::report)).
 ///
 /// # Cancellation
-/// [`cancel`](Self::cancel) reaches the innermost Deferred that is being waited for.
+/// [`cancel`](Self::cancel) reaches the innermost Deferred that is being awaited.
 #[must_use = "a failure in it is reported when it is dropped; wait for it with `yield_!`, add an \
-    errback, or say `.detach()`"]
+    errback, or call `.detach()`"]
 pub struct Deferred<T: 'static> {
     /// `None` once the content has been moved out.
-    state: Option<State<T>>,
+    state: Option<DeferredState<T>>,
     created_at: &'static Location<'static>,
 }
 
-pub(crate) enum State<T> {
+pub(crate) enum DeferredState<T> {
     Ready(Outcome<T>),
     Pending(Rc<dyn Node<T>>),
 }
 
 impl<T: 'static> Deferred<T> {
-    /// A Deferred that has fired with `value`. No allocation.
+    /// Creates a Deferred that has fired with `value`, without an allocation.
     #[track_caller]
     pub fn succeed(value: T) -> Self {
         Self::ready(Ok(value), Location::caller())
     }
 
-    /// A Deferred that has failed.
+    /// Creates a Deferred that has fired with a failure.
     #[track_caller]
     pub fn fail(failure: impl Into<Failure>) -> Self {
         Self::ready(Err(failure.into()), Location::caller())
     }
 
-    /// Cancels what this waits for: the innermost Deferred that has not fired calls its canceller,
-    /// or fails with [`CancelledError`]. On a fired Deferred it does nothing.
+    /// Cancels what this Deferred awaits: the innermost Deferred that has not fired calls its
+    /// canceller, or fails with [`CancelledError`]. On a fired Deferred this does nothing.
     ///
-    /// It is a request. What comes up the chain is what the callbacks make of it: a coroutine may
-    /// catch the error and go on.
+    /// Cancelling is a request. The callbacks decide what becomes of it: a coroutine may catch the
+    /// error and continue.
     #[track_caller]
     pub fn cancel(&self) {
-        if let Some(State::Pending(source)) = &self.state {
+        if let Some(DeferredState::Pending(source)) = &self.state {
             cancel_from(source.clone(), &cancelled_at(Location::caller()));
         }
     }
 
-    /// A handle that cancels what this Deferred waits for, for when the Deferred itself has been
-    /// given away.
+    /// Returns a handle that can cancel this Deferred after the Deferred itself has been given
+    /// away.
     ///
-    /// It covers the chain up to here, Deferreds returned before this place included, and nothing
-    /// that is added later. Take it last.
+    /// The handle covers the chain up to this point, including Deferreds that its callbacks return,
+    /// and nothing that is added later. Take it last.
     pub fn canceller(&self) -> CancelHandle {
         match &self.state {
-            Some(State::Pending(source)) => {
+            Some(DeferredState::Pending(source)) => {
                 CancelHandle(Some(Rc::downgrade(source) as Weak<dyn CancelNode>))
             }
             _ => CancelHandle(None),
         }
     }
 
-    /// Lets it run by itself: what dropping it does, said aloud. A failure is reported.
+    /// Explicitly discards the result; equivalent to dropping the Deferred. A failure is reported.
     pub fn detach(self) {
         drop(self);
     }
 
-    /// A Deferred whose outcome is here.
+    /// Creates a Deferred that has its outcome.
     pub(crate) fn ready(outcome: Outcome<T>, created_at: &'static Location<'static>) -> Self {
-        Self { state: Some(State::Ready(outcome)), created_at }
+        Self { state: Some(DeferredState::Ready(outcome)), created_at }
     }
 
-    /// A Deferred that waits for `source`.
+    /// Creates a Deferred that awaits `source`.
     pub(crate) fn pending(source: Rc<dyn Node<T>>) -> Self {
-        Self { created_at: source.slot().created_at(), state: Some(State::Pending(source)) }
+        Self { created_at: source.slot().created_at(), state: Some(DeferredState::Pending(source)) }
     }
 
-    /// A Deferred that waits for `source`, made at another place than that.
+    /// Creates a Deferred that awaits `source` but has a creation line of its own.
     pub(crate) fn pending_at(
         source: Rc<dyn Node<T>>,
         created_at: &'static Location<'static>,
     ) -> Self {
-        Self { state: Some(State::Pending(source)), created_at }
+        Self { state: Some(DeferredState::Pending(source)), created_at }
     }
 
-    /// The outcome if there is one by now, else the source.
+    /// Returns the outcome if there is one, and otherwise the node.
     #[expect(
         clippy::inline_always,
         reason = "called as a function it stores and reloads the whole Deferred: half the cost of \
             a pending callback, measured"
     )]
     #[inline(always)]
-    pub(crate) fn settle(mut self) -> State<T> {
+    pub(crate) fn settle(mut self) -> DeferredState<T> {
         let state = self.state.take();
-        // nothing is left that its drop could end
+        // the state has been taken, so the drop would have nothing to do
         std::mem::forget(self);
         match state {
-            Some(State::Pending(source)) => match source.slot().take() {
-                Some(outcome) => State::Ready(outcome),
-                None => State::Pending(source),
+            Some(DeferredState::Pending(source)) => match source.slot().take() {
+                Some(outcome) => DeferredState::Ready(outcome),
+                None => DeferredState::Pending(source),
             },
             Some(ready) => ready,
-            // the content is only ever moved out of a Deferred that is consumed
+            // the state is only ever taken from a Deferred that is consumed
             None => unreachable!("a Deferred is used once"),
         }
     }
 
-    /// The source it waits for, unless its outcome is here.
+    /// Returns the node that it awaits, unless it has its outcome.
     pub(crate) fn source(&self) -> Option<Rc<dyn Node<T>>> {
         match &self.state {
-            Some(State::Pending(source)) => Some(source.clone()),
+            Some(DeferredState::Pending(source)) => Some(source.clone()),
             _ => None,
         }
     }
@@ -144,8 +144,8 @@ impl<T: 'static> Deferred<T> {
 impl<T: 'static> Drop for Deferred<T> {
     fn drop(&mut self) {
         match self.state.take() {
-            Some(State::Ready(outcome)) => discard_outcome(outcome, self.created_at),
-            Some(State::Pending(source)) => source.slot().detach(),
+            Some(DeferredState::Ready(outcome)) => discard_outcome(outcome, self.created_at),
+            Some(DeferredState::Pending(source)) => source.slot().detach(),
             None => {}
         }
     }
@@ -158,7 +158,7 @@ impl<T: fmt::Debug + 'static> fmt::Debug for Deferred<T> {
             Err(failure) => write!(f, " current result: {failure:?}"),
         };
         match &self.state {
-            Some(State::Pending(source)) => {
+            Some(DeferredState::Pending(source)) => {
                 write!(f, "<Deferred at {:p}", Rc::as_ptr(source).cast::<()>())?;
                 if let Some(other) = source.following() {
                     write!(f, " waiting on Deferred at {other:p}")?;
@@ -167,7 +167,7 @@ impl<T: fmt::Debug + 'static> fmt::Debug for Deferred<T> {
                     .slot()
                     .show(|outcome| outcome.map_or(Ok(()), |outcome| result(f, outcome)))?;
             }
-            Some(State::Ready(outcome)) => {
+            Some(DeferredState::Ready(outcome)) => {
                 write!(f, "<Deferred at {self:p}")?;
                 result(f, outcome)?;
             }
@@ -177,19 +177,20 @@ impl<T: fmt::Debug + 'static> fmt::Debug for Deferred<T> {
     }
 }
 
-/// Cancels a chain from elsewhere: what [`Deferred::canceller`] gives. It keeps nothing alive.
+/// A handle that cancels a chain from elsewhere, made by [`Deferred::canceller`]. It keeps nothing
+/// alive.
 #[derive(Clone, Default)]
 pub struct CancelHandle(Option<Weak<dyn CancelNode>>);
 
 impl CancelHandle {
-    /// Cancels as [`Deferred::cancel`] would have done at the place where the handle was taken.
-    /// After the chain has fired it does nothing.
+    /// Cancels as [`Deferred::cancel`] would have done where the handle was taken. After the chain
+    /// has fired this does nothing.
     #[track_caller]
     pub fn cancel(&self) {
         self.cancel_for(&cancelled_at(Location::caller()));
     }
 
-    /// Whether there is nothing left to cancel.
+    /// Returns whether there is nothing left to cancel.
     pub(crate) fn is_dead(&self) -> bool {
         self.0
             .as_ref()
@@ -214,11 +215,12 @@ impl fmt::Debug for CancelHandle {
     }
 }
 
-/// What a callback may return: `Result<T, Failure>`, `Deferred<T>`, `()`, and `!` (a closure that
-/// only panics).
+/// The return types of callbacks: `Result<T, Failure>`, `Deferred<T>`, `()`, and `!` (a closure
+/// that only panics).
 ///
-/// It is not implemented for `Result` with other errors, because `|v| Ok(v + 1)` would then have no
-/// type; use [`and_then`](Deferred::and_then), or `?`, which makes a [`Failure`] of any error.
+/// `Result` with other error types does not implement it, because the type of `|v| Ok(v + 1)` would
+/// then be unknown. Use [`and_then`](Deferred::and_then), or `?`, which converts any error into a
+/// [`Failure`].
 #[diagnostic::on_unimplemented(
     message = "a callback cannot return `{Self}`",
     label = "the function given here returns `{Self}`",
@@ -226,10 +228,10 @@ impl fmt::Debug for CancelHandle {
         `.with(..)`; for a `Result` with another error use `.and_then(..)`"
 )]
 pub trait IntoDeferred {
-    /// The value that comes when it has fired.
+    /// The value type of the Deferred.
     type Value: 'static;
 
-    /// The Deferred.
+    /// Converts the result into a Deferred.
     fn into_deferred(self) -> Deferred<Self::Value>;
 }
 
@@ -257,7 +259,7 @@ impl IntoDeferred for () {
     }
 }
 
-/// The type `!`, which cannot be written on stable.
+/// Names the type `!`, which stable Rust cannot write.
 trait Output {
     type Type;
 }

@@ -1,4 +1,4 @@
-//! `DeferredFilesystemLock`: waiting for a lock between processes.
+//! `DeferredFilesystemLock`: a lock between processes that is awaited with a Deferred.
 use super::{deferred::Deferred, resolver::Resolver};
 use crate::{
     error::AlreadyTryingToLockError, failure::Failure, lockfile::FilesystemLock, report::report,
@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-/// A [`FilesystemLock`] that is waited for with a Deferred: it is tried at once, and then every
-/// second until it is free.
+/// A [`FilesystemLock`] that is awaited with a Deferred. It is tried at once, and then every second
+/// until it is free.
 ///
 /// ```
 /// use twistor::{defer::DeferredFilesystemLock, task::Clock};
@@ -32,7 +32,7 @@ pub struct DeferredFilesystemLock(Rc<Inner>);
 
 struct Inner {
     lock: RefCell<FilesystemLock>,
-    /// What the lock says of itself, to be asked while it is at work.
+    /// Copies of the lock's answers, for callers that arrive while the lock is in use.
     held: Cell<bool>,
     clean: Cell<bool>,
     clock: Box<dyn ReactorTime>,
@@ -40,20 +40,20 @@ struct Inner {
     wait: RefCell<Weak<Wait>>,
 }
 
-/// One who waits. It belongs to the timer of the next try: if that is dropped, as when the reactor
-/// is closed, the Deferred fails.
+/// A pending request. The timer of the next try owns it, so that the Deferred fails if the timer is
+/// dropped, as it is when the reactor closes.
 struct Wait {
     resolver: Cell<Option<Resolver<HeldFilesystemLock>>>,
     next: Cell<Option<WeakCall>>,
 }
 
 impl DeferredFilesystemLock {
-    /// A lock on the file `path` that counts its seconds by `clock`.
+    /// Creates a lock on the file `path` that retries by the time of `clock`.
     pub fn new(path: impl Into<PathBuf>, clock: impl ReactorTime + 'static) -> Self {
         Self::with_lock(FilesystemLock::new(path), clock)
     }
 
-    /// The same on a lock of your own making.
+    /// Creates an awaitable lock from a [`FilesystemLock`] and a clock.
     pub fn with_lock(lock: FilesystemLock, clock: impl ReactorTime + 'static) -> Self {
         Self(Rc::new(Inner {
             held: Cell::new(lock.is_held()),
@@ -65,20 +65,20 @@ impl DeferredFilesystemLock {
         }))
     }
 
-    /// Tries again every `interval` instead of every second, from the next try on.
+    /// Sets the interval between tries, beginning with the next one. It is one second by default.
     pub fn set_interval(&self, interval: Duration) {
         self.0.interval.set(interval);
     }
 
-    /// The lock, when nobody else holds it. For a time limit add
-    /// [`add_timeout`](Deferred::add_timeout).
+    /// Returns a Deferred that fires with the held lock as soon as nobody else holds it. For a time
+    /// limit add [`add_timeout`](Deferred::add_timeout).
     ///
     /// # Errors
-    /// [`AlreadyTryingToLockError`] while this object is being waited for, and those of
-    /// [`FilesystemLock::lock`].
+    /// Fails with [`AlreadyTryingToLockError`] while this object has a pending request, and as
+    /// [`FilesystemLock::lock`] does.
     ///
     /// # Cancellation
-    /// Ends the tries.
+    /// Stops trying.
     #[doc(alias = "deferUntilLocked")]
     #[track_caller]
     pub fn defer_until_locked(&self) -> Deferred<HeldFilesystemLock> {
@@ -108,14 +108,14 @@ impl DeferredFilesystemLock {
         }
     }
 
-    /// Whether this object holds the lock.
+    /// Returns whether this object holds the lock.
     #[doc(alias = "locked")]
     pub fn is_held(&self) -> bool {
         self.0.held.get()
     }
 
-    /// Whether the one before has released it in order; `false` if it was taken over from a process
-    /// that had died.
+    /// Returns whether the previous holder released the lock; `false` if the lock was taken over
+    /// from a dead process.
     #[doc(alias = "clean")]
     pub fn is_clean(&self) -> bool {
         self.0.clean.get()
@@ -130,8 +130,9 @@ impl Inner {
         }
     }
 
-    /// Lets `work` have the lock. It calls the user's [`LockSystem`](crate::lockfile::LockSystem),
-    /// which finds the lock in use if it comes back here.
+    /// Calls `work` with the lock. `work` calls the user's
+    /// [`LockSystem`](crate::lockfile::LockSystem), which finds the lock in use if it calls back
+    /// here.
     fn with_lock<R>(
         &self,
         work: impl FnOnce(&mut FilesystemLock) -> Result<R, Failure>,
@@ -154,7 +155,7 @@ impl Inner {
         let (inner, weak) = (self.clone(), Rc::downgrade(&wait));
         let next =
             self.clock.schedule(self.interval.get(), Box::new(move || inner.try_again(wait)));
-        // a closed reactor has dropped it already
+        // if the reactor has closed, it has dropped the request already
         if let Some(wait) = weak.upgrade() {
             wait.next.set(Some(next.into()));
         }
@@ -163,13 +164,13 @@ impl Inner {
     fn try_again(self: &Rc<Self>, wait: Rc<Wait>) {
         wait.next.take();
         let result = self.try_once();
-        // it may have been cancelled meanwhile
+        // the request may have been cancelled in the meantime
         let Some(resolver) = wait.resolver.take() else { return };
         if matches!(result, Ok(None)) {
             wait.resolver.set(Some(resolver));
             return self.try_later(wait);
         }
-        // nobody waits any more: what runs now may ask again
+        // the request has ended: the user code that runs now may make another one
         drop(wait);
         match result {
             // user code
@@ -190,16 +191,15 @@ impl fmt::Debug for DeferredFilesystemLock {
     }
 }
 
-/// A [`DeferredFilesystemLock`] that is held. Dropping it releases it; an error of that is
-/// reported.
+/// A held [`DeferredFilesystemLock`]. Dropping it releases the lock; an error in that is reported.
 #[must_use = "dropping it releases the lock"]
 pub struct HeldFilesystemLock(Option<Rc<Inner>>);
 
 impl HeldFilesystemLock {
-    /// Releases it, and says whether that went well.
+    /// Releases the lock and returns whether that succeeded.
     ///
     /// # Errors
-    /// Those of [`FilesystemLock::unlock`].
+    /// Fails as [`FilesystemLock::unlock`] does.
     #[doc(alias = "unlock")]
     pub fn release(mut self) -> Result<(), Failure> {
         self.0.take().map_or(Ok(()), |inner| inner.with_lock(FilesystemLock::unlock))

@@ -1,4 +1,4 @@
-//! Gated callbacks: a place in a queue and the Deferred of what comes of it, in one allocation.
+//! Gated callbacks: a place in a queue together with the Deferred of its result, in one allocation.
 use super::{
     chain::{Outcome, Step, run_now},
     deferred::Deferred,
@@ -8,9 +8,9 @@ use super::{
 use crate::failure::Failure;
 use std::{panic::Location, rc::Rc};
 
-/// A gated callback without its types.
+/// A gated callback, type-erased.
 trait Gate: Step {
-    /// Gives the callback what it goes on with. `false`: it has run, or was cancelled.
+    /// Runs the callback with `outcome`. Returns `false` if it has run already, or was cancelled.
     fn open(&self, outcome: Outcome<()>) -> bool;
 }
 
@@ -20,7 +20,7 @@ impl<U: 'static, F: Callback<(), U>> Gate for Then<(), U, F> {
     }
 }
 
-/// The queue's end of a gated callback. Dropped unopened, it fails the Deferred with
+/// The queue's end of a gated callback. Dropping it unopened fails the Deferred with
 /// [`AbandonedError`](crate::error::AbandonedError).
 pub(crate) struct Ticket {
     gate: Option<Rc<dyn Gate>>,
@@ -28,12 +28,12 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Runs the callback, whatever the depth of nested fires: it has run when this returns.
+    /// Runs the callback at any depth of nested fires: it has run when this returns.
     pub(crate) fn open(mut self) {
         self.go_on(Ok(()));
     }
 
-    /// Fails the Deferred; the callback is dropped unrun.
+    /// Fails the Deferred; the callback is dropped without running.
     pub(crate) fn refuse(mut self, failure: Failure) {
         self.go_on(Err(failure));
     }
@@ -56,7 +56,7 @@ impl Drop for Ticket {
 }
 
 impl<U: 'static> Deferred<U> {
-    /// The Deferred of `f`, which waits in a queue until the ticket is opened.
+    /// Creates the Deferred of `f`, which runs when the ticket is opened.
     pub(crate) fn gated(
         f: impl Callback<(), U>,
         created_at: &'static Location<'static>,

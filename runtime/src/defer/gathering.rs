@@ -1,4 +1,4 @@
-//! Waiting for several Deferreds: what the lists have in common.
+//! The common part of the lists that wait for several Deferreds.
 use super::{
     cancel_node::{Awaiting, CancelNode, cancel_from},
     chain::{Node, Outcome, Slot, run},
@@ -13,30 +13,30 @@ use std::{
     rc::Rc,
 };
 
-/// What a member's outcome means for its list.
+/// The effect of a member's outcome on its list.
 pub(super) enum Decision<Out> {
-    /// It is stored; the others are waited for.
+    /// The outcome is stored, and the list waits for the others.
     Wait,
-    /// It decides the list.
+    /// The outcome fires the list.
     Fire(Outcome<Out>),
 }
 
-/// A list: what has come so far in `Store`, and the result it will have.
+/// A list: the outcomes so far in `Store`, and the list's own result.
 ///
-/// It owns its members. A cancel goes to each member that has not fired, and never to the list
-/// itself.
+/// The list owns its members. A cancellation goes to each member that has not fired, and never to
+/// the list itself.
 pub(super) struct Gathering<Store, Out> {
     store: RefCell<Store>,
     missing: Cell<usize>,
-    /// Makes the result when every member has come and none has decided it.
+    /// Computes the result when every member has fired and none has fired the list.
     finish: fn(Store) -> Outcome<Out>,
     slot: Slot<Out>,
     /// The members in order; `None` for one that has fired.
     members: RefCell<Vec<Option<Rc<dyn CancelNode>>>>,
-    /// A cancel that came while the members were being put in.
+    /// A cancellation that arrived while the members were being added.
     kept: Cell<Option<Box<CancelledError>>>,
     filling: Cell<bool>,
-    /// What comes after the list has fired is dropped in silence, instead of going on down the
+    /// Drops outcomes that arrive after the list has fired, instead of passing them down the
     /// member's own chain.
     silent: Cell<bool>,
 }
@@ -62,12 +62,12 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
         list
     }
 
-    /// Drops late results in silence.
+    /// Makes the list drop late outcomes silently.
     pub(super) fn silence(&self) {
         self.silent.set(true);
     }
 
-    /// Puts member `index` in; `decide` says what its outcome means.
+    /// Adds member `index`; `decide` returns the effect of its outcome.
     pub(super) fn member<T: 'static>(
         self: &Rc<Self>,
         index: usize,
@@ -124,7 +124,7 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
     }
 
     fn fire(&self, outcome: Outcome<Out>) {
-        // its own error was made here, on behalf of whoever made the list
+        // the list creates its own errors here, on behalf of the line that created it
         let outcome =
             outcome.map_err(|failure| failure.location(Frame::new("", self.slot.created_at())));
         if let Some(next) = self.slot.fill(outcome) {
@@ -140,7 +140,7 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
         }
     }
 
-    /// All members are in.
+    /// Completes the list after all members have been added.
     pub(super) fn done(self: Rc<Self>) -> Deferred<Out> {
         self.filling.set(false);
         self.finish_if_complete();
@@ -167,7 +167,7 @@ impl<Store: 'static, Out: 'static> CancelNode for Gathering<Store, Out> {
     }
 
     fn cancel_leaf(self: Rc<Self>, _why: &CancelledError) {
-        // never asked: a list passes a cancel on to its members
+        // never called: a list passes a cancellation on to its members
     }
 }
 

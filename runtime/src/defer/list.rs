@@ -1,4 +1,4 @@
-//! Waiting for many: `gather_results`.
+//! `gather_results`: waiting for all of several Deferreds.
 use super::{
     chain::Outcome,
     deferred::Deferred,
@@ -7,7 +7,7 @@ use super::{
 use crate::failure::Failure;
 use std::{error::Error, fmt, panic::Location};
 
-/// The first member of a list to fail: which one it was, and its failure.
+/// The failure of the first member of a list to fail, with the member's index.
 #[derive(Clone)]
 pub struct FirstError {
     index: usize,
@@ -15,12 +15,12 @@ pub struct FirstError {
 }
 
 impl FirstError {
-    /// The member's place in the list, from 0.
+    /// Returns the member's index in the list, from 0.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The member's failure.
+    /// Returns the member's failure.
     #[doc(alias = "subFailure")]
     pub fn failure(&self) -> &Failure {
         &self.failure
@@ -40,7 +40,7 @@ impl fmt::Debug for FirstError {
 }
 
 impl PartialEq for FirstError {
-    /// Whether it is the same failure of the same member.
+    /// Returns whether both are the same failure of the same member.
     fn eq(&self, other: &Self) -> bool {
         self.index == other.index && self.failure.is_same(&other.failure)
     }
@@ -69,28 +69,28 @@ pub(super) fn all_or_first<T, Out>(
     }
 }
 
-/// A list is finished when every member has come, so nothing can be missing then.
+/// Creates the failure of an unfinished list, which cannot occur: a list finishes when every member
+/// has fired.
 fn incomplete() -> Failure {
     Failure::message("a member of the list is missing")
 }
 
-/// What [`gather_results`] takes: an array, a vector, or a tuple of up to eight Deferreds of
+/// The argument of [`gather_results`]: an array, a vector, or a tuple of up to eight Deferreds of
 /// different types.
 #[diagnostic::on_unimplemented(
     message = "`gather_results` cannot wait for `{Self}`",
-    label = "an array, a `Vec` or a tuple of Deferreds is wanted here",
-    note = "of an iterator make a vector: `.collect::<Vec<_>>()`"
+    label = "expected an array, a `Vec` or a tuple of Deferreds",
+    note = "collect an iterator into a vector: `.collect::<Vec<_>>()`"
 )]
 pub trait Gather {
-    /// The values, in the same shape.
+    /// The type of the values, in the same shape.
     type Values: 'static;
 
     #[doc(hidden)]
     fn gather(self, created_at: &'static Location<'static>) -> Deferred<Self::Values>;
 }
 
-/// Waits for all and gives their values, in the order and the shape in which the Deferreds were
-/// given.
+/// Waits for all Deferreds and returns their values, in the same order and shape.
 ///
 /// ```
 /// use twistor::defer::{Deferred, gather_results};
@@ -100,11 +100,11 @@ pub trait Gather {
 /// ```
 ///
 /// # Errors
-/// The first failure fails the list at once with [`FirstError`]. The other members run on; a
-/// failure that one of them has later is reported.
+/// The first failure fails the list at once with [`FirstError`]. The other members continue; a
+/// later failure of one of them is reported.
 ///
 /// # Cancellation
-/// Goes to every member that has not fired.
+/// A cancellation goes to every member that has not fired.
 #[doc(alias = "gatherResults")]
 #[track_caller]
 pub fn gather_results<G: Gather>(deferreds: G) -> Deferred<G::Values> {

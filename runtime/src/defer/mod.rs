@@ -1,8 +1,8 @@
-//! Deferreds: results that come later, and the functions that wait for them.
+//! Deferreds: eventual results, and the functions that wait for them.
 //!
-//! A [`Deferred<T>`] is an eventual `Result<T, Failure>` with one consumer. The value comes from
-//! its [`Resolver`], the other half. Everything happens at once: when [`Resolver::callback`]
-//! returns, each callback that could run has run.
+//! A [`Deferred<T>`] is an eventual `Result<T, Failure>` with one consumer. Its other half, the
+//! [`Resolver`], provides the result. Firing is synchronous: when [`Resolver::callback`] returns,
+//! every callback that can run has run.
 //!
 //! ```
 //! use twistor::defer::Deferred;
@@ -54,7 +54,7 @@ pub use shared::Shared;
 
 pub(crate) use cancel_node::{Awaiting, CancelNode, cancel_from, set_external_waker};
 pub(crate) use chain::{Node, Outcome, Slot, Step, discard_outcome, run};
-pub(crate) use deferred::State;
+pub(crate) use deferred::DeferredState;
 pub(crate) use gate::Ticket;
 pub(crate) use resolver::{AbandonCause, with_abandon_cause};
 pub(crate) use then::OnValue;

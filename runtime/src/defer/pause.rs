@@ -1,9 +1,9 @@
-//! A gate in a chain: results wait in it while it is paused.
+//! A gate in a chain, in which results wait while it is paused.
 use super::{
     cancel_node::{Awaiting, CancelNode},
     chain::{Node, Outcome, Slot, Step, run},
     debug,
-    deferred::{Deferred, State},
+    deferred::{Deferred, DeferredState},
 };
 use crate::error::CancelledError;
 use std::{
@@ -13,31 +13,33 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// Holds a chain back: what [`Deferred::pausable`] gives beside the Deferred. Pauses count.
+/// The handle that pauses a chain, returned by [`Deferred::pausable`] beside the Deferred. Pauses
+/// are counted.
 ///
-/// Clones are the same gate. When the last of them is dropped, the gate opens for good.
+/// Clones control the same gate. When the last of them is dropped, the gate opens for good.
 #[derive(Clone)]
 pub struct Pause(Rc<Opener>);
 
-/// The way from the pauses to their gate, without its type.
+/// The gate behind the handle, type-erased.
 struct Opener(Weak<dyn Hold>);
 
 trait Hold {
     fn pause(&self);
-    /// One pause less, or none at all.
+    /// Removes one pause, or all.
     fn unpause(self: Rc<Self>, all: bool);
 }
 
 impl Pause {
-    /// Holds back what arrives, and what has arrived and was not taken.
+    /// Pauses the chain: results that have arrived and were not taken, or arrive later, wait in the
+    /// gate.
     pub fn pause(&self) {
         if let Some(gate) = self.0.0.upgrade() {
             gate.pause();
         }
     }
 
-    /// Takes one [`pause`](Self::pause) back. With the last one, what waits is delivered before
-    /// this returns. Without any it does nothing.
+    /// Reverses one [`pause`](Self::pause). Reversing the last one delivers a waiting result before
+    /// this returns. Without a pause this does nothing.
     pub fn unpause(&self) {
         if let Some(gate) = self.0.0.upgrade() {
             gate.unpause(false);
@@ -61,14 +63,14 @@ impl fmt::Debug for Pause {
 
 struct Gate<T> {
     upstream: Cell<Option<Rc<dyn Node<T>>>>,
-    /// What came while the gate was closed.
+    /// The outcome that arrived while the gate was closed.
     held: Cell<Option<Outcome<T>>>,
     pauses: Cell<u32>,
     slot: Slot<T>,
 }
 
 impl<T: 'static> Gate<T> {
-    /// Lets the outcome through, or holds it.
+    /// Passes the outcome on, or stores it while the gate is closed.
     fn on_result(&self, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
         if self.pauses.get() > 0 {
             self.held.set(Some(outcome));
@@ -133,11 +135,11 @@ impl<T: 'static> CancelNode for Gate<T> {
     }
 
     fn defer_cancel(&self, _why: &CancelledError) {
-        // never asked: a gate runs no code
+        // never called: a gate runs no user code
     }
 
     fn cancel_leaf(self: Rc<Self>, _why: &CancelledError) {
-        // never asked: a gate passes a cancel on
+        // never called: a gate passes a cancellation on
     }
 }
 
@@ -156,7 +158,7 @@ impl<T> Drop for Gate<T> {
 }
 
 impl<T: 'static> Deferred<T> {
-    /// Puts a gate at this place of the chain: while it is paused, results wait in it.
+    /// Inserts a gate at this point of the chain, in which results wait while it is paused.
     ///
     /// ```
     /// use twistor::defer::Deferred;
@@ -168,7 +170,7 @@ impl<T: 'static> Deferred<T> {
     /// ```
     ///
     /// # Cancellation
-    /// Passes the gate, unless a result waits in it.
+    /// A cancellation passes the gate, unless a result waits in it.
     #[doc(alias = "pause")]
     #[track_caller]
     pub fn pausable(self) -> (Self, Pause) {
@@ -180,12 +182,12 @@ impl<T: 'static> Deferred<T> {
         });
         debug::note(&gate, gate.slot.address(), "gate", || "", gate.slot.created_at());
         match self.settle() {
-            State::Ready(outcome) => {
-                // nobody waits at a new gate
+            DeferredState::Ready(outcome) => {
+                // a new gate has no consumer
                 let next = gate.slot.fill(outcome);
-                debug_assert!(next.is_none(), "a new gate has no one waiting");
+                debug_assert!(next.is_none(), "a new gate has no consumer");
             }
-            State::Pending(source) => {
+            DeferredState::Pending(source) => {
                 source.slot().wait(gate.clone());
                 gate.upstream.set(Some(source));
             }

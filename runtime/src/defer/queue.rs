@@ -1,11 +1,11 @@
-//! `DeferredQueue`: items for those who wait for them.
+//! `DeferredQueue`: items that are awaited with Deferreds.
 use super::{deferred::Deferred, wait_queue::WaitQueue};
 use std::{cell::RefCell, collections::VecDeque, error::Error, fmt, panic::Location, rc::Rc};
 
-/// The queue is full: it gives the item back.
+/// The queue is full; the error returns the item.
 pub struct QueueOverflow<T>(pub T);
 
-/// As many wait for an item already as may.
+/// Too many `get` calls are pending: the backlog limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueUnderflow;
@@ -18,7 +18,7 @@ impl<T> fmt::Debug for QueueOverflow<T> {
 
 impl<T> fmt::Display for QueueOverflow<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("The queue is full.")
+        f.write_str("the queue is full")
     }
 }
 
@@ -26,13 +26,13 @@ impl<T> Error for QueueOverflow<T> {}
 
 impl fmt::Display for QueueUnderflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("As many wait for an item of the queue as may.")
+        f.write_str("too many pending `get` calls (the backlog limit is reached)")
     }
 }
 
 impl Error for QueueUnderflow {}
 
-/// A queue whose items are waited for with Deferreds, first in, first out.
+/// A first-in, first-out queue whose items are awaited with Deferreds.
 ///
 /// ```
 /// use twistor::defer::DeferredQueue;
@@ -52,13 +52,13 @@ struct Items<T: 'static> {
 }
 
 impl<T: 'static> DeferredQueue<T> {
-    /// A queue without limits.
+    /// Creates a queue without limits.
     pub fn new() -> Self {
         Self::with_limits(None, None)
     }
 
-    /// A queue that stores at most `size` items, and lets at most `backlog` wait for one. `None` is
-    /// no limit.
+    /// Creates a queue that stores at most `size` items and has at most `backlog` pending `get`
+    /// calls. `None` means no limit.
     pub fn with_limits(size: Option<usize>, backlog: Option<usize>) -> Self {
         Self(Rc::new(Items {
             stored: RefCell::default(),
@@ -68,10 +68,11 @@ impl<T: 'static> DeferredQueue<T> {
         }))
     }
 
-    /// Gives `item` to the first who waits, inside this call, or stores it.
+    /// Fires the oldest pending `get` with `item`, before this returns, or stores the item.
     ///
     /// # Errors
-    /// [`QueueOverflow`] with the item, if nobody waits and the queue is full.
+    /// Fails with [`QueueOverflow`], which returns the item, if no `get` is pending and the queue
+    /// is full.
     pub fn put(&self, item: T) -> Result<(), QueueOverflow<T>> {
         if let Some(waiting) = self.0.waiting.first() {
             // user code
@@ -86,13 +87,13 @@ impl<T: 'static> DeferredQueue<T> {
         Ok(())
     }
 
-    /// The next item, when there is one.
+    /// Returns a Deferred of the next item.
     ///
     /// # Errors
-    /// [`QueueUnderflow`], at once, if as many wait as may.
+    /// Fails at once with [`QueueUnderflow`] if the backlog limit is reached.
     ///
     /// # Cancellation
-    /// Takes the one who waits out of the line: the next item goes to the one behind it.
+    /// A cancelled `get` is removed: the next item goes to the one behind it.
     #[track_caller]
     pub fn get(&self) -> Result<Deferred<T>, QueueUnderflow> {
         let item = self.0.stored.borrow_mut().pop_front();
@@ -105,18 +106,18 @@ impl<T: 'static> DeferredQueue<T> {
         Ok(self.0.waiting.wait())
     }
 
-    /// How many items are stored.
+    /// Returns the number of stored items.
     #[doc(alias = "pending")]
     pub fn len(&self) -> usize {
         self.0.stored.borrow().len()
     }
 
-    /// Whether no item is stored.
+    /// Returns whether no item is stored.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many wait for an item.
+    /// Returns the number of pending `get` calls.
     pub fn waiting(&self) -> usize {
         self.0.waiting.len()
     }

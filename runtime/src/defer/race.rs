@@ -11,14 +11,14 @@ use crate::{
 };
 use std::{error::Error, fmt, panic::Location};
 
-/// Every member of a list has failed: their failures, in the order of the list.
+/// Every member of a list has failed; the error holds all failures, in the order of the list.
 #[derive(Debug, Clone)]
 pub struct FailureGroup {
     failures: Vec<Failure>,
 }
 
 impl FailureGroup {
-    /// The failures, in the order of the list.
+    /// Returns the failures, in the order of the list.
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
@@ -54,13 +54,13 @@ impl Error for FailureGroup {
 ///     .detach();
 /// ```
 ///
-/// The list owns its members. A failure that a member has after the list has fired is reported,
-/// unless [`consume_errors`](Self::consume_errors) says otherwise.
+/// The list owns its members. A member's failure after the list has fired is reported, unless
+/// [`consume_errors`](Self::consume_errors) was called.
 ///
 /// # Cancellation
-/// Goes to each member that has not fired, and never to the list itself: what comes of it is the
-/// members' answer. A list that has fired leaves them alone.
-#[must_use = "say what to wait for: `wait_for_all`, `fire_on_one_callback` or \
+/// A cancellation goes to each member that has not fired, and never to the list itself: the list
+/// fires with what the members make of it. A list that has fired does not pass it on.
+#[must_use = "choose what to wait for: `wait_for_all`, `fire_on_one_callback` or \
     `fire_on_one_errback`"]
 pub struct DeferredList<T: 'static> {
     members: Vec<Deferred<T>>,
@@ -68,7 +68,7 @@ pub struct DeferredList<T: 'static> {
 }
 
 impl<T: 'static> DeferredList<T> {
-    /// A list of `members`.
+    /// Creates a list of `members`.
     pub fn new(members: impl IntoIterator<Item = Deferred<T>>) -> Self {
         Self { members: members.into_iter().collect(), consume_errors: false }
     }
@@ -79,7 +79,7 @@ impl<T: 'static> DeferredList<T> {
         Self { consume_errors: true, ..self }
     }
 
-    /// Fires when every member has, with their results in order. An empty list fires at once.
+    /// Fires when every member has fired, with their results in order. An empty list fires at once.
     #[track_caller]
     pub fn wait_for_all(self) -> Deferred<Vec<Result<T, Failure>>> {
         self.gather(all_results, |store, index, outcome| {
@@ -88,10 +88,11 @@ impl<T: 'static> DeferredList<T> {
         })
     }
 
-    /// Fires with the first value that comes, and the member's index.
+    /// Fires with the value of the first member to succeed, and its index.
     ///
     /// # Errors
-    /// [`FailureGroup`] if all members fail, [`EmptyListError`] at once if there are none.
+    /// Fails with [`FailureGroup`] if all members fail, and at once with [`EmptyListError`] if
+    /// there are none.
     #[doc(alias = "fireOnOneCallback")]
     #[track_caller]
     pub fn fire_on_one_callback(self) -> Deferred<(T, usize)> {
@@ -101,7 +102,7 @@ impl<T: 'static> DeferredList<T> {
         self.gather(all_failed, first_value)
     }
 
-    /// Fires when every member has succeeded, with their results in order.
+    /// Fires when every member has succeeded, with their values in order.
     ///
     /// # Errors
     /// The first failure fails the list at once with [`FirstError`](super::FirstError).
@@ -137,7 +138,7 @@ impl<T: 'static> fmt::Debug for DeferredList<T> {
     }
 }
 
-/// What has come of each member so far.
+/// The outcomes so far, by member.
 type Store<T> = Vec<Option<Outcome<T>>>;
 type Decide<T, Out> = fn(&mut Store<T>, usize, Outcome<T>) -> Decision<Out>;
 
@@ -165,8 +166,8 @@ fn all_failed<T, Out>(store: Store<T>) -> Outcome<Out> {
     Err(FailureGroup { failures }.into())
 }
 
-/// Takes the first value that comes and cancels the others. What the losers still bring is dropped
-/// in silence.
+/// Fires with the first value and cancels the other members, whose later results are dropped
+/// silently.
 ///
 /// ```
 /// use twistor::defer::{Deferred, race};
@@ -177,10 +178,11 @@ fn all_failed<T, Out>(store: Store<T>) -> Outcome<Out> {
 /// ```
 ///
 /// # Errors
-/// [`FailureGroup`] if all fail, [`EmptyListError`] at once if there are none.
+/// Fails with [`FailureGroup`] if all members fail, and at once with [`EmptyListError`] if there
+/// are none.
 ///
 /// # Cancellation
-/// Goes to each member that has not fired.
+/// A cancellation goes to each member that has not fired.
 #[track_caller]
 pub fn race<T: 'static>(members: impl IntoIterator<Item = Deferred<T>>) -> Deferred<(usize, T)> {
     let place = Location::caller();

@@ -1,4 +1,4 @@
-//! Resolver: the firing half of a Deferred. It holds the leaf, where every chain begins.
+//! Resolver: the firing half of a Deferred. It owns the leaf, the first node of a chain.
 use super::{
     cancel_node::{Awaiting, CancelNode},
     chain::{Node, Outcome, Slot, run, run_now},
@@ -19,17 +19,17 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// Where a chain begins: what [`Deferred::new`] makes.
+/// The first node of a chain, made by [`Deferred::new`].
 struct Leaf<T, C> {
     slot: Slot<T>,
     canceller: Cell<Option<C>>,
-    phase: Cell<Phase>,
-    /// The Deferred whose result it will get, after [`Deferred::chain`].
+    phase: Cell<LeafState>,
+    /// The Deferred whose result it will receive, after [`Deferred::chain`].
     chained: Cell<Option<Weak<dyn CancelNode>>>,
 }
 
 impl<T, C> Leaf<T, C> {
-    /// The source that was chained to it, while that has not fired.
+    /// Returns the chained node, while it has not fired.
     fn chained(&self) -> Option<Rc<dyn CancelNode>> {
         let chained = self.chained.take();
         let up = chained.as_ref().and_then(Weak::upgrade);
@@ -38,12 +38,12 @@ impl<T, C> Leaf<T, C> {
     }
 }
 
-/// What has happened to a leaf, beyond what its slot knows.
+/// The state of a leaf, beyond that of its slot.
 #[derive(Clone, Copy)]
-enum Phase {
+enum LeafState {
     Open,
     Fired(&'static Location<'static>),
-    /// Cancelled without a canceller: a shared resolver may fire once more and is not told off.
+    /// Cancelled without a canceller: one late fire is accepted silently.
     Cancelled,
     /// Cancelled through its canceller.
     CancelledByCanceller,
@@ -51,21 +51,21 @@ enum Phase {
 
 /// A leaf without its canceller's type.
 trait Fire<T>: Node<T> {
-    fn phase(&self) -> Phase;
-    fn set_phase(&self, phase: Phase);
-    /// Fires, unless that has been done or a cancel has come; `now`: whatever the depth of nested
-    /// fires. The canceller is dropped afterwards: firing ends its task, and with it any cycle
-    /// through it.
+    fn phase(&self) -> LeafState;
+    fn set_phase(&self, phase: LeafState);
+    /// Fires, unless the leaf has been fired or cancelled. `now` means at any depth of nested
+    /// fires. The canceller is dropped afterwards: its task has ended, and so has any cycle through
+    /// it.
     fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool);
     fn chain_to(&self, source: Option<Weak<dyn CancelNode>>);
 }
 
 impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> LeafState {
         self.phase.get()
     }
 
-    fn set_phase(&self, phase: Phase) {
+    fn set_phase(&self, phase: LeafState) {
         self.phase.set(phase);
     }
 
@@ -74,10 +74,10 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
     }
 
     fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool) {
-        // taken out first: what its drop fires finds a leaf that has fired
+        // taken out first, so that what its drop fires finds a leaf that has fired
         let canceller = self.canceller.take();
-        if matches!(self.phase.get(), Phase::Open) {
-            self.phase.set(Phase::Fired(place));
+        if matches!(self.phase.get(), LeafState::Open) {
+            self.phase.set(LeafState::Fired(place));
             let _firing = debug::firing(place);
             match self.slot.fill(outcome) {
                 Some(next) if now => run_now(next),
@@ -106,7 +106,7 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> CancelNode for Leaf<T, C> {
     }
 
     fn defer_cancel(&self, _why: &CancelledError) {
-        // never asked: a leaf runs no code
+        // never called: a leaf runs no user code
     }
 
     fn following(&self) -> Option<*const ()> {
@@ -118,15 +118,15 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> CancelNode for Leaf<T, C> {
     }
 
     fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {
-        if !matches!(self.phase.get(), Phase::Open) {
-            // its canceller is running and has cancelled it again
+        if !matches!(self.phase.get(), LeafState::Open) {
+            // its canceller is running, and has cancelled it again
             return;
         }
         let canceller = self.canceller.take();
         self.phase.set(if canceller.is_some() {
-            Phase::CancelledByCanceller
+            LeafState::CancelledByCanceller
         } else {
-            Phase::Cancelled
+            LeafState::Cancelled
         });
         if let Some(canceller) = canceller {
             let right = Cancelling(self.clone());
@@ -153,13 +153,13 @@ fn fill<T>(leaf: &dyn Fire<T>, outcome: Outcome<T>) {
 
 /// The firing half of a [`Deferred`]: fires it once, with a value or a failure.
 ///
-/// Firing is synchronous: when [`callback`](Self::callback) returns, all that could run has run.
-/// (Fires that user code makes from inside nest 64 deep on the stack; deeper ones are queued and
-/// done before the fire at that depth returns.) So end your own borrows first: what runs may call
-/// you back.
+/// Firing is synchronous: when [`callback`](Self::callback) returns, every callback that can run
+/// has run. So end your own borrows first, because callbacks may call you back. (Fires that user
+/// code makes inside a callback nest 64 deep on the stack. Deeper ones are queued, and have run
+/// before the fire at that depth returns.)
 ///
-/// A Resolver that is dropped unfired fails its Deferred with [`AbandonedError`]: nothing waits for
-/// ever in silence.
+/// Dropping a Resolver unfired fails its Deferred with [`AbandonedError`], so that nothing waits
+/// for ever.
 ///
 /// ```
 /// use twistor::defer::Deferred;
@@ -176,14 +176,14 @@ pub struct Resolver<T: 'static> {
     leaf: Option<Rc<dyn Fire<T>>>,
 }
 
-/// The right to fire that a canceller is given. If it fires nothing, the Deferred fails with
-/// [`CancelledError`].
+/// The right to fire a Deferred that is being cancelled, passed to its canceller. If the canceller
+/// fires nothing, the Deferred fails with [`CancelledError`].
 pub struct Cancelling<T: 'static>(Rc<dyn Fire<T>>);
 
-/// The canceller of a leaf that has none.
+/// The canceller type of a leaf that has none.
 pub(super) type NoCanceller<T> = fn(Cancelling<T>);
 
-/// Makes a leaf and its resolver.
+/// Creates a leaf and its resolver.
 pub(super) fn leaf<T: 'static, C>(
     canceller: Option<C>,
     created_at: &'static Location<'static>,
@@ -194,7 +194,7 @@ where
     let leaf = Rc::new(Leaf {
         slot: Slot::new(created_at),
         canceller: Cell::new(canceller),
-        phase: Cell::new(Phase::Open),
+        phase: Cell::new(LeafState::Open),
         chained: Cell::new(None),
     });
     debug::note(
@@ -208,7 +208,7 @@ where
 }
 
 impl<T: 'static> Resolver<T> {
-    /// Fires the Deferred with `value`. After a cancel it does nothing.
+    /// Fires the Deferred with `value`. After a cancellation this does nothing.
     #[track_caller]
     pub fn callback(mut self, value: T) {
         if let Some(leaf) = self.leaf.take() {
@@ -216,7 +216,7 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Fires the Deferred with a failure. After a cancel it does nothing.
+    /// Fires the Deferred with a failure. After a cancellation this does nothing.
     #[track_caller]
     pub fn errback(mut self, failure: impl Into<Failure>) {
         let failure = failure.into();
@@ -225,7 +225,7 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Fires with whichever it is.
+    /// Fires the Deferred with a value or a failure. After a cancellation this does nothing.
     #[track_caller]
     pub fn resolve(mut self, result: Result<T, Failure>) {
         if let Some(leaf) = self.leaf.take() {
@@ -233,24 +233,25 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Whether anybody still wants the result: `false` once the Deferred has been cancelled. A
-    /// producer that keeps Resolvers in a queue drops those that are not wanted.
+    /// Returns whether the result is still wanted: `false` once the Deferred has been cancelled. A
+    /// producer that queues Resolvers can drop the unwanted ones.
     pub fn is_wanted(&self) -> bool {
         self.leaf.as_ref().is_some_and(|leaf| !leaf.slot().is_fired())
     }
 
-    /// A resolver for several places: it can be cloned, and firing it a second time is an error
-    /// instead of a compile error.
+    /// Converts into a resolver that can be cloned. Firing it a second time is an error at run time
+    /// instead of compile time.
     pub fn shared(mut self) -> SharedResolver<T> {
         SharedResolver(Rc::new(Self { leaf: self.leaf.take() }))
     }
 }
 
-/// How deep drops of cancellers nest; deeper ones are queued and done by the outermost.
+/// The depth to which drops of cancellers nest; deeper ones are queued, and the outermost drop runs
+/// them.
 const MAX_DROPS: u32 = 64;
 
-/// Drops a canceller. It may hold the Resolver of another Deferred with a canceller, and so on:
-/// that must not recurse without end.
+/// Drops a canceller. It may own the Resolver of another Deferred with a canceller, and so on,
+/// which must not recurse without limit.
 fn drop_canceller<C: 'static>(canceller: Option<C>) {
     if canceller.is_none() || !std::mem::needs_drop::<C>() {
         return;
@@ -280,18 +281,19 @@ fn drop_canceller<C: 'static>(canceller: Option<C>) {
 thread_local! {
     static DROPS: Cell<u32> = const { Cell::new(0) };
     static LATE_DROPS: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
-    /// What was lost, while what it held is dropped.
+    /// The cause of Resolvers that are being dropped unfired.
     static ABANDON_CAUSE: RefCell<Option<Rc<dyn AbandonCause>>> = const { RefCell::new(None) };
 }
 
-/// What ends for a reason, which is a failure as soon as somebody asks for it: a connection.
+/// An object whose end abandons Resolvers, such as a connection. It creates the failure only when
+/// asked.
 pub(crate) trait AbandonCause {
-    /// Why it is over, once it is.
+    /// Returns why the object has ended, once it has.
     fn reason(&self) -> Option<Failure>;
 }
 
-/// Runs `work`, in which the loss of `what` makes Resolvers impossible to answer: what they are
-/// dropped with has its reason as their source.
+/// Runs `work`, which drops Resolvers because `what` has ended: each [`AbandonedError`] gets that
+/// reason as its source.
 pub(crate) fn with_abandon_cause<R>(
     what: Option<Rc<dyn AbandonCause>>,
     work: impl FnOnce() -> R,
@@ -307,7 +309,7 @@ pub(crate) fn with_abandon_cause<R>(
     work()
 }
 
-/// The failure of a Deferred made at `created_at` whose firing half is dropped.
+/// Creates the failure of a Deferred made at `created_at` whose Resolver was dropped unfired.
 pub(super) fn abandoned(created_at: &'static Location<'static>) -> Failure {
     let cause = ABANDON_CAUSE.try_with(|cause| cause.borrow().clone()).ok().flatten();
     let error = AbandonedError::new();
@@ -360,7 +362,7 @@ impl<T: 'static> fmt::Debug for Cancelling<T> {
     }
 }
 
-/// A [`Resolver`] for several places: the first of them fires, the others are told.
+/// A [`Resolver`] that can be cloned: the first clone fires, and the others get an error.
 ///
 /// ```
 /// use twistor::defer::Deferred;
@@ -378,9 +380,9 @@ impl<T: 'static> SharedResolver<T> {
     /// Fires the Deferred with `value`.
     ///
     /// # Errors
-    /// [`AlreadyCalledError`] if it has been fired. After a cancel one late fire is `Ok` and
-    /// dropped, unless the Deferred has a canceller: that one was told, and a fire after it is an
-    /// error.
+    /// Fails with [`AlreadyCalledError`] if the Deferred has been fired. After a cancellation one
+    /// late fire is accepted and dropped, unless the Deferred has a canceller: the canceller knew
+    /// of the cancellation, so a fire after it is an error.
     #[track_caller]
     pub fn callback(&self, value: T) -> Result<(), AlreadyCalledError> {
         self.resolve(Ok(value))
@@ -389,7 +391,7 @@ impl<T: 'static> SharedResolver<T> {
     /// Fires the Deferred with a failure.
     ///
     /// # Errors
-    /// As for [`callback`](Self::callback).
+    /// Fails as [`callback`](Self::callback) does.
     #[track_caller]
     pub fn errback(&self, failure: impl Into<Failure>) -> Result<(), AlreadyCalledError> {
         self.resolve(Err(failure.into()))
@@ -402,23 +404,23 @@ impl<T: 'static> SharedResolver<T> {
         };
         let created_at = Some(leaf.slot().created_at());
         match leaf.phase() {
-            Phase::Open => leaf.fire(outcome, Location::caller(), false),
-            // the one late fire; the next finds it fired
-            Phase::Cancelled => {
-                leaf.set_phase(Phase::Fired(Location::caller()));
+            LeafState::Open => leaf.fire(outcome, Location::caller(), false),
+            // the one late fire; the next one finds the leaf fired
+            LeafState::Cancelled => {
+                leaf.set_phase(LeafState::Fired(Location::caller()));
                 drop_guarded(outcome);
             }
-            Phase::CancelledByCanceller => {
+            LeafState::CancelledByCanceller => {
                 return Err(AlreadyCalledError { created_at, first: None });
             }
-            Phase::Fired(first) => {
+            LeafState::Fired(first) => {
                 return Err(AlreadyCalledError { created_at, first: Some(first) });
             }
         }
         Ok(())
     }
 
-    /// Whether anybody still wants the result.
+    /// Returns whether the result is still wanted.
     pub fn is_wanted(&self) -> bool {
         self.0.is_wanted()
     }
@@ -439,7 +441,7 @@ impl<T: 'static> fmt::Debug for SharedResolver<T> {
 impl<T: 'static> Deferred<T> {
     /// Fires `to` with the result of this Deferred.
     ///
-    /// The Deferred of `to` waits for this one from now on: its debug text says so, and cancelling
+    /// From then on the Deferred of `to` awaits this one: the debug text shows that, and cancelling
     /// it reaches this one.
     ///
     /// ```
@@ -461,7 +463,7 @@ impl<T: 'static> Deferred<T> {
         waiting.detach();
     }
 
-    /// A Deferred that has not fired, and the [`Resolver`] that will fire it. One allocation.
+    /// Creates a pending Deferred and the [`Resolver`] that fires it, with one allocation.
     ///
     /// ```
     /// let (deferred, resolver) = twistor::defer::Deferred::new();
@@ -474,12 +476,12 @@ impl<T: 'static> Deferred<T> {
         (Self::pending(source), resolver)
     }
 
-    /// A Deferred that knows how to give up what it waits for: `canceller` runs once if it is
-    /// cancelled before it has fired.
+    /// Creates a pending Deferred that can stop the work behind it: `canceller` runs once if the
+    /// Deferred is cancelled before it has fired.
     ///
-    /// The canceller may fire through the [`Cancelling`] it is given; if it does not, the Deferred
-    /// fails with [`CancelledError`]. Still one allocation. A panic in it is reported, and the
-    /// Deferred fails all the same.
+    /// The canceller may fire through the [`Cancelling`] that it receives; if it does not, the
+    /// Deferred fails with [`CancelledError`]. This, too, takes one allocation. A panic in the
+    /// canceller is reported, and the Deferred fails all the same.
     ///
     /// ```
     /// use twistor::defer::Deferred;

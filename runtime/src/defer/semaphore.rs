@@ -1,4 +1,4 @@
-//! `DeferredSemaphore` and `DeferredLock`: one after the other, in the order in which they asked.
+//! `DeferredSemaphore` and `DeferredLock`: mutual exclusion in the order of the requests.
 use super::{
     deferred::{Deferred, IntoDeferred},
     wait_queue::WaitQueue,
@@ -6,7 +6,7 @@ use super::{
 use crate::{error::ValueError, failure::Failure};
 use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 
-/// What a lock and a semaphore are made of.
+/// The tokens of a lock or a semaphore.
 struct Tokens {
     free: Cell<usize>,
     limit: usize,
@@ -27,7 +27,7 @@ impl Tokens {
         self.waiting.wait()
     }
 
-    /// Hands a token to the next who waits, inside this call, or frees it.
+    /// Passes a token to the oldest pending request, before this returns, or frees it.
     fn release(self: Rc<Self>) {
         match self.waiting.first() {
             // user code
@@ -37,15 +37,15 @@ impl Tokens {
     }
 }
 
-/// A token of a [`DeferredSemaphore`], or a [`DeferredLock`] that is held. Dropping it releases it.
+/// A held token of a [`DeferredSemaphore`], or a held [`DeferredLock`]. Dropping it releases it.
 ///
-/// Releasing hands it to the next who waits before the call returns: what that one does has been
-/// done then.
+/// Releasing passes the token to the oldest pending request, whose callbacks have run before the
+/// call returns.
 #[must_use = "dropping it releases it"]
 pub struct Token(Option<Rc<Tokens>>);
 
 impl Token {
-    /// Releases it: what dropping it does, said aloud.
+    /// Explicitly releases the token; equivalent to dropping it.
     pub fn release(self) {
         drop(self);
     }
@@ -78,8 +78,7 @@ fn run_with<R: IntoDeferred>(
     })
 }
 
-/// A limited number of tokens: those who ask for one more wait, and get it in the order in which
-/// they asked.
+/// A limited number of tokens. Requests beyond that number are pending, and are served in order.
 ///
 /// ```
 /// use twistor::defer::DeferredSemaphore;
@@ -93,42 +92,41 @@ fn run_with<R: IntoDeferred>(
 pub struct DeferredSemaphore(Rc<Tokens>);
 
 impl DeferredSemaphore {
-    /// A semaphore of `tokens`.
+    /// Creates a semaphore with `tokens` tokens.
     ///
     /// # Errors
-    /// [`ValueError`] for 0: nobody would ever get one.
+    /// Fails with [`ValueError`] for 0, because no request could ever be served.
     pub fn new(tokens: usize) -> Result<Self, Failure> {
         if tokens == 0 {
-            return Err(ValueError::with_text(
-                "a semaphore has at least one token, and 0 were given",
-            )
-            .into());
+            return Err(
+                ValueError::with_text("invalid number of tokens: minimum 1, found 0").into()
+            );
         }
         Ok(Self(Tokens::new(tokens)))
     }
 
-    /// A token, when one is free.
+    /// Returns a Deferred that fires with a token as soon as one is free.
     ///
     /// # Cancellation
-    /// Takes the one who waits out of the line. A token that has been given is not affected.
+    /// A cancelled request is removed. A token that has been given out is not affected.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<Token> {
         self.0.acquire()
     }
 
-    /// Calls `f` when a token is free, and releases it when what `f` returns has fired.
+    /// Calls `f` when a token is free, and releases the token when the result of `f` has fired.
     #[track_caller]
     pub fn run<R: IntoDeferred>(&self, f: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
         run_with(self.acquire(), f)
     }
 
-    /// How many tokens are free.
+    /// Returns the number of free tokens.
     #[doc(alias = "tokens")]
     pub fn free(&self) -> usize {
         self.0.free.get()
     }
 
-    /// How many there are in all.
+    /// Returns the total number of tokens.
     pub fn limit(&self) -> usize {
         self.0.limit
     }
@@ -146,7 +144,7 @@ impl fmt::Debug for DeferredSemaphore {
     }
 }
 
-/// A lock that is waited for with a Deferred: the holder has a [`Token`].
+/// A lock that is awaited with a Deferred, which fires with a [`Token`].
 ///
 /// ```
 /// use twistor::defer::DeferredLock;
@@ -159,27 +157,27 @@ impl fmt::Debug for DeferredSemaphore {
 pub struct DeferredLock(Rc<Tokens>);
 
 impl DeferredLock {
-    /// A lock that is free.
+    /// Creates a free lock.
     pub fn new() -> Self {
         Self(Tokens::new(1))
     }
 
-    /// The lock, when it is free.
+    /// Returns a Deferred that fires with the held lock as soon as it is free.
     ///
     /// # Cancellation
-    /// Takes the one who waits out of the line. A lock that has been given is not affected.
+    /// A cancelled request is removed. A lock that has been given out is not affected.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<Token> {
         self.0.acquire()
     }
 
-    /// Calls `f` when the lock is free, and releases it when what `f` returns has fired.
+    /// Calls `f` when the lock is free, and releases the lock when the result of `f` has fired.
     #[track_caller]
     pub fn run<R: IntoDeferred>(&self, f: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
         run_with(self.acquire(), f)
     }
 
-    /// Whether somebody holds it.
+    /// Returns whether the lock is held.
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
         self.0.free.get() == 0

@@ -13,33 +13,33 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// A Deferred with several consumers: what [`Deferred::shared`] gives. A cheap clone.
+/// A Deferred with several consumers, made by [`Deferred::shared`]. Cloning it is cheap.
 pub struct Shared<T: Clone + 'static>(Rc<Branches<T>>);
 
 struct Branches<T: Clone + 'static> {
-    state: RefCell<Waiting<T>>,
-    /// How many branches wait and were not cancelled.
+    state: RefCell<Progress<T>>,
+    /// The number of pending branches that were not cancelled.
     wanted: Cell<usize>,
     source: RefCell<CancelHandle>,
     created_at: &'static Location<'static>,
 }
 
-enum Waiting<T: 'static> {
+enum Progress<T: 'static> {
     For(Vec<Resolver<T>>),
-    /// The outcome, and whether a branch has been given it.
+    /// The outcome, and whether a branch has received it.
     Done(Rc<Outcome<T>>, bool),
 }
 
 impl<T: Clone + 'static> Branches<T> {
     fn on_result(&self, outcome: Outcome<T>) {
-        // shared, so that no borrow is held while a user's `clone` runs
+        // in an `Rc`, so that nothing is borrowed while a user's `clone` runs
         let outcome = Rc::new(outcome);
         let waiting = match std::mem::replace(
             &mut *self.state.borrow_mut(),
-            Waiting::Done(outcome.clone(), false),
+            Progress::Done(outcome.clone(), false),
         ) {
-            Waiting::For(waiting) => waiting,
-            Waiting::Done(..) => Vec::new(),
+            Progress::For(waiting) => waiting,
+            Progress::Done(..) => Vec::new(),
         };
         if !waiting.is_empty() {
             self.taken();
@@ -51,12 +51,12 @@ impl<T: Clone + 'static> Branches<T> {
     }
 
     fn taken(&self) {
-        if let Waiting::Done(_, taken) = &mut *self.state.borrow_mut() {
+        if let Progress::Done(_, taken) = &mut *self.state.borrow_mut() {
             *taken = true;
         }
     }
 
-    /// A branch was cancelled: with the last one, so is the source.
+    /// Counts a cancelled branch. When all branches are cancelled, so is the source.
     fn cancelled(&self, place: &'static Location<'static>) {
         self.wanted.set(self.wanted.get().saturating_sub(1));
         if self.wanted.get() == 0 {
@@ -68,8 +68,8 @@ impl<T: Clone + 'static> Branches<T> {
 
 impl<T: Clone + 'static> Drop for Branches<T> {
     fn drop(&mut self) {
-        if let Waiting::Done(outcome, false) =
-            std::mem::replace(self.state.get_mut(), Waiting::For(Vec::new()))
+        if let Progress::Done(outcome, false) =
+            std::mem::replace(self.state.get_mut(), Progress::For(Vec::new()))
             && let Ok(outcome) = Rc::try_unwrap(outcome)
         {
             discard_outcome(outcome, self.created_at);
@@ -78,16 +78,16 @@ impl<T: Clone + 'static> Drop for Branches<T> {
 }
 
 impl<T: Clone + 'static> Shared<T> {
-    /// A Deferred of the same result, for one consumer. Each gets a clone.
+    /// Returns a Deferred of the result for one consumer. Each consumer gets a clone.
     ///
     /// # Cancellation
-    /// Fails this one. When all that were given out are cancelled, the source is cancelled too.
+    /// Cancelling a branch fails it. When all branches are cancelled, the source is cancelled too.
     #[track_caller]
     pub fn get(&self) -> Deferred<T> {
         let place = Location::caller();
         let ready = match &*self.0.state.borrow() {
-            Waiting::Done(outcome, _) => Some(outcome.clone()),
-            Waiting::For(_) => None,
+            Progress::Done(outcome, _) => Some(outcome.clone()),
+            Progress::For(_) => None,
         };
         if let Some(outcome) = ready {
             self.0.taken();
@@ -100,7 +100,7 @@ impl<T: Clone + 'static> Shared<T> {
             }
         });
         self.0.wanted.set(self.0.wanted.get() + 1);
-        if let Waiting::For(waiting) = &mut *self.0.state.borrow_mut() {
+        if let Progress::For(waiting) = &mut *self.0.state.borrow_mut() {
             waiting.push(resolver);
         }
         branch
@@ -120,7 +120,7 @@ impl<T: Clone + 'static> fmt::Debug for Shared<T> {
 }
 
 impl<T: Clone + 'static> Deferred<T> {
-    /// Lets several consumers have the result: each asks [`Shared::get`].
+    /// Shares the result between several consumers, each of which calls [`Shared::get`].
     ///
     /// ```
     /// use twistor::defer::Deferred;
@@ -136,7 +136,7 @@ impl<T: Clone + 'static> Deferred<T> {
     pub fn shared(self) -> Shared<T> {
         let created_at = Location::caller();
         let branches = Rc::new(Branches {
-            state: RefCell::new(Waiting::For(Vec::new())),
+            state: RefCell::new(Progress::For(Vec::new())),
             wanted: Cell::new(0),
             source: RefCell::default(),
             created_at,

@@ -1,19 +1,23 @@
-//! A callback: one allocation that is at once the one who waits for what stands before it and the
-//! source of what comes after.
+//! A callback node: one allocation that is both the consumer of the node before it and the node
+//! whose outcome the callback produces.
 //!
 //! ```text
 //!   Gated(f) ── open ──▶ Opened(f, outcome) ── step: as below
-//!   Call(f, upstream) ── step: pull, run f ──▶ Running ──▶ Over                   f gave a result: it lies in the slot
-//!                                                 └──▶ Follow(inner) ── step ──▶ Over      f gave a Deferred that is pending
+//!
+//!                                    f returned a result, which fills the slot
+//!   Call(f, source) ── step ──▶ Running ─────────────────────────────────────────▶ Finished
+//!                       run f      │                                                  ▲
+//!                                  └──▶ Follow(inner) ──────────── step ──────────────┘
+//!                                    f returned a pending Deferred
 //! ```
-//! Whoever waits for a node that begins to follow is handed over to the inner source if it can be,
-//! and the node is gone: an endless loop of callbacks that each return the next Deferred needs two
-//! nodes and no more.
+//! When a callback returns a Deferred, the node *follows* that Deferred's node. The consumer is
+//! then moved to the inner node where possible, and the outer node is dropped. So an endless loop
+//! of callbacks that each return the next Deferred needs two nodes and no more.
 use super::{
     cancel_node::{Awaiting, CancelNode, cancel_from},
     chain::{Node, Outcome, Slot, Step, run},
     debug,
-    deferred::{Deferred, IntoDeferred, State},
+    deferred::{Deferred, DeferredState, IntoDeferred},
 };
 use crate::{
     error::{CancelledError, CircularChainError},
@@ -27,22 +31,22 @@ use std::{
     rc::Rc,
 };
 
-/// What stands in a chain: takes the outcome before it and makes the Deferred after it.
+/// The function of a callback node: converts the outcome before it into the Deferred after it.
 pub(crate) trait Callback<T, U>: 'static {
     fn call(self, outcome: Outcome<T>, created_at: &'static Location<'static>) -> Deferred<U>;
 
-    /// The frame for the function that the user wrote.
+    /// Returns the traceback frame of the function that the user wrote.
     fn frame(created_at: &'static Location<'static>) -> Frame;
 }
 
-/// A callback for the value; a failure passes it.
+/// A callback for the value; a failure skips it.
 pub(crate) struct OnValue<F>(pub(crate) F);
-/// A callback for the failure; a value passes it.
+/// A callback for the failure; a value skips it.
 pub(crate) struct OnFailure<F>(pub(crate) F);
-/// One function for both.
+/// One function for both value and failure.
 pub(crate) struct OnBoth<F>(pub(crate) F);
-/// A function that sees failures: one that comes out as it went in has passed it, and gets its
-/// frame.
+/// A function that receives failures. A failure that it returns unchanged has passed it, and gets
+/// its frame.
 pub(crate) struct Seen<C>(pub(crate) C);
 
 impl<T, U, C: Callback<T, U>> Callback<T, U> for Seen<C> {
@@ -50,13 +54,14 @@ impl<T, U, C: Callback<T, U>> Callback<T, U> for Seen<C> {
         let Err(failure) = &outcome else { return self.0.call(outcome, created_at) };
         let went_in = failure.clone();
         match self.0.call(outcome, created_at).settle() {
-            State::Ready(Err(failure)) if failure.is_same(&went_in) => {
-                // alone again, so that the frame is added without a copy
+            DeferredState::Ready(Err(failure)) if failure.is_same(&went_in) => {
+                // dropped first: the remaining reference is unique, and the frame is added without
+                // a copy
                 drop(went_in);
                 Deferred::ready(Err(failure.passing(C::frame(created_at))), created_at)
             }
-            State::Ready(outcome) => Deferred::ready(outcome, created_at),
-            State::Pending(source) => Deferred::pending(source),
+            DeferredState::Ready(outcome) => Deferred::ready(outcome, created_at),
+            DeferredState::Pending(source) => Deferred::pending(source),
         }
     }
 
@@ -65,7 +70,7 @@ impl<T, U, C: Callback<T, U>> Callback<T, U> for Seen<C> {
     }
 }
 
-/// A function for each.
+/// One function for the value and another for the failure.
 pub(crate) struct OnEither<F, G>(pub(crate) F, pub(crate) G);
 
 impl<T, U, F, R> Callback<T, U> for OnValue<F>
@@ -142,40 +147,40 @@ where
 }
 
 pub(crate) struct Then<T, U, F> {
-    stage: Cell<Stage<T, U, F>>,
+    state: Cell<CallbackState<T, U, F>>,
     slot: Slot<U>,
-    /// A cancel that came while the callback ran.
+    /// A cancellation that arrived while the callback ran.
     kept: Cell<Option<Box<CancelledError>>>,
 }
 
-enum Stage<T, U, F> {
+enum CallbackState<T, U, F> {
     Call(F, Rc<dyn Node<T>>),
-    /// It waits in a queue, which opens it.
+    /// In a queue, which will open it.
     Gated(F),
-    /// The queue has opened it, with what it goes on with.
+    /// Opened by the queue, with the outcome to run with.
     Opened(F, Outcome<T>),
     Running,
     Follow(Rc<dyn Node<U>>),
-    Over,
+    Finished,
 }
 
 impl<T: 'static, U: 'static, F> Then<T, U, F>
 where
     F: Callback<T, U>,
 {
-    /// Puts `f` behind `upstream`.
+    /// Creates the node of callback `f` on `upstream`.
     pub(crate) fn attach(
         upstream: Rc<dyn Node<T>>,
         f: F,
         created_at: &'static Location<'static>,
     ) -> Rc<dyn Node<U>> {
         let node = Rc::new(Self {
-            stage: Cell::new(Stage::Running),
+            state: Cell::new(CallbackState::Running),
             slot: Slot::new(created_at),
             kept: Cell::new(None),
         });
         upstream.slot().wait(node.clone());
-        node.stage.set(Stage::Call(f, upstream));
+        node.state.set(CallbackState::Call(f, upstream));
         debug::note(
             &node,
             node.slot.address(),
@@ -186,10 +191,10 @@ where
         node
     }
 
-    /// A callback that waits for a queue to open it.
+    /// Creates the node of a callback that runs when a queue opens it.
     pub(super) fn gated(f: F, created_at: &'static Location<'static>) -> Rc<Self> {
         let node = Rc::new(Self {
-            stage: Cell::new(Stage::Gated(f)),
+            state: Cell::new(CallbackState::Gated(f)),
             slot: Slot::new(created_at),
             kept: Cell::new(None),
         });
@@ -203,39 +208,40 @@ where
         node
     }
 
-    /// Runs the callback of a gated node with `outcome`; once, whoever asks for it.
+    /// Runs the callback of a gated node with `outcome`, once. Returns `false` if it has run
+    /// before.
     pub(super) fn open(&self, outcome: Outcome<T>) -> bool {
-        match self.stage.replace(Stage::Running) {
-            Stage::Gated(f) => {
-                self.stage.set(Stage::Opened(f, outcome));
+        match self.state.replace(CallbackState::Running) {
+            CallbackState::Gated(f) => {
+                self.state.set(CallbackState::Opened(f, outcome));
                 true
             }
             other => {
-                self.stage.set(other);
+                self.state.set(other);
                 drop_guarded(outcome);
                 false
             }
         }
     }
 
-    /// Runs the callback with what it has waited for.
+    /// Runs the callback with the outcome of the awaited node.
     fn run(self: Rc<Self>, f: F, outcome: Outcome<T>) -> Option<Rc<dyn Step>> {
         match call(f, outcome, self.slot.created_at()).settle() {
-            State::Ready(outcome) => self.finish(outcome),
-            State::Pending(inner) => self.follow(inner),
+            DeferredState::Ready(outcome) => self.finish(outcome),
+            DeferredState::Pending(inner) => self.follow(inner),
         }
     }
 
-    fn peek<R>(&self, look: impl FnOnce(&Stage<T, U, F>) -> R) -> R {
-        let stage = self.stage.replace(Stage::Running);
-        let seen = look(&stage);
-        self.stage.set(stage);
+    fn peek<R>(&self, look: impl FnOnce(&CallbackState<T, U, F>) -> R) -> R {
+        let state = self.state.replace(CallbackState::Running);
+        let seen = look(&state);
+        self.state.set(state);
         seen
     }
 
     #[inline]
     fn finish(&self, outcome: Outcome<U>) -> Option<Rc<dyn Step>> {
-        self.stage.set(Stage::Over);
+        self.state.set(CallbackState::Finished);
         self.kept.take();
         self.slot.fill(outcome)
     }
@@ -247,21 +253,21 @@ where
         }
         let kept = self.kept.take();
         let again = kept.is_some().then(|| inner.clone() as Rc<dyn CancelNode>);
-        // a CancelHandle that names this node must find the way on through it
+        // a CancelHandle that refers to this node must still find the inner one through it
         let named =
             Rc::weak_count(&self) > 0 && Rc::weak_count(&self) > debug::notes(self.slot.address());
         let waiter = if named { None } else { self.slot.take_step() };
         if let Some(waiter) = waiter {
             if waiter.adopt(&mut Some(inner.clone())) {
-                self.stage.set(Stage::Over);
+                self.state.set(CallbackState::Finished);
                 inner.slot().wait(waiter);
             } else {
                 self.slot.wait(waiter);
-                self.stage.set(Stage::Follow(inner.clone()));
+                self.state.set(CallbackState::Follow(inner.clone()));
                 inner.slot().wait(self.clone());
             }
         } else {
-            self.stage.set(Stage::Follow(inner.clone()));
+            self.state.set(CallbackState::Follow(inner.clone()));
             inner.slot().wait(self.clone());
         }
         drop(self);
@@ -277,45 +283,45 @@ where
     F: Callback<T, U>,
 {
     fn step(self: Rc<Self>) -> Option<Rc<dyn Step>> {
-        match self.stage.replace(Stage::Running) {
-            Stage::Call(f, upstream) => {
+        match self.state.replace(CallbackState::Running) {
+            CallbackState::Call(f, upstream) => {
                 let Some(outcome) = upstream.slot().take() else {
-                    self.stage.set(Stage::Call(f, upstream));
+                    self.state.set(CallbackState::Call(f, upstream));
                     return None;
                 };
                 drop(upstream);
                 self.run(f, outcome)
             }
-            Stage::Opened(f, outcome) => self.run(f, outcome),
-            Stage::Follow(inner) => {
+            CallbackState::Opened(f, outcome) => self.run(f, outcome),
+            CallbackState::Follow(inner) => {
                 let Some(outcome) = inner.slot().take() else {
-                    self.stage.set(Stage::Follow(inner));
+                    self.state.set(CallbackState::Follow(inner));
                     return None;
                 };
                 drop(inner);
                 self.finish(outcome)
             }
             other => {
-                self.stage.set(other);
+                self.state.set(other);
                 None
             }
         }
     }
 
     fn adopt(&self, source: &mut dyn Any) -> bool {
-        let stage = self.stage.replace(Stage::Running);
-        let (stage, old) = match stage {
-            Stage::Call(f, old) => match source.downcast_mut().and_then(Option::take) {
-                Some(new) => (Stage::Call(f, new), Some(old as Rc<dyn CancelNode>)),
-                None => (Stage::Call(f, old), None),
+        let state = self.state.replace(CallbackState::Running);
+        let (state, old) = match state {
+            CallbackState::Call(f, old) => match source.downcast_mut().and_then(Option::take) {
+                Some(new) => (CallbackState::Call(f, new), Some(old as Rc<dyn CancelNode>)),
+                None => (CallbackState::Call(f, old), None),
             },
-            Stage::Follow(old) => match source.downcast_mut().and_then(Option::take) {
-                Some(new) => (Stage::Follow(new), Some(old as Rc<dyn CancelNode>)),
-                None => (Stage::Follow(old), None),
+            CallbackState::Follow(old) => match source.downcast_mut().and_then(Option::take) {
+                Some(new) => (CallbackState::Follow(new), Some(old as Rc<dyn CancelNode>)),
+                None => (CallbackState::Follow(old), None),
             },
             other => (other, None),
         };
-        self.stage.set(stage);
+        self.state.set(state);
         old.is_some()
     }
 }
@@ -325,12 +331,12 @@ where
     F: Callback<T, U>,
 {
     fn awaiting(&self) -> Awaiting {
-        self.peek(|stage| match stage {
-            Stage::Call(_, upstream) => Awaiting::One(upstream.clone()),
-            Stage::Follow(inner) => Awaiting::One(inner.clone()),
-            Stage::Gated(_) => Awaiting::Nothing,
-            Stage::Running | Stage::Opened(..) => Awaiting::Running,
-            Stage::Over => Awaiting::Finished,
+        self.peek(|state| match state {
+            CallbackState::Call(_, upstream) => Awaiting::One(upstream.clone()),
+            CallbackState::Follow(inner) => Awaiting::One(inner.clone()),
+            CallbackState::Gated(_) => Awaiting::Nothing,
+            CallbackState::Running | CallbackState::Opened(..) => Awaiting::Running,
+            CallbackState::Finished => Awaiting::Finished,
         })
     }
 
@@ -339,15 +345,15 @@ where
     }
 
     fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {
-        // it waits in a queue, which finds it run when its turn comes
+        // the queue finds the callback finished when its turn comes
         if self.open(Err(why.clone().into())) {
             run(self);
         }
     }
 
     fn following(&self) -> Option<*const ()> {
-        self.peek(|stage| match stage {
-            Stage::Follow(inner) => Some(Rc::as_ptr(inner).cast()),
+        self.peek(|state| match state {
+            CallbackState::Follow(inner) => Some(Rc::as_ptr(inner).cast()),
             _ => None,
         })
     }
@@ -362,7 +368,7 @@ where
     }
 }
 
-/// Runs one piece of user code of a chain: what it gives, or a failed Deferred if it panics.
+/// Runs the user code of a callback. A panic becomes a failed Deferred.
 pub(crate) fn call<T, U, F: Callback<T, U>>(
     f: F,
     outcome: Outcome<T>,
@@ -377,8 +383,7 @@ pub(crate) fn call<T, U, F: Callback<T, U>>(
     })
 }
 
-/// What every callback for the value does with an outcome: `f` takes a value through `run`, a
-/// failure passes.
+/// Applies `run` to a value, and adds the callback's frame to a failure.
 pub(crate) fn for_value<T, U, F>(
     f: F,
     outcome: Outcome<T>,

@@ -1,6 +1,6 @@
 //! Time limits on what a chain waits for.
 use super::{
-    deferred::{Deferred, IntoDeferred, State},
+    deferred::{Deferred, DeferredState, IntoDeferred},
     then::OnBoth,
 };
 use crate::{
@@ -11,12 +11,12 @@ use crate::{
 use std::{cell::Cell, panic::Location, rc::Rc, time::Duration};
 
 impl<T: 'static> Deferred<T> {
-    /// Gives what was added so far a time limit: when `after` has passed it is cancelled, and the
-    /// [`CancelledError`] that comes of it becomes a [`TimeoutError`].
+    /// Sets a time limit on the chain so far: after the time `after` it is cancelled, and the
+    /// resulting [`CancelledError`] becomes a [`TimeoutError`].
     ///
-    /// Anything else that comes stays what it is: a value that the canceller gave, an error of its
-    /// own, a coroutine that recovered. What is added after this is not covered: the timer ends
-    /// when what stands before it has its result. On a fired Deferred no timer is made.
+    /// Any other result is kept: a value from the canceller, an error of its own, or the result of
+    /// a coroutine that has recovered. Callbacks added later are not covered: the timer stops when
+    /// the chain before it has its result. On a fired Deferred no timer is started.
     ///
     /// ```
     /// use std::time::Duration;
@@ -44,9 +44,9 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// The same with a handler of your own: when the limit has struck, `handler` gets whatever came
-    /// and the limit, and what it returns is the result, also where an earlier errback had turned
-    /// the cancellation into a value.
+    /// Sets a time limit with a handler of your own. After the limit, `handler` receives the
+    /// chain's result and the limit, and what it returns is the result, even if an earlier errback
+    /// had turned the cancellation into a value.
     #[track_caller]
     pub fn add_timeout_with<R: IntoDeferred<Value = T>>(
         self,
@@ -65,8 +65,8 @@ impl<T: 'static> Deferred<T> {
         handler: impl FnOnce(Result<T, Failure>, Duration) -> R + 'static,
     ) -> Self {
         let source = match self.settle() {
-            State::Ready(outcome) => return Self::ready(outcome, place),
-            State::Pending(source) => source,
+            DeferredState::Ready(outcome) => return Self::ready(outcome, place),
+            DeferredState::Pending(source) => source,
         };
         let limited = Self::pending(source);
         let canceller = limited.canceller();
@@ -83,7 +83,7 @@ impl<T: 'static> Deferred<T> {
             if struck.get() {
                 handler(result, after).into_deferred()
             } else {
-                // it cannot have run, so this cannot fail
+                // the timer cannot have run, so this cannot fail
                 let _ = timer.cancel();
                 result.into_deferred()
             }

@@ -1,4 +1,4 @@
-//! Those who wait in line: what locks, semaphores and queues have in common.
+//! The queue of pending requests in locks, semaphores and queues.
 use super::{deferred::Deferred, resolver::Resolver};
 use std::{
     cell::RefCell,
@@ -6,15 +6,14 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// A line of those who wait for a `T`, in the order in which they asked. A cancelled one leaves it
-/// at once.
+/// Pending requests for a `T`, in order. A cancelled request is removed at once.
 pub(super) struct WaitQueue<T: 'static> {
     line: RefCell<Line<T>>,
     me: Weak<Self>,
 }
 
 struct Line<T: 'static> {
-    /// With ascending numbers; an empty place is one who has left.
+    /// Numbered in ascending order; an empty entry is a cancelled request.
     places: VecDeque<(u64, Option<Resolver<T>>)>,
     next: u64,
     empty: usize,
@@ -28,7 +27,7 @@ impl<T: 'static> WaitQueue<T> {
         })
     }
 
-    /// One more at the end of the line.
+    /// Adds a request at the end.
     #[track_caller]
     pub(super) fn wait(&self) -> Deferred<T> {
         let number = self.line.borrow().next;
@@ -43,7 +42,7 @@ impl<T: 'static> WaitQueue<T> {
         turn
     }
 
-    /// The first of the line; it is out of it then.
+    /// Removes the oldest request and returns it.
     pub(super) fn first(&self) -> Option<Resolver<T>> {
         let line = &mut *self.line.borrow_mut();
         loop {
@@ -66,7 +65,7 @@ impl<T: 'static> Line<T> {
         let at = self.places.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         let gone = self.places[at].1.take()?;
         self.empty += 1;
-        // swept when most have left: the line stays as long as those who wait
+        // cleaned up when most entries are empty, so that the queue stays as long as its requests
         if self.empty > self.places.len() / 2 {
             self.places.retain(|(_, place)| place.is_some());
             self.empty = 0;

@@ -1,4 +1,4 @@
-//! Endpoints of any kind.
+//! The endpoint types that programs pass around, whatever kind of endpoint they hold.
 use crate::{
     address::Address,
     defer::Deferred,
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{cell::Cell, fmt, panic::Location, rc::Rc};
 
-/// A kind of place to listen.
+/// A kind of server endpoint.
 pub(crate) trait StreamServer: fmt::Debug {
     fn listen_erased(
         &self,
@@ -16,7 +16,7 @@ pub(crate) trait StreamServer: fmt::Debug {
     ) -> Deferred<Port>;
 }
 
-/// A kind of place to connect to.
+/// A kind of client endpoint.
 pub(crate) trait StreamClient: fmt::Debug {
     fn connect_erased(
         &self,
@@ -25,23 +25,23 @@ pub(crate) trait StreamClient: fmt::Debug {
     ) -> Deferred<()>;
 }
 
-/// Somewhere to listen, of any kind. A cheap clone.
+/// A place to listen, of any kind. Cloning it is cheap.
 #[doc(alias = "IStreamServerEndpoint")]
 #[derive(Clone)]
 pub struct ServerEndpoint(pub(crate) Rc<dyn StreamServer>);
 
-/// Somewhere to connect to, of any kind. A cheap clone.
+/// A place to connect to, of any kind. Cloning it is cheap.
 #[doc(alias = "IStreamClientEndpoint")]
 #[derive(Clone)]
 pub struct ClientEndpoint(pub(crate) Rc<dyn StreamClient>);
 
 impl ServerEndpoint {
-    /// Listens, and builds a protocol with `factory` for each connection. The Deferred has fired
-    /// already.
+    /// Starts to listen, and builds a protocol with `factory` for each connection. The returned
+    /// Deferred has fired already.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the
-    /// operating system said.
+    /// Fails with [`CannotListenError`](crate::error::CannotListenError), which holds the address
+    /// and the operating-system error.
     #[track_caller]
     pub fn listen(&self, factory: impl IntoFactory) -> Deferred<Port> {
         self.0.listen_erased(erase_factory(factory), Location::caller())
@@ -49,15 +49,15 @@ impl ServerEndpoint {
 }
 
 impl ClientEndpoint {
-    /// Connects once and gives the protocol's handle, right after its `connection_made` has
-    /// returned.
+    /// Makes one attempt to connect and returns the protocol's handle, right after
+    /// `connection_made` has returned.
     ///
     /// # Errors
-    /// Those of [`Reactor::connect_tcp`](crate::reactor::Reactor::connect_tcp), and
-    /// [`DnsLookupError`](crate::error::DnsLookupError) for a name that is not found.
+    /// Fails as [`Reactor::connect_tcp`](crate::reactor::Reactor::connect_tcp) does, and with
+    /// [`DnsLookupError`](crate::error::DnsLookupError) for a host name that is not found.
     ///
     /// # Cancellation
-    /// Ends the attempt.
+    /// Stops the attempt.
     #[track_caller]
     pub fn connect<F: IntoFactory>(
         &self,
@@ -68,7 +68,7 @@ impl ClientEndpoint {
     }
 }
 
-/// Hands out one protocol, once.
+/// A factory that returns one given protocol, once.
 struct Once<P>(Cell<Option<P>>);
 
 impl<P: Protocol> Factory for Once<P> {
@@ -82,10 +82,10 @@ impl<P: Protocol> Factory for Once<P> {
 /// Connects `protocol` itself to `endpoint`.
 ///
 /// # Errors
-/// Those of [`ClientEndpoint::connect`].
+/// Fails as [`ClientEndpoint::connect`] does.
 ///
 /// # Cancellation
-/// Ends the attempt.
+/// Stops the attempt.
 #[doc(alias = "connectProtocol")]
 #[track_caller]
 pub fn connect_protocol<P: Protocol>(

@@ -10,7 +10,8 @@
 //! let error = server_from_string(&reactor, "tcp:80a").unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "malformed endpoint description, at position 4: expected a port number, 0 to 65535, and found `80a`\n    tcp:80a\n        ^"
+//!     "malformed endpoint description, at position 4: \
+//!      expected a port number, 0 to 65535, and found `80a`\n    tcp:80a\n        ^"
 //! );
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```

@@ -1,7 +1,7 @@
 //! The string form of endpoints: `type:argument:name=value`.
 //!
-//! A backslash before a colon, an equals sign or a backslash takes away its meaning. Only the first
-//! equals sign of an argument separates.
+//! A backslash before a colon, an equals sign or a backslash makes it an ordinary character. Only
+//! the first equals sign of an argument separates name and value.
 use super::{
     endpoint::{ClientEndpoint, ServerEndpoint},
     tcp::{Tcp4ClientEndpoint, Tcp4ServerEndpoint},
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// An endpoint description that cannot be understood: where, and what was expected there.
+/// The endpoint description is invalid; the error says where, and what was expected there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidEndpointError {
     description: String,
@@ -24,12 +24,12 @@ pub struct InvalidEndpointError {
 }
 
 impl InvalidEndpointError {
-    /// The description.
+    /// Returns the description.
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// Where the problem begins, in bytes from 0.
+    /// Returns where the problem begins, in bytes from 0.
     pub fn position(&self) -> usize {
         self.position
     }
@@ -51,11 +51,11 @@ impl fmt::Display for InvalidEndpointError {
 
 impl Error for InvalidEndpointError {}
 
-/// A server endpoint from its description, for now of TCP:
-/// `tcp:PORT[:interface=ADDRESS][:backlog=NUMBER]`.
+/// Parses a server endpoint description: `tcp:PORT[:interface=ADDRESS][:backlog=NUMBER]`.
 ///
 /// # Errors
-/// [`InvalidEndpointError`] with the position of the problem and what was expected there.
+/// Fails with [`InvalidEndpointError`], which says where the problem is and what was expected
+/// there.
 #[doc(alias = "serverFromString")]
 pub fn server_from_string(reactor: &Reactor, description: &str) -> Result<ServerEndpoint, Failure> {
     let mut words = Description::parse(description)?;
@@ -68,23 +68,23 @@ pub fn server_from_string(reactor: &Reactor, description: &str) -> Result<Server
             endpoint.interface(interface.number::<IpAddr>("a numeric address to listen on")?);
     }
     if let Some(backlog) = words.optional("backlog") {
-        endpoint = endpoint.backlog(backlog.number("how many connections may wait")?);
+        endpoint = endpoint.backlog(backlog.number("the number of connections that may wait")?);
     }
     Ok(endpoint.endpoint())
 }
 
-/// A client endpoint from its description, for now of TCP:
-/// `tcp:HOST:PORT[:timeout=SECONDS][:bindAddress=ADDRESS]`.
+/// Parses a client endpoint description: `tcp:HOST:PORT[:timeout=SECONDS][:bindAddress=ADDRESS]`.
 ///
-/// Host and port may be given by name too, either or both.
+/// Either or both of host and port may be given by name.
 ///
 /// # Errors
-/// [`InvalidEndpointError`] with the position of the problem and what was expected there.
+/// Fails with [`InvalidEndpointError`], which says where the problem is and what was expected
+/// there.
 #[doc(alias = "clientFromString")]
 pub fn client_from_string(reactor: &Reactor, description: &str) -> Result<ClientEndpoint, Failure> {
     let mut words = Description::parse(description)?;
     words.expect_type(&["tcp"])?;
-    // with the host named, the one word without a name is the port
+    // if the host is named, a single positional argument is the port
     let order: &[&'static str] = if words.is_named("host") {
         &["port", "host", "timeout", "bindAddress"]
     } else {
@@ -108,8 +108,8 @@ pub fn client_from_string(reactor: &Reactor, description: &str) -> Result<Client
     Ok(endpoint.endpoint())
 }
 
-/// Puts a backslash before each colon and backslash, so that `text` can stand in a description as
-/// one argument.
+/// Escapes each colon and backslash with a backslash, so that `text` can be one argument of a
+/// description.
 ///
 /// ```
 /// use twistor::endpoints::quote_string_argument;
@@ -120,7 +120,7 @@ pub fn quote_string_argument(text: &str) -> String {
     text.replace('\\', r"\\").replace(':', r"\:")
 }
 
-/// A description taken apart: its type and its arguments.
+/// A parsed description: its type and its arguments.
 struct Description<'a> {
     text: &'a str,
     kind: Word<'a>,
@@ -131,7 +131,7 @@ struct Description<'a> {
 #[derive(Debug, Clone)]
 struct Word<'a> {
     text: &'a str,
-    /// Where the argument begins, and where its value does.
+    /// Where the argument begins, and where its value begins.
     at: usize,
     value_at: usize,
     name: Option<String>,
@@ -181,7 +181,7 @@ impl<'a> Description<'a> {
         }
         let known: Vec<_> = known.iter().map(|name| format!("`{name}:`")).collect();
         let problem =
-            format!("unknown endpoint type `{}`; there is {}", self.kind.value, known.join(", "));
+            format!("unknown endpoint type `{}`; expected {}", self.kind.value, known.join(", "));
         Err(invalid(self.text, 0, problem).into())
     }
 
@@ -189,8 +189,8 @@ impl<'a> Description<'a> {
         self.words.iter().any(|word| word.name.as_deref() == Some(name))
     }
 
-    /// Gives the words without a name theirs, in the order of `known`, of which the first
-    /// `positional` may be given so; tells what is unknown, given twice or too much.
+    /// Names the positional arguments in the order of `known`, whose first `positional` names may
+    /// be left out. Reports unknown, repeated and surplus arguments.
     fn names(&mut self, known: &[&'static str], positional: usize) -> Result<(), Failure> {
         let mut next = 0;
         let mut seen: Vec<String> = Vec::new();
@@ -198,7 +198,7 @@ impl<'a> Description<'a> {
             let name = match &word.name {
                 Some(name) if known.contains(&name.as_str()) => name.clone(),
                 Some(name) => {
-                    let problem = format!("unknown argument `{name}`; there is {}", listed(known));
+                    let problem = format!("unknown argument `{name}`; expected {}", listed(known));
                     return Err(invalid(self.text, word.at, problem).into());
                 }
                 None if next < positional => {
@@ -241,7 +241,7 @@ impl<'a> Description<'a> {
 }
 
 impl Word<'_> {
-    /// The value as a number or an address.
+    /// Parses the value as a number or an address.
     fn number<T: FromStr>(&self, expected: &str) -> Result<T, Failure> {
         self.value.parse().map_err(|_| self.problem(expected).into())
     }

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// Listens on a TCP port: every interface and a backlog of 50, unless you say otherwise.
+/// A TCP port to listen on, by default on every interface and with a backlog of 50.
 ///
 /// ```
 /// use twistor::{endpoints::Tcp4ServerEndpoint, reactor::Reactor};
@@ -38,27 +38,27 @@ pub struct Tcp4ServerEndpoint {
 }
 
 impl Tcp4ServerEndpoint {
-    /// Every interface's `port`; 0 is any free one.
+    /// Creates an endpoint for `port` on every interface; 0 means any free port.
     pub fn new(reactor: &Reactor, port: u16) -> Self {
         let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         Self { reactor: reactor.clone(), at, backlog: DEFAULT_BACKLOG }
     }
 
-    /// The same on one interface.
+    /// Sets the interface to listen on.
     #[must_use]
     pub fn interface(mut self, interface: impl Into<IpAddr>) -> Self {
         self.at.set_ip(interface.into());
         self
     }
 
-    /// The same with another number of connections that may wait to be accepted.
+    /// Sets the backlog: the number of connections that may wait to be accepted.
     #[must_use]
     pub fn backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
         self
     }
 
-    /// As an endpoint of any kind.
+    /// Converts into a [`ServerEndpoint`].
     pub fn endpoint(self) -> ServerEndpoint {
         ServerEndpoint(Rc::new(self))
     }
@@ -93,9 +93,9 @@ impl fmt::Debug for Tcp4ServerEndpoint {
     }
 }
 
-/// Connects to a TCP host and port, with a limit of 30 seconds unless you say otherwise. A host
-/// that is no number is looked up, and the first IPv4 address of the answer is taken, or the first
-/// of any kind if it has none.
+/// A TCP host and port to connect to, by default with a time limit of 30 seconds. A host name is
+/// resolved; the first IPv4 address of the answer is used, or the first address of any kind if
+/// there is none.
 ///
 /// ```
 /// use std::time::Duration;
@@ -118,7 +118,7 @@ pub struct Tcp4ClientEndpoint {
 }
 
 impl Tcp4ClientEndpoint {
-    /// `host` and `port`.
+    /// Creates an endpoint for `host` and `port`.
     pub fn new(reactor: &Reactor, host: impl Into<String>, port: u16) -> Self {
         Self {
             reactor: reactor.clone(),
@@ -128,21 +128,21 @@ impl Tcp4ClientEndpoint {
         }
     }
 
-    /// The same with another time limit.
+    /// Sets the time limit of an attempt.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
     }
 
-    /// The same from a local address; a port of 0 is any.
+    /// Sets the local address to connect from; a port of 0 means any.
     #[must_use]
     pub fn bind_address(mut self, from: SocketAddr) -> Self {
         self.options.bind_address = Some(from);
         self
     }
 
-    /// As an endpoint of any kind.
+    /// Converts into a [`ClientEndpoint`].
     pub fn endpoint(self) -> ClientEndpoint {
         ClientEndpoint(Rc::new(self))
     }

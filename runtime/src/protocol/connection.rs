@@ -1,4 +1,5 @@
-//! A connection as the reactor's slot owns it: the protocol, its framing, queued calls, the close.
+//! A connection: the protocol, its framing, queued calls, and how it closes. A slot of the reactor
+//! owns it.
 use super::{handle::Handle, protocol::Protocol};
 use crate::{
     address::Address,
@@ -19,32 +20,33 @@ use std::{
     rc::Rc,
 };
 
-/// The size of a connection, with its protocol in it, up to which it is recycled.
+/// The largest connection that is recycled, in bytes and with its protocol.
 const LARGEST_RECYCLED: usize = 4096;
 
-/// What the slot owns; a [`Handle`] is a pointer to it.
+/// The data in the slot; a [`Handle`] is a pointer to it.
 pub(crate) struct Connection<P: Protocol> {
     /// `None` once the connection has dropped it.
     pub(super) protocol: RefCell<Option<P>>,
-    /// What most connections never need.
+    /// State that most connections never need.
     cold: RefCell<Option<Box<ColdState>>>,
-    /// What has to be looked at after a handler or a call: derived, so that one check is enough.
+    /// What has to be done after a handler or a call. It is derived from other state, so that one
+    /// check is enough.
     attention: Cell<u8>,
     /// Whether queued calls are being run.
     pub(super) draining: Cell<bool>,
     closing: Cell<Closing>,
     pub(super) framing: RefCell<P::Framing>,
     pub(super) transport: Transport,
-    /// Where the allocation goes at the end.
+    /// The list to which the allocation returns.
     free_list: Option<Rc<FreeList<Rc<Self>>>>,
 }
 
-/// Calls are queued, or the protocol is to be dropped after the call that has it.
+/// Calls are queued, or the protocol must be dropped when the present call returns.
 const CALLS: u8 = 1;
-/// Input is buffered that may be delivered without new input.
+/// Buffered input may be delivered without new input.
 const UNPARSED: u8 = 1 << 1;
 
-/// How far the end of a connection has come.
+/// The progress of closing a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
     /// The connection is open.
@@ -53,7 +55,7 @@ enum Closing {
     Notifying,
     /// `connection_lost` is a coroutine that has not finished.
     WaitingForHandler,
-    /// A handler or a call still has the protocol, which is dropped right after it.
+    /// A handler or a call is using the protocol, which is dropped when that returns.
     WaitingForCall,
     /// The protocol has been dropped.
     Done,
@@ -61,24 +63,25 @@ enum Closing {
 
 #[derive(Default)]
 struct ColdState {
-    /// The calls that found the protocol busy, in order.
+    /// The calls that found the protocol in use, in order.
     queue: VecDeque<Ticket>,
-    /// What is cancelled when the connection is lost.
+    /// The handlers to cancel when the connection is lost.
     on_loss: Vec<CancelHandle>,
     on_closed: OnClosed,
 }
 
-/// What is called at the end, with the reason: the factory's side of it.
+/// The factory's function to call, with the reason, when the connection has closed.
 pub(crate) type OnClosed = Option<Box<dyn FnOnce(&Failure)>>;
 
-/// A connection without its protocol's type.
+/// A connection, without its protocol's type.
 pub(crate) trait ErasedConnection: Source {
     /// Calls `connection_made`.
     fn on_connected(self: Rc<Self>);
 }
 
 impl<P: Protocol> Connection<P> {
-    /// Puts `protocol` on `transport`, in a recycled allocation if there is one.
+    /// Creates the connection of `protocol` and `transport`, in a recycled allocation if there is
+    /// one.
     pub(crate) fn new(
         protocol: P,
         framing: P::Framing,
@@ -108,8 +111,8 @@ impl<P: Protocol> Connection<P> {
         Rc::new(fresh)
     }
 
-    /// Recycles the allocation, unless somebody still has a handle or the transport, it is large,
-    /// or its framing has something to drop.
+    /// Recycles the allocation, unless a handle or a transport refers to it, it is large, or its
+    /// framing has something to drop.
     fn recycle(mut self: Rc<Self>) {
         let Some(closed) = Rc::get_mut(&mut self) else { return };
         let free_list = closed.free_list.take();
@@ -162,7 +165,7 @@ impl<P: Protocol> Source for Connection<P> {
 
     fn closed(self: Rc<Self>) {
         let this = Handle(self);
-        // no handler is called, also where one of them has closed the reactor
+        // no further handler is called, even if one of them has closed the reactor
         this.0.closing.set(Closing::Notifying);
         let reason: Failure = ConnectionAborted::with_text("the reactor was closed").into();
         if let Some(stream) = &this.0.transport.0 {
@@ -173,7 +176,7 @@ impl<P: Protocol> Source for Connection<P> {
 }
 
 impl<P: Protocol> Handle<P> {
-    /// Runs a handler; a panic in it costs the connection.
+    /// Runs a handler. A panic in it closes this connection.
     #[expect(clippy::inline_always, reason = "the path of every byte")]
     #[inline(always)]
     pub(super) fn guarded(&self, handler: &'static str, run: impl FnOnce()) {
@@ -188,14 +191,14 @@ impl<P: Protocol> Handle<P> {
         fail_connection(&self.0.transport, failure, &format!("{handler} of {}", type_name::<P>()));
     }
 
-    /// The input broke the rules of the framing.
+    /// Closes the connection because the input is invalid for the framing.
     #[cold]
     pub(super) fn framing_failed(&self, failure: Failure) {
         let what = format!("the framing of {}", type_name::<P>());
         fail_connection(&self.0.transport, failure, &what);
     }
 
-    /// Lends the protocol to one handler. Nothing happens if it has been dropped.
+    /// Calls one handler with the protocol. Does nothing if the protocol has been dropped.
     #[inline]
     pub(crate) fn enter(&self, run: impl FnOnce(&mut P)) {
         if let Ok(mut protocol) = self.0.protocol.try_borrow_mut()
@@ -205,8 +208,8 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// After a handler or a call: runs queued calls in order, then delivers what a resumed delivery
-    /// has left unparsed.
+    /// Completes a handler or a call: runs queued calls in order, then delivers input that was left
+    /// unparsed.
     #[inline]
     pub(super) fn after_user_code(&self) {
         if self.0.attention.get() != 0 {
@@ -233,7 +236,7 @@ impl<P: Protocol> Handle<P> {
         self.0.attention.set(if on { attention | flag } else { attention & !flag });
     }
 
-    /// Notes whether input is buffered that may be delivered without new input.
+    /// Records whether buffered input may be delivered without new input.
     pub(super) fn set_unparsed(&self, unparsed: bool) {
         self.set_attention(UNPARSED, unparsed);
     }
@@ -248,7 +251,7 @@ impl<P: Protocol> Handle<P> {
                 self.set_attention(CALLS, false);
                 break;
             };
-            // what the piece of user code before it has written and asked for comes first
+            // output and close requests of the previous user code come first
             self.0.flush_output();
             // user code
             call.open();
@@ -259,7 +262,7 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// The stream is closed: ends the connection and recycles what it was made of.
+    /// Closes the connection after its stream has closed, and recycles the allocations.
     #[cold]
     #[inline(never)]
     fn end(self) {
@@ -267,8 +270,8 @@ impl<P: Protocol> Handle<P> {
         self.0.recycle();
     }
 
-    /// The end, in its order: the transport is dead and its socket closed; `connection_lost`; the
-    /// queued calls; the factory; the protocol is dropped, whoever holds a handle.
+    /// Runs the closing sequence. The socket is closed already; `connection_lost`, the queued calls
+    /// and the factory follow in this order. Then the protocol is dropped, whoever holds a handle.
     fn connection_lost(&self) {
         if self.0.closing.get() != Closing::No {
             return;
@@ -277,7 +280,7 @@ impl<P: Protocol> Handle<P> {
         if let Some(stream) = &self.0.transport.0 {
             stream.close_socket(None);
         }
-        // user code; what it says about the connection comes too late to change it
+        // user code; nothing that it does can change the connection any more
         let frame = || Frame::new("", Location::caller());
         if let Err(failure) = guarded(frame, || P::__connection_lost(self)) {
             report(failure, format!("connection_lost of {}", type_name::<P>()));
@@ -289,10 +292,11 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// Cancels `handler` when the connection is lost.
+    /// Registers `handler` to be cancelled when the connection is lost.
     pub(super) fn cancel_on_loss(&self, handler: CancelHandle) {
         self.cold(|cold| {
-            // those that have finished are removed, before the list would grow for ever
+            // handlers that have finished are removed before the list grows, so that it stays
+            // bounded
             if cold.on_loss.len() == cold.on_loss.capacity() {
                 cold.on_loss.retain(|handler| !handler.is_dead());
             }
@@ -300,7 +304,7 @@ impl<P: Protocol> Handle<P> {
         });
     }
 
-    /// Whether a call would run at once.
+    /// Returns whether a call would run at once.
     pub(super) fn is_free(&self) -> bool {
         !self.0.draining.get()
             && !self.has_attention(CALLS)
@@ -324,7 +328,7 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// The coroutine of `connection_lost` has finished.
+    /// Drops the protocol after the coroutine of `connection_lost` has finished.
     pub(super) fn connection_lost_finished(&self) {
         if self.0.closing.get() == Closing::WaitingForHandler {
             self.after_user_code();
@@ -332,20 +336,20 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// Why the connection is lost, once it is.
+    /// Returns the reason of the loss, once there is one.
     pub(super) fn reason(&self) -> Option<Failure> {
         self.0.transport.0.as_ref().and_then(|stream| stream.reason())
     }
 
-    /// The reason of a loss that is known to have come.
+    /// Returns the reason of a loss that has happened.
     pub(crate) fn loss(&self) -> Failure {
         self.reason().unwrap_or_else(|| ConnectionDone::new().into())
     }
 
-    /// Calls the factory's side of the end and drops the protocol; queued calls fail.
+    /// Calls the factory's function and drops the protocol; queued calls fail.
     fn drop_protocol(&self) {
         if self.0.protocol.try_borrow_mut().is_err() {
-            // a handler or a call has it: `run_calls` comes after that
+            // a handler or a call is using it: `run_calls` drops it afterwards
             self.0.closing.set(Closing::WaitingForCall);
             return self.set_attention(CALLS, true);
         }
@@ -375,7 +379,7 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// Cancels the handlers that asked for it.
+    /// Cancels the registered handlers.
     #[inline]
     pub(super) fn cancel_on_loss_now(&self) {
         if self.0.cold.borrow().is_some() {
@@ -393,7 +397,7 @@ impl<P: Protocol> Handle<P> {
     }
 }
 
-/// A handler or a framing failed: reports the failure, and closes the connection for that reason.
+/// Reports the failure of a handler or a framing, and closes the connection with that reason.
 pub(super) fn fail_connection(transport: &Transport, failure: Failure, what: &str) {
     report(failure.clone(), format!("{what}, {}", named(transport)));
     if let Some(stream) = &transport.0 {
@@ -401,7 +405,7 @@ pub(super) fn fail_connection(transport: &Transport, failure: Failure, what: &st
     }
 }
 
-/// A connection in a report: by its peer, or by its own address if that has no name.
+/// Names a connection in a report: by its peer, or by its own address if the peer has none.
 fn named(transport: &Transport) -> String {
     match transport.peer() {
         Address::Unix(None) => format!("connection on {}", transport.host()),

@@ -1,8 +1,8 @@
-//! From bytes to messages: the loop that delivers, once for every framing.
+//! Delivery of input to a protocol: the one loop for every framing.
 //!
-//! It takes one message, lends the protocol, ends the borrow, runs the calls that were queued, then
-//! looks whether the delivery is paused, closing, lost or suspended. So any chunking of the input
-//! gives the same events.
+//! The loop takes one message, borrows the protocol for its handler, ends the borrow, and runs the
+//! calls that were queued. It then checks whether the delivery is paused or suspended, or the
+//! connection closing or lost. So every division of the input into reads causes the same events.
 use super::{
     handle::Handle,
     protocol::{Message, Protocol},
@@ -20,7 +20,8 @@ use std::{
 };
 
 impl<P: Protocol> Receiver for Handle<P> {
-    /// Gives what has arrived to the protocol: as it is without a framing, else message by message.
+    /// Delivers input to the protocol: unchanged without a framing, and message by message with
+    /// one.
     #[expect(clippy::inline_always, reason = "the path of every byte: 10 of 250 instructions")]
     #[inline(always)]
     fn data(&self, data: &[u8]) {
@@ -83,7 +84,7 @@ impl<P: Protocol> Handle<P> {
         self.after_user_code();
     }
 
-    /// The delivery of a read has ended: what it has corked leaves.
+    /// Sends corked output after the delivery of a read.
     #[inline]
     fn flush_corked(&self) {
         if let Some(stream) = &self.0.transport.0
@@ -93,17 +94,18 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// More messages follow: what their handlers write leaves together.
+    /// Tells the stream that more messages follow, so that the output of their handlers is corked.
     fn expect_output(&self) {
         if let Some(stream) = &self.0.transport.0 {
             stream.expect_output();
         }
     }
 
-    /// Takes what has arrived at a framed protocol.
+    /// Delivers input to a framed protocol.
     ///
-    /// Mostly that is one message and nothing else, which is lent out of the read buffer. Only what
-    /// it leaves behind is copied, before its handler runs, because that may look at it.
+    /// Most reads hold one message and nothing else, which is passed to the handler from the read
+    /// buffer. If bytes follow the message, they are copied before its handler runs, because the
+    /// handler may look at them.
     fn frame(&self, data: &[u8]) {
         let Some(state) = self.0.transport.0.as_ref().and_then(|stream| stream.framing()) else {
             return;
@@ -112,7 +114,8 @@ impl<P: Protocol> Handle<P> {
             state.append(data);
             return self.parse();
         }
-        // one boundary for the framing, which may be a user's own, and the handler of its message
+        // one panic guard for the framing, which may be a user's own, and the handler of its
+        // message
         let mut decoding = true;
         let guard = AssertUnwindSafe(|| {
             // user code
@@ -161,7 +164,7 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// Asks the framing, which may be a user's own.
+    /// Decodes the next message with the framing, which may be a user's own.
     #[inline]
     fn decode<'a>(&self, input: Input<'a>) -> Decoded<'a, P> {
         // user code
@@ -172,7 +175,7 @@ impl<P: Protocol> Handle<P> {
         checked::<P>(decoded, input.data.len())
     }
 
-    /// Delivers the messages that are buffered.
+    /// Delivers buffered messages.
     pub(super) fn parse(&self) {
         let Some(stream) = &self.0.transport.0 else { return };
         let Some(state) = stream.framing() else { return };
@@ -204,10 +207,10 @@ impl<P: Protocol> Handle<P> {
     }
 }
 
-/// What a framing says of an input.
+/// The result of decoding: a message and its length.
 type Decoded<'a, P> = Result<Option<(Message<'a, P>, usize)>, Failure>;
 
-/// Refuses a length that would lead nowhere.
+/// Rejects a message length with which decoding could not continue.
 #[inline]
 fn checked<P: Protocol>(decoded: Decoded<'_, P>, available: usize) -> Decoded<'_, P> {
     match decoded {
@@ -218,9 +221,10 @@ fn checked<P: Protocol>(decoded: Decoded<'_, P>, available: usize) -> Decoded<'_
     }
 }
 
-/// A framing took no bytes for a message, and would give it again for ever; or more than there are.
+/// Creates the failure of a framing that used no bytes for a message, which would repeat it for
+/// ever, or more bytes than there are.
 #[cold]
 fn wrong_length(framing: &str, used: usize, available: usize) -> Failure {
-    let text = format!("{framing} took {used} of {available} bytes for a message");
+    let text = format!("{framing} used {used} of {available} bytes for a message");
     MessageError::with_text(text).into()
 }

@@ -1,4 +1,4 @@
-//! Factory: how a protocol is made for each connection.
+//! Factory: builds a protocol for each connection.
 use super::{
     connection::{Connection, ErasedConnection, OnClosed},
     fresh::Fresh,
@@ -15,9 +15,10 @@ use crate::{
 };
 use std::{any::type_name, cell::RefCell, collections::HashMap, panic::Location, rc::Rc};
 
-/// Builds a protocol for each connection, and holds what they share.
+/// Builds a protocol for each connection, and holds what the connections share.
 ///
-/// `#[derive(Factory)]` writes it; a closure `Fn(&Address) -> P` is one too.
+/// `#[derive(Factory)]` implements it for a struct, and every closure `Fn(&Address) -> P`
+/// implements it.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
@@ -45,18 +46,19 @@ use std::{any::type_name, cell::RefCell, collections::HashMap, panic::Location, 
     note = "for a protocol `P` use `P::factory()`; for your own struct `#[derive(Factory)]`"
 )]
 pub trait Factory: Sized + 'static {
-    /// What it builds.
+    /// The type of the protocols that it builds.
     type Protocol: Protocol;
 
-    /// A protocol for the connection with `peer`; `None` refuses, and the connection is closed.
+    /// Builds a protocol for the connection with `peer`. `None` refuses the connection, which is
+    /// then closed.
     #[doc(alias = "buildProtocol")]
     fn build_protocol(self: &Rc<Self>, peer: &Address) -> Option<Self::Protocol>;
 
-    /// The first port or connection uses this factory.
+    /// Called when the first port or connection begins to use this factory.
     #[doc(alias = "startFactory")]
     fn start_factory(&self) {}
 
-    /// The last one has ended.
+    /// Called when the last port or connection has stopped using this factory.
     #[doc(alias = "stopFactory")]
     fn stop_factory(&self) {}
 }
@@ -70,18 +72,18 @@ impl<P: Protocol, F: Fn(&Address) -> P + 'static> Factory for F {
     }
 }
 
-/// A factory, or an `Rc` of one: what `listen` and `connect` take.
+/// A factory, or an `Rc` of one: the argument of `listen` and `connect`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a factory",
-    label = "a factory is wanted here",
-    note = "give it a factory, or an `Rc` of one: for a protocol `YourProtocol::factory()`, for a \
+    label = "expected a factory",
+    note = "pass a factory, or an `Rc` of one: for a protocol `YourProtocol::factory()`, for a \
         struct of your own `#[derive(Factory)]`"
 )]
 pub trait IntoFactory {
-    /// The factory.
+    /// The type of the factory.
     type Factory: Factory;
 
-    /// As it is shared by its connections.
+    /// Converts into the `Rc` that the connections share.
     fn into_factory(self) -> Rc<Self::Factory>;
 }
 
@@ -112,20 +114,20 @@ impl<P: Protocol> Factory for Fresh<P> {
 }
 
 thread_local! {
-    /// How many ports and connections use the factory at each address. Each of them holds it, so
-    /// the address stays its own.
+    /// The number of ports and connections that use the factory at each address. Each of them holds
+    /// the factory, so an address cannot be reused meanwhile.
     static USERS: RefCell<HashMap<*const (), usize>> = RefCell::default();
 }
 
-/// A factory without its type: what a port and an attempt to connect hold.
+/// A factory without its type, for ports and attempts to connect.
 pub(crate) trait ErasedFactory {
-    /// One more port or connection uses it.
+    /// Counts one more port or connection that uses it.
     fn start(&self);
-    /// One less does.
+    /// Counts one port or connection less.
     fn stop(&self) -> Result<(), Failure>;
-    /// What the log calls it: the factory's type, or the protocol's where that says more.
+    /// Returns its name for the log: the factory's type, or the protocol's where that says more.
     fn name(&self) -> &'static str;
-    /// A protocol on `stream`; the reason why not otherwise.
+    /// Builds a protocol on `stream`, or fails with the reason why there is none.
     fn accept(
         &self,
         stream: Rc<Stream>,
@@ -134,29 +136,29 @@ pub(crate) trait ErasedFactory {
     ) -> Result<Rc<dyn ErasedConnection>, Failure>;
 }
 
-/// Recycled allocations of connections.
+/// Unused allocations of connections.
 type FreeConnections<P> = FreeList<Rc<Connection<P>>>;
 
-/// The [`ErasedFactory`] of a factory; `take` sees each handle.
+/// Adapts a factory to [`ErasedFactory`]; `take` receives each handle.
 pub(crate) struct FactoryAdapter<F: Factory, K> {
     pub(crate) factory: Rc<F>,
     pub(crate) keep: K,
-    /// Recycled allocations, for a factory that makes many connections.
+    /// Unused allocations, for a factory that builds many connections.
     pub(crate) free_list: Option<Rc<FreeConnections<F::Protocol>>>,
 }
 
-/// How many closed connections a port keeps for reuse.
+/// The number of unused allocations that a port keeps.
 const FREE_CONNECTIONS: usize = 64;
 
 impl<F: Factory, K> FactoryAdapter<F, K> {
-    /// A factory of one connection, whose handle `keep` gets.
+    /// Adapts a factory for one connection, whose handle is passed to `keep`.
     pub(crate) fn once(factory: Rc<F>, keep: K) -> Self {
         Self { factory, keep, free_list: None }
     }
 }
 
 impl<F: Factory> FactoryAdapter<F, fn(&Handle<F::Protocol>)> {
-    /// A factory of any number of connections, whose handles nobody keeps.
+    /// Adapts a factory for any number of connections, whose handles are dropped.
     pub(crate) fn many(factory: Rc<F>) -> Self {
         Self { factory, keep: |_| (), free_list: Some(Rc::new(FreeList::new(FREE_CONNECTIONS))) }
     }
@@ -218,7 +220,7 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> ErasedFactory for FactoryAdapter<F
         let transport = Transport(Some(stream));
         let (mut built, mut framing) = (None, None);
         let frame = || Frame::new("build_protocol", Location::caller());
-        // user code: building, a framing of the user's own, attaching
+        // user code: building, the user's framing, attaching
         let prepared = guarded(frame, || {
             built = self.factory.build_protocol(peer);
             if let Some(protocol) = &mut built {
@@ -243,7 +245,7 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> ErasedFactory for FactoryAdapter<F
     }
 }
 
-/// Gives the transport what the protocol's framing and handlers need of it.
+/// Configures the transport for the protocol's framing and handlers.
 fn set_framing<P: Protocol>(transport: &Transport, framing: &P::Framing) {
     if let Some(stream) = &transport.0 {
         if P::Framing::BUFFERS {
@@ -255,7 +257,7 @@ fn set_framing<P: Protocol>(transport: &Transport, framing: &P::Framing) {
     }
 }
 
-/// A type's name without its path.
+/// Returns a type's name without its path.
 pub(crate) fn last_name(name: &'static str) -> &'static str {
     let path = name.split('<').next().unwrap_or(name);
     path.rsplit("::").next().unwrap_or(path)

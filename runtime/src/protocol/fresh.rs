@@ -1,21 +1,21 @@
-//! How a protocol is made anew for each connection.
+//! `Fresh`: the factory that builds protocols from their initial values.
 use std::{any::type_name, fmt};
 
-/// How a protocol is made from its factory. `#[protocol]` on the struct writes it: `F` is the type
-/// of the `#[factory]` field, or any.
+/// A protocol that can be built from its factory. `#[protocol]` on the struct implements it: `F` is
+/// the type of the `#[factory]` field, or any type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be built from `{F}`",
-    label = "its `#[factory]` field wants another factory",
+    label = "its `#[factory]` field needs another factory",
     note = "a protocol with a `#[factory]` field of type `Rc<YourFactory>` is built by that \
         factory: listen with it, and not with `factory()`"
 )]
 pub trait BuildFrom<F>: Sized {
-    /// A protocol with its fields at their first values.
+    /// Builds a protocol whose fields have their initial values.
     fn build_from(factory: F) -> Self;
 }
 
-/// The factory that makes a fresh protocol for each connection: what
-/// [`Protocol::factory`](super::Protocol::factory) gives.
+/// The factory that builds a new protocol for each connection, made by
+/// [`Protocol::factory`](super::Protocol::factory).
 pub struct Fresh<P> {
     build: fn() -> P,
 }

@@ -1,4 +1,4 @@
-//! Handle: a live protocol, from anywhere in its thread.
+//! Handle: a reference to a live protocol from anywhere in its thread.
 use super::{connection::Connection, protocol::Protocol};
 use crate::{
     defer::{Deferred, IntoDeferred, OnValue},
@@ -9,12 +9,13 @@ use crate::{
 };
 use std::{fmt, ops::Deref, panic::Location, rc::Rc};
 
-/// A live protocol, reachable from anywhere in the thread. A cheap clone; it derefs to the
-/// [`Transport`], so `handle.write(..)` works.
+/// A live protocol, reachable from anywhere in its thread. Cloning it is cheap, and it derefs to
+/// the [`Transport`], so `handle.write(..)` works.
 ///
-/// A call runs now if the protocol is free, else right after the handler or call that has it, in
-/// order, before the next message. Holding a handle keeps nothing alive: the protocol is dropped
-/// when its connection has ended, and later calls fail at once with the reason.
+/// A call runs at once if the protocol is free. Otherwise it runs right after the handler or call
+/// that is using the protocol, in order, and before the next message. A handle keeps nothing alive:
+/// the protocol is dropped when its connection has closed, and later calls fail at once with the
+/// reason.
 ///
 /// ```no_run
 /// use twistor::prelude::*;
@@ -32,13 +33,13 @@ use std::{fmt, ops::Deref, panic::Location, rc::Rc};
 #[doc(alias = "protocol")]
 pub struct Handle<P: Protocol>(pub(crate) Rc<Connection<P>>);
 
-/// Why [`Handle::try_with`] could not look now.
+/// Why [`Handle::try_with`] could not run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum NotNow {
-    /// A handler or a call has the protocol.
+    /// A handler or a call is using the protocol.
     Busy,
-    /// The connection is over: why.
+    /// The connection has closed, for this reason.
     Lost(Failure),
 }
 
@@ -46,7 +47,8 @@ impl From<NotNow> for Failure {
     fn from(not_now: NotNow) -> Self {
         match not_now {
             NotNow::Busy => {
-                MessageError::with_text("the protocol is busy: a handler or a call has it").into()
+                MessageError::with_text("the protocol is busy: a handler or a call is using it")
+                    .into()
             }
             NotNow::Lost(reason) => reason,
         }
@@ -54,17 +56,18 @@ impl From<NotNow> for Failure {
 }
 
 impl<P: Protocol> Handle<P> {
-    /// Runs `f` on the protocol and gives what it returns: a `Result`, a `Deferred`, or `()`.
+    /// Runs `f` on the protocol and returns a Deferred of its result: a `Result`, a `Deferred`, or
+    /// `()`.
     ///
-    /// Nothing is allocated when the protocol is free. A panic in `f`, or its failure, belongs to
-    /// the caller and not to the connection. A Deferred that it returns is waited for outside, with
-    /// the protocol free.
+    /// Nothing is allocated when the protocol is free. A panic or a failure of `f` goes to the
+    /// caller and not to the connection. If `f` returns a Deferred, the protocol is free while that
+    /// is pending.
     ///
     /// # Errors
-    /// After the end of the connection the reason of the loss, at once.
+    /// After the connection has closed, fails at once with the reason of the loss.
     ///
     /// # Cancellation
-    /// Cancelling a call that is still queued takes it out unrun.
+    /// Cancelling a queued call removes it.
     #[track_caller]
     pub fn call<R: IntoDeferred + 'static>(
         &self,
@@ -82,17 +85,18 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// [`call`](Self::call) for a plain value.
+    /// Runs `f` on the protocol and returns a Deferred of its plain value; otherwise as
+    /// [`call`](Self::call).
     #[track_caller]
     pub fn with<V: 'static>(&self, f: impl FnOnce(&mut P) -> V + 'static) -> Deferred<V> {
         self.call(|protocol| Ok(f(protocol)))
     }
 
-    /// Runs `f` on the protocol and waits for nothing. After the end of the connection it is
-    /// dropped unrun.
+    /// Runs `f` on the protocol without waiting for it. After the connection has closed, `f` is
+    /// dropped without running.
     #[track_caller]
     pub fn tell(&self, f: impl FnOnce(&mut P) + 'static) {
-        // a connection that is over is no news to somebody who waits for nothing
+        // a closed connection is not an error here, because the caller does not wait for a result
         self.with(f)
             .add_errback(|failure| {
                 if failure.check::<crate::error::Panicked>() { Err(failure) } else { Ok(()) }
@@ -100,13 +104,13 @@ impl<P: Protocol> Handle<P> {
             .detach();
     }
 
-    /// Looks at the protocol now or not at all.
+    /// Runs `f` on the protocol now, or returns why it cannot.
     ///
     /// # Errors
-    /// [`NotNow::Busy`] inside a handler or a call of the same protocol, [`NotNow::Lost`] after the
-    /// end.
+    /// Fails with [`NotNow::Busy`] inside a handler or a call of the same protocol, and with
+    /// [`NotNow::Lost`] after the connection has closed.
     pub fn try_with<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
-        /// Lets queued calls in also when the look panics.
+        /// Runs queued calls, also when `f` panics.
         struct Drain<'a, P: Protocol>(&'a Handle<P>);
         impl<P: Protocol> Drop for Drain<'_, P> {
             fn drop(&mut self) {
@@ -125,7 +129,7 @@ impl<P: Protocol> Handle<P> {
         }
     }
 
-    /// The writing side.
+    /// Returns the transport.
     pub fn transport(&self) -> &Transport {
         &self.0.transport
     }

@@ -1,4 +1,4 @@
-//! What a handler returns, and what becomes of it.
+//! The return values of handlers, and how they are handled.
 use super::{connection::fail_connection, handle::Handle, protocol::Protocol};
 use crate::{
     defer::{AbandonCause as _, Deferred},
@@ -7,9 +7,9 @@ use crate::{
     stream::Transport,
 };
 
-/// What a handler may return: `()`, `Result<(), E>` with any error, or `Deferred<()>`.
+/// The return types of handlers: `()`, `Result<(), E>` with any error, or `Deferred<()>`.
 ///
-/// An error, now or later, is reported and closes the connection with that reason.
+/// An error, whenever it comes, is reported and closes the connection with that reason.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "returns `{Self}`",
@@ -45,23 +45,23 @@ impl Handled for Deferred<()> {
     }
 }
 
-/// The failure of a handler that finished later: it closes the connection. After the loss it is
-/// reported, unless it is that very reason.
+/// Closes the connection because a coroutine handler has failed. After the loss the failure is
+/// reported, unless it is the reason of the loss itself.
 fn failed_later(transport: &Transport, failure: Failure, handler: &'static str) {
     match transport.0.as_ref().and_then(|stream| stream.reason()) {
         None => fail_connection(transport, failure, handler),
         Some(reason) if reason.is_same(&failure) => {}
         Some(_) => {
             let peer = transport.peer();
-            report(failure, format!("{handler}, after the end of the connection with {peer}"));
+            report(failure, format!("{handler}, after the connection with {peer} had closed"));
         }
     }
 }
 
-/// Takes what a coroutine handler returned.
+/// Registers the Deferred of a coroutine handler.
 ///
-/// `SUSPEND`: the next message waits until it has finished. `CANCEL`: the loss of the connection
-/// cancels it.
+/// With `SUSPEND` the next message is delivered when it has fired. With `CANCEL` the loss of the
+/// connection cancels it.
 pub(crate) fn await_handler<P: Protocol, const SUSPEND: bool, const CANCEL: bool>(
     result: Deferred<()>,
     this: &Handle<P>,
@@ -85,13 +85,13 @@ pub(crate) fn await_handler<P: Protocol, const SUSPEND: bool, const CANCEL: bool
     finished.handled(this.transport(), handler);
 }
 
-/// Takes what a coroutine for `connection_lost` returned: the protocol lives until it has finished.
+/// Registers the Deferred of a coroutine `connection_lost`: the protocol lives until it has fired.
 pub(crate) fn await_connection_lost<P: Protocol>(
     result: Deferred<()>,
     this: &Handle<P>,
     handler: &'static str,
 ) {
-    // one that has finished already keeps nothing: the end is under way
+    // if it has fired already there is nothing to wait for
     let pending = match result.take_result() {
         Ok(result) => return finished(result, this, handler),
         Err(pending) => pending,
@@ -106,7 +106,7 @@ pub(crate) fn await_connection_lost<P: Protocol>(
         .detach();
 }
 
-/// A failure of a `connection_lost` is reported, unless it is the reason of the loss itself.
+/// Reports a failure of `connection_lost`, unless it is the reason of the loss itself.
 fn finished<P: Protocol>(result: Result<(), Failure>, this: &Handle<P>, handler: &'static str) {
     if let Err(failure) = result
         && this.reason().is_none_or(|reason| !reason.is_same(&failure))

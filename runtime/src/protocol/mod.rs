@@ -1,4 +1,4 @@
-//! Protocols and transports: what you write, and what you are given.
+//! Protocols and transports: what you write, and what you write to.
 //!
 //! | you write | you are given |
 //! |---|---|
@@ -6,8 +6,8 @@
 //! | [`Factory`]: how a protocol is made for each connection | [`Handle`]: a live protocol, reachable from anywhere in the thread |
 //! | [`Framing`]: where a message ends (or one of [`basic`](crate::basic)) | the buffers, limits and delivery of it |
 //!
-//! [`#[protocol]`](macro@crate::protocol) and [`#[derive(Factory)]`](macro@crate::Factory) write
-//! the traits; by hand it looks like this:
+//! [`#[protocol]`](macro@crate::protocol) and [`#[derive(Factory)]`](macro@crate::Factory)
+//! implement the traits. Written by hand, an implementation looks like this:
 //!
 //! ```
 //! use twistor::protocol::{Handle, Message, Protocol, Raw};

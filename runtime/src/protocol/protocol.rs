@@ -1,4 +1,4 @@
-//! Protocol: what a connection calls.
+//! Protocol: the functions that a connection calls.
 use super::{
     fresh::{BuildFrom, Fresh},
     handle::Handle,
@@ -9,12 +9,11 @@ use crate::{
 };
 use std::os::fd::OwnedFd;
 
-/// What happens on one connection. [`#[protocol]`](macro@crate::protocol) writes this trait from
-/// handlers by name; it can be written by hand too.
+/// Handles the events of one connection. [`#[protocol]`](macro@crate::protocol) implements this
+/// trait from handlers that it finds by name; it can also be implemented by hand.
 ///
-/// The three handlers run one at a time, in this order: `connection_made` once, `message_received`
-/// for each message, `connection_lost` once. A panic or a failure in one costs this connection
-/// alone.
+/// The handlers run one at a time: `connection_made` once, `message_received` for each message, and
+/// `connection_lost` once. A panic or a failure in a handler closes this connection and no other.
 ///
 /// ```
 /// use twistor::{failure::Failure, protocol::{Handle, Protocol, Raw}};
@@ -46,76 +45,78 @@ use std::os::fd::OwnedFd;
     label = "put `#[protocol]` on its `impl` block, or write `impl Protocol for {Self}`"
 )]
 pub trait Protocol: Sized + 'static {
-    /// Where its messages end: [`Raw`](super::Raw), [`Lines`](crate::basic::Lines), or one of your
-    /// own.
+    /// The framing of its messages: [`Raw`](super::Raw), [`Lines`](crate::basic::Lines), or one of
+    /// your own.
     type Framing: Framing;
 
-    /// Whether it goes on after one direction has ended: it has
+    /// Whether the connection stays open after one direction has closed. The protocol then has
     /// [`read_connection_lost`](Self::read_connection_lost) or
-    /// [`write_connection_lost`](Self::write_connection_lost). Otherwise the end of the other
-    /// side's writing is the end of the connection.
+    /// [`write_connection_lost`](Self::write_connection_lost). Otherwise the peer's end of file
+    /// closes the connection.
     #[doc(alias = "IHalfCloseableProtocol")]
     const HALF_CLOSEABLE: bool = false;
 
-    /// Whether it has [`file_descriptor_received`](Self::file_descriptor_received). Otherwise the
-    /// system closes descriptors that come.
+    /// Whether the protocol has [`file_descriptor_received`](Self::file_descriptor_received).
+    /// Otherwise descriptors that arrive are closed.
     #[doc(alias = "IFileDescriptorReceiver")]
     const TAKES_DESCRIPTORS: bool = false;
 
-    /// The framing of one connection.
+    /// Creates the framing of one connection.
     fn framing(&self) -> Self::Framing {
         Self::Framing::default()
     }
 
-    /// Is given the transport, once, before `connection_made`: the place to keep it.
+    /// Receives the transport, once and before `connection_made`, so that the protocol can store
+    /// it.
     fn attach(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// The connection is there.
+    /// Called when the connection has been established.
     #[doc(alias = "connectionMade")]
     fn connection_made(&mut self, this: &Handle<Self>) {
         let _ = this;
     }
 
-    /// A message has arrived.
+    /// Called for each message.
     #[doc(alias = "dataReceived")]
     fn message_received(&mut self, this: &Handle<Self>, message: Message<'_, Self>) {
         let _ = (this, message);
     }
 
-    /// The connection is over, and why: [`ConnectionDone`](crate::error::ConnectionDone),
+    /// Called when the connection has closed, with the reason:
+    /// [`ConnectionDone`](crate::error::ConnectionDone),
     /// [`ConnectionLost`](crate::error::ConnectionLost),
-    /// [`ConnectionAborted`](crate::error::ConnectionAborted), or what [`Transport::fail`] was
-    /// given. The transport is dead by now.
+    /// [`ConnectionAborted`](crate::error::ConnectionAborted), or the failure passed to
+    /// [`Transport::fail`]. The transport is closed by then.
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, this: &Handle<Self>, reason: &Failure) {
         let _ = (this, reason);
     }
 
-    /// The other side writes no more; this side still may. Called only if
-    /// [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
+    /// Called when the peer has closed its sending direction; this side can still write. Only
+    /// called if [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
     #[doc(alias = "readConnectionLost")]
     fn read_connection_lost(&mut self, this: &Handle<Self>) {
         let _ = this;
     }
 
-    /// The end of writing that [`lose_write_connection`](Transport::lose_write_connection) asked
-    /// for has been sent; what the other side writes still arrives. Called only if
+    /// Called when the end of file that [`lose_write_connection`](Transport::lose_write_connection)
+    /// requested has been sent; this side still receives. Only called if
     /// [`HALF_CLOSEABLE`](Self::HALF_CLOSEABLE).
     #[doc(alias = "writeConnectionLost")]
     fn write_connection_lost(&mut self, this: &Handle<Self>) {
         let _ = this;
     }
 
-    /// A descriptor has come over a UNIX socket, before the byte that it was sent with is
-    /// delivered. Called only if [`TAKES_DESCRIPTORS`](Self::TAKES_DESCRIPTORS).
+    /// Called for each descriptor that arrives over a UNIX socket, before the byte that it was sent
+    /// with is delivered. Only called if [`TAKES_DESCRIPTORS`](Self::TAKES_DESCRIPTORS).
     #[doc(alias = "fileDescriptorReceived")]
     fn file_descriptor_received(&mut self, this: &Handle<Self>, descriptor: OwnedFd) {
         let _ = (this, descriptor);
     }
 
-    /// A factory that makes a fresh protocol for each connection.
+    /// Returns a factory that builds a new protocol for each connection.
     #[doc(alias = "forProtocol")]
     fn factory() -> Fresh<Self>
     where
@@ -124,9 +125,9 @@ pub trait Protocol: Sized + 'static {
         Fresh::new()
     }
 
-    // What the connection really calls. A handler that is a coroutine starts with the protocol
-    // free, and one that does not ask for the reason of the loss saves its making, so `#[protocol]`
-    // writes these instead.
+    // The connection calls these functions. `#[protocol]` overrides them: a coroutine handler
+    // starts while the protocol is not borrowed, and the reason of the loss is only created for a
+    // handler that takes it.
 
     #[doc(hidden)]
     fn __connection_made(this: &Handle<Self>) {
@@ -160,5 +161,5 @@ pub trait Protocol: Sized + 'static {
     }
 }
 
-/// What a protocol's `message_received` is given.
+/// The argument of a protocol's `message_received`.
 pub type Message<'a, P> = <<P as Protocol>::Framing as Framing>::Message<'a>;

@@ -1,4 +1,4 @@
-//! The seam between twistor and whatever carries its bytes and its time.
+//! The interface to whatever carries the bytes and the time of a reactor.
 use super::source::Readiness;
 use crate::address::Address;
 use mio::net::{TcpStream, UnixStream};
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// An event of a source: the slot it has, and what it is ready for.
+/// An event of a source: the slot of the source, and what it is ready for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event {
     pub(crate) slot: usize,
@@ -23,22 +23,22 @@ pub(crate) struct Event {
 /// Ends a wait, from any thread.
 pub(crate) type Alarm = Arc<dyn Fn() + Send + Sync>;
 
-/// How a port is opened.
+/// The parameters for opening a port.
 #[derive(Debug, Clone)]
 pub(crate) struct Bind {
     /// An IP address or a UNIX path.
     pub(crate) at: Address,
     pub(crate) backlog: u32,
     pub(crate) file: FileOptions,
-    /// Who asks for it.
+    /// The line that asked for it.
     pub(crate) created_at: &'static Location<'static>,
 }
 
-/// How the file of a UNIX socket is made.
+/// The file of a UNIX socket, and how it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileOptions {
     pub(crate) mode: u32,
-    /// Whether a lock file beside it says whose it is.
+    /// Whether a lock file beside it names its process.
     pub(crate) want_pid: bool,
 }
 
@@ -48,71 +48,71 @@ impl Default for FileOptions {
     }
 }
 
-/// How a datagram socket is opened.
+/// The parameters for opening a datagram socket.
 #[derive(Debug, Clone)]
 pub(crate) struct BindDatagrams {
     /// An IP address, a UNIX path, or an unnamed UNIX address.
     pub(crate) at: Address,
-    /// Whether several may be bound to it.
+    /// Whether several sockets may be bound to the address.
     pub(crate) listen_multiple: bool,
     pub(crate) file: FileOptions,
-    /// Who asks for it.
+    /// The line that asked for it.
     pub(crate) created_at: &'static Location<'static>,
 }
 
-/// How a connection is opened.
+/// The parameters for opening a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Dial {
     pub(crate) to: Address,
     pub(crate) from: Option<SocketAddr>,
-    /// Who asks for it.
+    /// The line that asked for it.
     pub(crate) created_at: &'static Location<'static>,
 }
 
-/// Time, waiting, and the ways to open something.
+/// A source of time and events, and the functions that open something.
 pub(crate) trait Backend {
-    /// Time since a start of its own; never runs backwards.
+    /// Returns the time since an arbitrary start; never runs backwards.
     fn now(&self) -> Duration;
 
-    /// Waits until something is ready, an alarm rings, or `timeout` has passed (`None`: without
-    /// limit), and hands over the events. It is not called inside itself: a reactor runs one turn
-    /// at a time.
+    /// Waits until a source is ready, an alarm is raised, or `timeout` has passed (`None`: without
+    /// limit), and passes the events to `sink`. It is never called inside itself, because a reactor
+    /// runs one turn at a time.
     fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()>;
 
-    /// What ends a wait.
+    /// Returns the function that ends a wait.
     fn alarm(&self) -> Alarm;
 
-    /// Opens a port; it is not registered yet.
+    /// Opens a port, without registering it.
     fn listen(&self, bind: &Bind) -> io::Result<Box<dyn RawListener>>;
 
-    /// Begins to connect; an error here is one of this side. The wire is not registered yet, and
-    /// becomes writable when it is decided.
+    /// Begins to connect. An error here is one of this machine. The wire is not registered; it
+    /// becomes writable when the attempt has succeeded or failed.
     fn connect(&self, dial: &Dial) -> Result<AnyWire, DialError>;
 
-    /// Opens a datagram socket; it is not registered yet.
+    /// Opens a datagram socket, without registering it.
     fn bind(&self, bind: &BindDatagrams) -> io::Result<Box<dyn Datagrams>> {
         let _ = bind;
-        Err(io::Error::new(io::ErrorKind::Unsupported, "there are no datagrams in memory"))
+        Err(io::Error::new(io::ErrorKind::Unsupported, "MemoryReactor does not support datagrams"))
     }
 
-    /// Takes over a descriptor that somebody else has opened.
+    /// Takes over a descriptor that was opened elsewhere.
     fn adopt(&self, descriptor: OwnedFd) -> io::Result<Adopted> {
         drop(descriptor);
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "a reactor over memory knows no descriptors",
+            "MemoryReactor does not support file descriptors",
         ))
     }
 
-    /// The standard input and output of the process, as one stream.
+    /// Returns the standard input and output of the process, as one stream.
     fn standard_io(&self) -> io::Result<AnyWire> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "a reactor over memory has no standard input and output",
+            "MemoryReactor does not support standard input and output",
         ))
     }
 
-    /// Has the events of `source` come to `slot`; without `interest` no more.
+    /// Directs the events of `source` to `slot`; without `interest` there are no more events.
     fn watch(
         &self,
         source: &mut dyn mio::event::Source,
@@ -122,15 +122,16 @@ pub(crate) trait Backend {
         let _ = (source, slot, interest);
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "a reactor over memory knows no sources of the system",
+            "MemoryReactor does not support sources of the operating system",
         ))
     }
 
-    /// The pipe of the signals `wanted`, registered in `slot`; `None` where there are no signals.
+    /// Returns the pipe of the signals `wanted`, registered in `slot`; `None` where there are no
+    /// signals.
     fn signals(&self, slot: usize, wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>>;
 }
 
-/// Why a connection could not even begin.
+/// The attempt to connect could not begin.
 #[derive(Debug)]
 pub(crate) enum DialError {
     /// The local address could not be bound.
@@ -138,9 +139,9 @@ pub(crate) enum DialError {
     Connect(io::Error),
 }
 
-/// One stream of bytes. Nothing here waits: what cannot be done now is `WouldBlock`.
+/// One stream of bytes. No function blocks: what cannot be done now fails with `WouldBlock`.
 pub(crate) trait Wire {
-    /// The events of `backend` go to `slot` from now on.
+    /// Registers the wire with `backend`: its events come to `slot`.
     fn register(&mut self, backend: &dyn Backend, slot: usize) -> io::Result<()>;
 
     fn read(&self, into: &mut [u8]) -> io::Result<usize>;
@@ -149,20 +150,21 @@ pub(crate) trait Wire {
 
     fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Ends the writing side: the other side reads to the end of what was written.
+    /// Sends an end of file: the peer reads up to the last byte that was written.
     fn shutdown(&self) -> io::Result<()>;
 
-    /// Dropping it from now on resets the connection.
+    /// Makes the drop of the wire reset the connection.
     fn reset_on_drop(&self) -> io::Result<()>;
 
-    /// How an attempt to connect stands: `Ok(true)` made, `Ok(false)` undecided.
+    /// Returns the state of an attempt to connect: `Ok(true)` if it has succeeded, `Ok(false)` if
+    /// it is undecided.
     fn connected(&self) -> io::Result<bool>;
 
     fn host(&self) -> io::Result<Address>;
 
     fn set_option(&self, option: WireOption) -> io::Result<()>;
 
-    /// How an option stands; the value in `option` says nothing.
+    /// Reads an option; the value carried by `option` is ignored.
     fn option(&self, option: WireOption) -> io::Result<bool> {
         let _ = option;
         Ok(false)
@@ -188,22 +190,23 @@ pub(crate) trait Wire {
         self.read(into)
     }
 
-    /// Whether a close waits for the other side's end, so that nothing of ours is lost to a reset.
+    /// Returns whether a close waits for the peer's end of file, so that no sent bytes are lost to
+    /// a reset.
     fn lingers(&self) -> bool {
         true
     }
 }
 
-/// A socket on the path of every byte: the system's own error numbers, of which nothing is made on
-/// the way.
+/// A socket for the byte paths. It returns the operating system's error numbers, without creating
+/// an error value for each.
 pub(crate) trait Socket {
     fn receive(&self, into: &mut [u8]) -> Result<usize, Errno>;
 
     fn send(&self, data: &[u8]) -> Result<usize, Errno>;
 }
 
-/// A wire of any kind. A TCP socket, as most are, lies in it and costs a connection no allocation
-/// of its own.
+/// A wire of any kind. TCP sockets are by far the most frequent and are stored inline, which saves
+/// each connection an allocation.
 pub(crate) enum AnyWire {
     Tcp(TcpStream),
     Other(Box<dyn Wire>),
@@ -247,18 +250,18 @@ impl From<UnixStream> for AnyWire {
     }
 }
 
-/// A descriptor that was taken over: what it turned out to be.
+/// A descriptor that was taken over, by its kind.
 pub(crate) enum Adopted {
     Stream(AnyWire, Address),
     Port(Box<dyn RawListener>),
     Datagrams(Box<dyn Datagrams>),
-    /// It is a stream socket at this address that is neither connected nor listening.
+    /// A stream socket at this address that is neither connected nor listening.
     Idle(Address),
-    /// It is of a family that is neither IP nor UNIX, or of another type.
+    /// A socket of a family that is neither IP nor UNIX, or of another type.
     Unknown,
 }
 
-/// A datagram socket. What cannot be done now is `WouldBlock`.
+/// A datagram socket. What cannot be done now fails with `WouldBlock`.
 pub(crate) trait Datagrams {
     fn register(&mut self, slot: usize) -> io::Result<()>;
 
@@ -272,13 +275,13 @@ pub(crate) trait Datagrams {
 
     fn set_option(&self, option: DatagramOption) -> io::Result<()>;
 
-    /// How an option stands; the value in `option` says nothing.
+    /// Reads an option; the value carried by `option` is ignored.
     fn option(&self, option: DatagramOption) -> io::Result<DatagramOption>;
 
     /// Joins or leaves a multicast group.
     fn group(&self, group: &Group) -> io::Result<()>;
 
-    /// Closes it, with its file if it has one.
+    /// Closes the socket, and removes its file if it has one.
     fn close(self: Box<Self>) -> io::Result<()>;
 }
 
@@ -286,17 +289,17 @@ pub(crate) trait Datagrams {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DatagramOption {
     Broadcast(bool),
-    /// How many networks a multicast datagram crosses.
+    /// The number of networks that a multicast datagram may cross.
     Ttl(u32),
     Loopback(bool),
     Interface(Ipv4Addr),
 }
 
-/// A multicast group to be joined or left.
+/// The parameters for joining or leaving a multicast group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Group {
     pub(crate) address: IpAddr,
-    /// By which interface; `0.0.0.0` is any, and IPv6 has a number for it, of which 0 is any.
+    /// The interface to use: `0.0.0.0` means any. For IPv6 it is a number, of which 0 means any.
     pub(crate) interface: Ipv4Addr,
     pub(crate) index: u32,
     pub(crate) join: bool,
@@ -317,14 +320,14 @@ pub(crate) trait RawListener {
 
     fn host(&self) -> io::Result<Address>;
 
-    /// Closes it, with its file if it has one.
+    /// Closes the port, and removes its file if it has one.
     fn close(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// The pipe that signals come through.
+/// The pipe through which signals arrive.
 pub(crate) trait Signals {
-    /// The numbers of the signals that have come, in order.
+    /// Returns the numbers of the signals that have arrived, in order.
     fn pending(&self) -> Vec<i32>;
 }

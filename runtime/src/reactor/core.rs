@@ -1,4 +1,4 @@
-//! Reactor: what it is made of; timers, other threads, its end.
+//! Reactor: its parts, timers, thread pool, slots, and how it closes.
 use super::{
     backend::Backend,
     name_query::NameQuery,
@@ -27,30 +27,30 @@ use std::{
     time::Duration,
 };
 
-/// An event loop: it waits for sockets, timers and other threads, and calls what is due. A cheap
-/// handle; clones are the same reactor.
+/// An event loop: it waits for sockets, timers and other threads, and calls what is due. Cloning it
+/// is cheap; clones are the same reactor.
 ///
-/// Everything it calls runs in the thread of [`run`](Self::run), one after the other. A panic in a
-/// piece of user code costs that piece: a timer its report, a handler its connection.
+/// All calls happen one at a time, in the thread of [`run`](Self::run). A panic affects only the
+/// code that panics: a timer's panic is reported, and a handler's panic closes its connection.
 #[derive(Clone)]
 pub struct Reactor(pub(crate) Rc<Core>);
 
 type Calls = RefCell<VecDeque<Box<dyn FnOnce()>>>;
 
-/// How host names are looked up: [`HostnameResolver`](super::HostnameResolver) without its type.
+/// The installed [`HostnameResolver`](super::HostnameResolver), type-erased.
 pub(super) type Resolve = Rc<dyn Fn(&NameQuery, &Reactor) -> Deferred<Vec<SocketAddr>>>;
 
-/// What the handles share.
+/// The state that the handles share.
 pub(crate) struct Core {
     pub(crate) backend: Rc<dyn Backend>,
     pub(crate) sources: RefCell<Slab<Rc<dyn Source>>>,
-    /// The slots that were freed in this turn: an event that is on its way to one must not reach
-    /// the next who takes it.
+    /// The slots that were freed in this turn. They are not reused before the next one, because an
+    /// event for the old source may be on its way.
     freed_this_turn: RefCell<Vec<usize>>,
-    /// What lies in a freed slot, and in one whose source is still being built.
+    /// The content of a free slot, and of one whose source is being built.
     vacant: Rc<dyn Source>,
     reserved: Rc<dyn Source>,
-    /// Where what lies in a slot was asked for, while debugging is on.
+    /// The lines that asked for the sources in the slots, while debugging is on.
     created_at: RefCell<HashMap<usize, &'static Location<'static>>>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) inbox: Arc<Inbox>,
@@ -66,40 +66,40 @@ pub(crate) struct Core {
     pub(super) handles_signals: Cell<bool>,
     pub(super) signals_installed: Cell<bool>,
     pub(super) exit_signal: Cell<Option<i32>>,
-    /// Which run it is.
+    /// The number of the present run.
     pub(super) run: Cell<u64>,
-    /// `None` asks the system.
+    /// `None` resolves names with the operating system.
     pub(super) resolve: RefCell<Option<Resolve>>,
-    /// How long a piece of user code may take before the watchdog names it.
+    /// The time after which the watchdog reports user code that blocks.
     pub(super) slow: Cell<Option<Duration>>,
-    /// The startup that waits for its first triggers.
+    /// The startup, while it waits for its first triggers.
     pub(super) waiting_startup: RefCell<Option<CancelHandle>>,
 }
 
-/// How many threads a reactor's pool has at most, unless it is told otherwise.
+/// The default maximum number of threads in a reactor's pool.
 const DEFAULT_POOL_SIZE: usize = 10;
 
-/// How far a reactor has come: exactly one of these at a time. `lifecycle.rs` draws the changes.
+/// The phase of a reactor. `lifecycle.rs` draws the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunPhase {
-    /// It does not run, and may be run.
+    /// Not running; it may be run.
     Idle,
-    /// The triggers before the startup have not all finished.
+    /// Waiting for the triggers before the startup.
     Starting,
-    /// The startup is done.
+    /// Running, after the startup.
     Running,
-    /// It was asked to stop, in this turn. `started`: its startup was done by then, or is now.
+    /// Asked to stop in this turn. `started`: the startup has finished, or finishes in this turn.
     Stopping { started: bool },
-    /// The triggers before the shutdown have not all finished.
+    /// Waiting for the triggers before the shutdown.
     ShuttingDown { started: bool },
     /// The run returns after this turn.
     Stopped,
-    /// It never runs again.
+    /// Closed: it never runs again.
     Closed,
 }
 
 impl RunPhase {
-    /// Whether turns go on.
+    /// Returns whether turns continue.
     pub(super) fn is_under_way(self) -> bool {
         !matches!(self, Self::Idle | Self::Stopped | Self::Closed)
     }
@@ -119,15 +119,15 @@ impl Reactor {
         Self::with_timers(backend, Timers::with_clock(move || clock.now()))
     }
 
-    /// A reactor whose delayed calls lie in `timers`. Those of a test clock run when the test moves
-    /// it, and in no turn.
+    /// Creates a reactor whose delayed calls are in `timers`. If those are manual, they run when a
+    /// test advances the clock, and not in a turn.
     pub(crate) fn with_timers(backend: Rc<dyn Backend>, timers: Rc<Timers>) -> Self {
-        // several reactors may live in the time of one test clock, so that has no say here
+        // several reactors may share one manual clock, so its flag says nothing about this one
         let work = if timers.is_manual() { WorkFlag::default() } else { timers.work().clone() };
         let inbox = Inbox::new(backend.alarm(), work.clone());
         if !remote_queue().is_some_and(|queue| queue.is_open()) {
             install_remote_queue(Some(inbox.clone()));
-            // coroutines that were woken before there was a reactor
+            // coroutines may have been woken before the thread had a reactor
             crate::coroutine::redeliver_missed_wakes();
         }
         Self(Rc::new(Core {
@@ -174,31 +174,31 @@ impl Reactor {
         let core = &self.0;
         let timer = core.timers.add(delay, call, created_at);
         if core.is_closed() {
-            // an inert reactor takes it and drops it
+            // a closed reactor accepts the call and drops it
             let _ = timer.cancel();
         }
         timer
     }
 
-    /// The delayed calls that are still to run, the next one first.
+    /// Returns the pending delayed calls, the next one first.
     #[doc(alias = "getDelayedCalls")]
     pub fn delayed_calls(&self) -> Vec<DelayedCall> {
         self.0.timers.pending()
     }
 
-    /// Time since the reactor was made.
+    /// Returns the time since the reactor was created.
     pub fn seconds(&self) -> Duration {
         self.0.backend.now()
     }
 
-    /// A handle for other threads.
+    /// Returns a handle for other threads.
     pub fn remote(&self) -> Remote {
         Remote(self.0.inbox.clone())
     }
 
-    /// Ends the reactor for good: drops its connections, ports, timers and waiting calls.
-    /// Connections get no handler call; what waits for one of them fails. Code that this wakes
-    /// finds an inert reactor: it takes no timers, ports or connections.
+    /// Closes the reactor for good: drops its connections, ports, timers and pending calls.
+    /// Handlers are not called; Deferreds of a connection fail. Code that this resumes finds a
+    /// reactor that accepts no timers, ports or connections.
     pub fn close(&self) {
         let core = &self.0;
         if core.phase.replace(RunPhase::Closed) == RunPhase::Closed {
@@ -225,7 +225,7 @@ impl Reactor {
     }
 }
 
-/// Stands in a slot that has no source.
+/// The source in a slot that has none.
 struct Vacant;
 
 impl Source for Vacant {
@@ -234,17 +234,17 @@ impl Source for Vacant {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // a reactor that is forgotten without `close` must not stay the thread's queue
+        // a reactor that was dropped without `close` must not remain the thread's queue
         uninstall_remote_queue(&self.inbox);
         drop_each(self.inbox.close());
         if let Some(pool) = self.pool.get_mut() {
-            // nobody is there to wait for its threads, which end when their work is done
+            // nothing waits for the threads here; they exit when their work is done
             pool.release_threads();
         }
     }
 }
 
-/// Removes `inbox` from the thread if it is its remote queue.
+/// Uninstalls `inbox` if it is the thread's remote queue.
 fn uninstall_remote_queue(inbox: &Arc<Inbox>) {
     let inbox: Arc<dyn RemoteQueue> = inbox.clone();
     if remote_queue().is_some_and(|queue| Arc::ptr_eq(&queue, &inbox)) {
@@ -253,10 +253,10 @@ fn uninstall_remote_queue(inbox: &Arc<Inbox>) {
 }
 
 impl Reactor {
-    /// The reactor's pool of threads: up to 10 unless
-    /// [`suggest_thread_pool_size`](Self::suggest_thread_pool_size) has said otherwise. Its threads
-    /// start with the reactor, or when work needs them, and have ended when [`run`](Self::run)
-    /// returns; work that was given by then is done.
+    /// Returns the reactor's thread pool, which has up to 10 threads unless
+    /// [`suggest_thread_pool_size`](Self::suggest_thread_pool_size) was called. Its threads start
+    /// with the reactor, or when work needs them. When [`run`](Self::run) returns, all work given
+    /// to the pool has been done and its threads have exited.
     #[doc(alias = "getThreadPool")]
     pub fn thread_pool(&self) -> ThreadPool {
         let core = &self.0;
@@ -271,18 +271,18 @@ impl Reactor {
         pool
     }
 
-    /// Lets the reactor's pool have up to `size` threads; 0 counts as 1.
+    /// Sets the maximum number of threads in the reactor's pool; 0 counts as 1.
     #[doc(alias = "suggestThreadPoolSize")]
     pub fn suggest_thread_pool_size(&self, size: usize) {
         let size = size.max(1);
         self.0.pool_size.set(size);
         if let Some(pool) = &*self.0.pool.borrow() {
-            // 0 to at least 1 is a size that can be
+            // 0 and at least 1 are always valid limits
             let _ = pool.adjust(0, size);
         }
     }
 
-    /// Starts a pool that was asked for before the reactor ran.
+    /// Starts a pool that was used before the reactor ran.
     pub(super) fn start_pool(&self) {
         let pool = self.0.pool.borrow().clone();
         if let Some(pool) = pool {
@@ -290,9 +290,9 @@ impl Reactor {
         }
     }
 
-    /// Ends the pool's threads; the next run has a pool of its own.
+    /// Stops the pool's threads; the next run creates a new pool.
     pub(super) fn stop_pool(&self, meanwhile: impl FnMut()) {
-        // it stays in its place until it has ended: no other is made meanwhile
+        // the pool stays in its place until it has stopped, so that no second one is created
         let pool = self.0.pool.borrow().clone();
         if let Some(pool) = pool {
             pool.stop_meanwhile(meanwhile);
@@ -301,7 +301,7 @@ impl Reactor {
         drop_guarded(gone);
     }
 
-    /// What lives in it: ports, connections, attempts, signal handlers.
+    /// Describes what it contains: ports, connections, attempts to connect, signal handlers.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let (sources, created_at) = (self.0.sources.borrow(), self.0.created_at.borrow());
         let place = |slot| {
@@ -313,12 +313,12 @@ impl Reactor {
             .collect()
     }
 
-    /// How many threads its pool has, and how much work waits for one.
+    /// Returns the number of threads in its pool, and how much work is queued.
     pub(crate) fn thread_load(&self) -> PoolLoad {
         self.0.pool.borrow().as_ref().map_or(PoolLoad::default(), ThreadPool::load)
     }
 
-    /// Whether a turn has something to do without waiting for anything.
+    /// Returns whether a turn has work to do without waiting.
     pub(crate) fn has_work(&self) -> bool {
         let core = &self.0;
         let due = || {
@@ -330,7 +330,7 @@ impl Reactor {
 }
 
 impl Core {
-    /// A delayed call of the runtime's own.
+    /// Schedules a call of the runtime's own.
     #[track_caller]
     pub(crate) fn timer(&self, delay: Duration, call: impl FnOnce() + 'static) -> DelayedCall {
         self.timers.add(delay, Box::new(call), Location::caller())
@@ -340,13 +340,13 @@ impl Core {
         self.phase.get() == RunPhase::Closed
     }
 
-    /// Takes a slot for a source that is still being built.
+    /// Reserves a slot for a source that is being built.
     pub(crate) fn reserve(&self) -> usize {
         self.sources.borrow_mut().insert(self.reserved.clone())
     }
 
-    /// Puts `source` into `slot`, which was taken for it. `false` if the reactor was closed
-    /// meanwhile.
+    /// Puts `source` into its reserved slot. Returns `false` if the reactor was closed in the
+    /// meantime.
     pub(crate) fn fill(&self, slot: usize, source: Rc<dyn Source>) -> bool {
         let old = match self.sources.borrow_mut().get_mut(slot) {
             Some(place) => std::mem::replace(place, source),
@@ -356,15 +356,14 @@ impl Core {
         true
     }
 
-    /// Remembers where what lies in `slot` was asked for, if debugging is on.
+    /// Records the line that asked for the source in `slot`, if debugging is on.
     pub(crate) fn set_created_at(&self, slot: usize, created_at: &'static Location<'static>) {
         if debugging() {
             self.created_at.borrow_mut().insert(slot, created_at);
         }
     }
 
-    /// Lets `slot` have the place of `other`: what comes out of a port was asked for where the port
-    /// was.
+    /// Copies the line of `other` to `slot`: a connection has the line of its port.
     pub(crate) fn inherit_created_at(&self, slot: usize, other: usize) {
         if debugging() {
             let created_at = self.created_at.borrow().get(&other).copied();
@@ -374,7 +373,7 @@ impl Core {
         }
     }
 
-    /// Removes the source from `slot`.
+    /// Removes the source from `slot` and returns it.
     pub(crate) fn remove(&self, slot: usize) -> Option<Rc<dyn Source>> {
         if !self.created_at.borrow().is_empty() {
             self.created_at.borrow_mut().remove(&slot);
@@ -386,7 +385,7 @@ impl Core {
         Some(std::mem::replace(place, self.vacant.clone()))
     }
 
-    /// Frees the slots that were left before this turn.
+    /// Makes the slots that earlier turns have freed available.
     pub(super) fn free_slots(&self) {
         let mut sources = self.sources.borrow_mut();
         for slot in self.freed_this_turn.borrow_mut().drain(..) {

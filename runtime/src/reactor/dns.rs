@@ -1,4 +1,4 @@
-//! Host names: who looks them up, the time limit, and the system's own way.
+//! Host names: the resolver, its time limit, and the operating system's own look-up.
 use super::{Reactor, core::Resolve, name_query::NameQuery, remote_deferred::RemoteResolver};
 use crate::{
     defer::Deferred,
@@ -19,21 +19,21 @@ use std::{
     time::Duration,
 };
 
-/// How many threads look names up, and how many questions wait for one.
+/// The number of threads that resolve names, and the number of queued queries.
 const THREADS: usize = 4;
 const QUEUE: usize = 256;
 
-/// How long an answer may take.
+/// The time limit of a query.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// A question, and the right to answer it.
+/// A query, and the resolver of its Deferred.
 struct Question {
     host: String,
     port: u16,
     answer: RemoteResolver<Vec<SocketAddr>>,
 }
 
-/// The process's pool; it is started by the first question.
+/// Returns the process's pool, which the first query starts.
 fn pool() -> io::Result<&'static SyncSender<Question>> {
     static POOL: OnceLock<SyncSender<Question>> = OnceLock::new();
     if let Some(pool) = POOL.get() {
@@ -54,7 +54,7 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
     loop {
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Question { host, port, answer }) = next else { return };
-        // nobody waits any more for one that was cancelled or is too late
+        // a query that was cancelled or has timed out needs no answer
         if answer.is_wanted() {
             answer.send(
                 (host.as_str(), port)
@@ -66,8 +66,8 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
     }
 }
 
-/// What turns the name of a host into addresses. The reactor's own is [`SystemNameResolver`];
-/// [`Reactor::install_resolver`] puts another in its place.
+/// Resolves host names to addresses. The default is [`SystemNameResolver`];
+/// [`Reactor::install_resolver`] replaces it.
 ///
 /// ```
 /// use std::net::{Ipv4Addr, SocketAddr};
@@ -89,15 +89,14 @@ fn answer(questions: &Mutex<Receiver<Question>>) {
 /// ```
 #[doc(alias = "IHostnameResolver")]
 pub trait HostnameResolver {
-    /// The addresses of `query.host`, in the order in which they are to be tried. An answer of
-    /// another family than the one asked for is left out by the reactor, which also sets the time
-    /// limit.
+    /// Returns the addresses of `query.host`, in the order in which to try them. The reactor
+    /// removes addresses of another family than the requested one, and sets the time limit.
     #[doc(alias = "resolveHostName")]
     fn resolve(&self, query: &NameQuery, reactor: &Reactor) -> Deferred<Vec<SocketAddr>>;
 }
 
-/// The system's own look-up: getaddrinfo(3), with its hosts file and search domains, on a small
-/// pool of threads, so that a slow answer holds up nobody.
+/// The operating system's look-up: getaddrinfo(3), with its hosts file and search domains. It runs
+/// in a small pool of threads, so that a slow answer blocks nothing else.
 #[doc(alias = "GAIResolver")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemNameResolver;
@@ -108,13 +107,13 @@ impl HostnameResolver for SystemNameResolver {
             let question = Question { host: query.host.clone(), port: query.port, answer };
             pool()?
                 .try_send(question)
-                .map_err(|_| io::Error::other("too many names are being looked up"))
+                .map_err(|_| io::Error::other("too many pending name queries"))
         })
     }
 }
 
-/// A resolver out of a function that knows one address for a name. Its [`DnsLookupError`] is an
-/// empty answer.
+/// A resolver made from a function that returns one address for a name. If the function fails with
+/// [`DnsLookupError`], the name has no addresses.
 ///
 /// ```
 /// use std::net::{IpAddr, Ipv4Addr};
@@ -140,15 +139,15 @@ impl<F: Fn(&str) -> Deferred<IpAddr>> HostnameResolver for SimpleNameResolver<F>
 }
 
 impl Reactor {
-    /// The addresses of a host, with the asked port, in the order in which they are to be tried. A
-    /// numeric host is its own answer.
+    /// Resolves a host name to addresses with the given port, in the order in which to try them. A
+    /// numeric host is its own address.
     ///
     /// # Errors
-    /// [`DnsLookupError`] with the host: it is not found, has no address of the family, or the
-    /// answer took longer than 10 seconds.
+    /// Fails with [`DnsLookupError`], which names the host, if it is not found, has no address of
+    /// the requested family, or is not answered within 10 seconds.
     ///
     /// # Cancellation
-    /// Fails with [`CancelledError`](crate::error::CancelledError); the answer is not waited for.
+    /// Fails with [`CancelledError`](crate::error::CancelledError); the answer is discarded.
     #[doc(alias = "nameResolver")]
     pub fn resolve_host(&self, query: &NameQuery) -> Deferred<Vec<SocketAddr>> {
         if let Ok(ip) = query.host.parse() {
@@ -157,8 +156,8 @@ impl Reactor {
                 return Deferred::succeed(vec![at]);
             }
             return Deferred::fail(DnsLookupError::with_text(format!(
-                "`{}` is of another family",
-                query.host
+                "`{}` is not an {:?} address",
+                query.host, query.family
             )));
         }
         if self.0.is_closed() {
@@ -192,13 +191,13 @@ impl Reactor {
         })
     }
 
-    /// The first address of a host.
+    /// Resolves a host name to its first address.
     ///
     /// # Errors
-    /// As for [`resolve_host`](Self::resolve_host).
+    /// Fails as [`resolve_host`](Self::resolve_host) does.
     ///
     /// # Cancellation
-    /// As for [`resolve_host`](Self::resolve_host).
+    /// Cancels as [`resolve_host`](Self::resolve_host) does.
     pub fn resolve(&self, host: &str) -> Deferred<IpAddr> {
         let missing = DnsLookupError::with_text(host);
         self.resolve_host(&NameQuery::new(host, 0))
@@ -219,7 +218,7 @@ impl Reactor {
     }
 }
 
-/// A resolver that was installed before.
+/// The previously installed resolver.
 struct Installed(Resolve);
 
 impl HostnameResolver for Installed {

@@ -1,4 +1,4 @@
-//! Running a reactor: start, turns, stop.
+//! Running a reactor: startup, turns, shutdown.
 //!
 //! ```text
 //!       run        before-startup        stop             before-shutdown
@@ -6,8 +6,8 @@
 //!  Idle ──▶ Starting ──▶ Running ──▶ Stopping ──▶ ShuttingDown ──▶ Stopped
 //!               └─────── crash: from anywhere straight to Stopped ────┘
 //! ```
-//! Turns go on from `Starting` to `ShuttingDown`, so that what the triggers wait for can come.
-//! `close` leads from anywhere to Closed.
+//! Turns continue from `Starting` to `ShuttingDown`, so that the Deferreds of the triggers can
+//! fire. `close` leads from every phase to Closed.
 use super::{
     Reactor,
     core::{Core, RunPhase},
@@ -32,7 +32,7 @@ use std::{
 };
 
 thread_local! {
-    /// The reactors that run in this thread, the innermost last.
+    /// The reactors that are running in this thread, the innermost last.
     static RUNNING: RefCell<Vec<Reactor>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -53,7 +53,7 @@ impl InThread {
 
 impl Drop for InThread {
     fn drop(&mut self) {
-        // a reactor that has run keeps the thread's queue unless another one was there
+        // after a run the reactor keeps the thread's queue, unless there was another one before
         if let Some(queue) = self.queue.take().filter(|queue| queue.is_open()) {
             install_remote_queue(Some(queue));
         }
@@ -66,7 +66,7 @@ impl Drop for InThread {
 }
 
 impl Reactor {
-    /// The reactor that runs in this thread right now, for code that was given none.
+    /// Returns the reactor that is running in this thread, for code that was not given one.
     ///
     /// ```
     /// assert!(twistor::reactor::Reactor::current().is_none());
@@ -75,12 +75,13 @@ impl Reactor {
         RUNNING.with_borrow(|running| running.last().cloned())
     }
 
-    /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards:
-    /// connections, ports and timers are still there.
+    /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards;
+    /// connections, ports and timers are kept.
     ///
     /// # Errors
-    /// [`ReactorAlreadyRunning`] inside a turn of the same reactor, [`ReactorClosed`] after
-    /// [`close`](Self::close), and what the operating system says when waiting itself fails.
+    /// Fails with [`ReactorAlreadyRunning`] inside a turn of the same reactor, with
+    /// [`ReactorClosed`] after [`close`](Self::close), and with the operating-system error if
+    /// waiting fails.
     pub fn run(&self) -> Result<(), Failure> {
         self.may_run()?;
         let core = &self.0;
@@ -105,19 +106,19 @@ impl Reactor {
                 resolver.callback(());
             }
         }
-        // a thread may be in a blocking call, whose answer takes turns
+        // a thread may be in a blocking call into this one, whose answer needs turns
         self.stop_pool(|| drop(core.turn(&mut scratch, Some(Duration::ZERO))));
         core.scratch.set(Some(scratch));
         core.next_run();
         result
     }
 
-    /// Runs one turn that waits for at most `delay`. What
-    /// [`call_when_running`](Self::call_when_running) and the triggers of the startup have put off
-    /// runs first; the triggers of the shutdown do not run.
+    /// Runs one turn that waits for at most `delay`. Calls registered with
+    /// [`call_when_running`](Self::call_when_running) and startup triggers that have not run yet
+    /// run first; shutdown triggers do not run.
     ///
     /// # Errors
-    /// As for [`run`](Self::run).
+    /// Fails as [`run`](Self::run) does.
     pub fn iterate(&self, delay: Duration) -> Result<(), Failure> {
         self.may_run()?;
         let _in_thread = InThread::enter(self);
@@ -129,8 +130,8 @@ impl Reactor {
         result
     }
 
-    /// Runs `main` at the start of the next run, and `end` when its Deferred has fired; its result
-    /// lies in what this gives. A panic in it is a failure.
+    /// Runs `main` at the start of the next run, and `end` when its Deferred has fired. The result
+    /// is stored in the returned cell. A panic of `main` is a failure.
     pub(crate) fn begin(
         &self,
         name: &'static str,
@@ -154,7 +155,7 @@ impl Reactor {
         result
     }
 
-    /// [`stop`](Self::stop) where it does not matter whether it runs.
+    /// Stops the reactor if it is running.
     pub(crate) fn request_stop(&self) {
         self.0.request_stop();
     }
@@ -170,7 +171,7 @@ impl Reactor {
     fn start_up(&self, signals: bool) -> Result<(), Failure> {
         let core = &self.0;
         if core.waiting_startup.borrow().as_ref().is_some_and(|waiting| !waiting.is_dead()) {
-            // an earlier turn by hand has begun the startup, and its triggers are still waited for
+            // an earlier `iterate` has begun the startup, whose triggers are still pending
             return Ok(());
         }
         let run = core.next_run();
@@ -179,7 +180,7 @@ impl Reactor {
             Ok(_) => self.started(signals, run),
             Err(waiting) => {
                 let reactor = self.clone();
-                // an error here is the reactor's own, and nobody is left to return it to
+                // an error here comes from the reactor itself and cannot be returned to a caller
                 let waiting = waiting.add_callback(move |()| reactor.started(signals, run));
                 *core.waiting_startup.borrow_mut() = Some(waiting.canceller());
                 waiting.detach();
@@ -191,14 +192,14 @@ impl Reactor {
     fn started(&self, signals: bool, run: u64) -> Result<(), Failure> {
         let core = &self.0;
         if core.run.get() != run {
-            // that run is over: what it waited for has come too late
+            // that run has ended: its triggers have finished too late
             return Ok(());
         }
         core.phase.set(match core.phase.get() {
             RunPhase::Starting => RunPhase::Running,
             RunPhase::Stopping { .. } => RunPhase::Stopping { started: true },
             RunPhase::ShuttingDown { .. } => RunPhase::ShuttingDown { started: true },
-            // it has crashed or was closed meanwhile
+            // it has crashed or was closed in the meantime
             _ => return Ok(()),
         });
         if signals && !core.signals_installed.replace(true) {
@@ -214,7 +215,7 @@ impl Reactor {
             if let Err(failure) =
                 guarded(|| Frame::new("call_when_running", Location::caller()), call)
             {
-                report(failure, "a call at the start of the reactor");
+                report(failure, "a call registered with call_when_running");
             }
         }
         Ok(())
@@ -231,7 +232,7 @@ impl Reactor {
     fn shutdown_finished(&self, run: u64) {
         let core = &self.0;
         if !matches!(core.phase.get(), RunPhase::ShuttingDown { .. }) || core.run.get() != run {
-            // it has crashed or was closed meanwhile
+            // it has crashed or was closed in the meantime
             return;
         }
         core.triggers.run(SystemEvent::Shutdown, TriggerPhase::During).detach();
@@ -241,11 +242,12 @@ impl Reactor {
         }
     }
 
-    /// Asks the reactor to stop: after the turn that this is called in the triggers of the shutdown
-    /// run, and when those are done [`run`](Self::run) returns.
+    /// Asks the reactor to stop. After the present turn the shutdown triggers run, and when those
+    /// have finished [`run`](Self::run) returns.
     ///
     /// # Errors
-    /// [`ReactorNotRunning`] if it does not run, or has been asked already.
+    /// Fails with [`ReactorNotRunning`] if the reactor is not running, or has been asked to stop
+    /// already.
     pub fn stop(&self) -> Result<(), Failure> {
         if matches!(self.0.phase.get(), RunPhase::Starting | RunPhase::Running) {
             self.0.request_stop();
@@ -255,16 +257,16 @@ impl Reactor {
         }
     }
 
-    /// Ends [`run`](Self::run) after this turn without any trigger of the shutdown: for when those
-    /// cannot be trusted any more. On a reactor that does not run it does nothing.
+    /// Ends [`run`](Self::run) after the present turn without running any shutdown trigger, for
+    /// when those cannot be trusted. On a reactor that is not running this does nothing.
     pub fn crash(&self) {
         if self.0.phase.get().is_under_way() {
             self.0.end_run();
         }
     }
 
-    /// Whether it runs: from the end of the triggers before the startup to the end of
-    /// [`run`](Self::run) or [`iterate`](Self::iterate).
+    /// Returns whether the reactor is running: from the end of the triggers before the startup to
+    /// the end of [`run`](Self::run) or [`iterate`](Self::iterate).
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
         matches!(
@@ -275,17 +277,17 @@ impl Reactor {
         )
     }
 
-    /// The signal that has made the last [`run`](Self::run) stop, if it was one.
+    /// Returns the signal that stopped the last [`run`](Self::run), if a signal did.
     #[doc(alias = "_exitSignal")]
     pub fn exit_signal(&self) -> Option<i32> {
         self.0.exit_signal.get()
     }
 
-    /// Runs `f` when the reactor starts or stops, in one of three phases: all triggers of a phase
-    /// in the order in which they were added, then the next phase. The later phases wait for the
-    /// Deferreds that triggers of [`TriggerPhase::Before`] return; meanwhile turns go on. Each
-    /// trigger runs once, also if the reactor runs again. An error or a panic in one is reported,
-    /// and the others run.
+    /// Runs `f` when the reactor starts or stops, in one of three phases. All triggers of a phase
+    /// run in the order in which they were added; then the next phase begins. The later phases wait
+    /// for the Deferreds that triggers of [`TriggerPhase::Before`] return; turns continue
+    /// meanwhile. Each trigger runs once, even if the reactor runs again. An error or a panic in a
+    /// trigger is reported, and the other triggers run.
     ///
     /// ```
     /// use twistor::reactor::{Reactor, SystemEvent, TriggerPhase};
@@ -307,27 +309,28 @@ impl Reactor {
         f: impl FnOnce() -> R + 'static,
     ) -> SystemEventTrigger {
         if self.0.is_closed() {
-            // it will never run: nothing keeps it
+            // it will never run, so it is dropped
             drop_guarded(f);
             return self.0.triggers.add(event, phase, || ());
         }
         self.0.triggers.add(event, phase, f)
     }
 
-    /// Takes a trigger back; a phase that runs already leaves it out.
+    /// Removes a trigger. A phase that is already running skips it.
     ///
     /// # Errors
-    /// [`ValueError`](crate::error::ValueError) if it has run or was removed before.
+    /// Fails with [`ValueError`](crate::error::ValueError) if the trigger has run or was removed
+    /// before.
     #[doc(alias = "removeSystemEventTrigger")]
     pub fn remove_system_event_trigger(&self, trigger: &SystemEventTrigger) -> Result<(), Failure> {
         self.0.triggers.remove(trigger)
     }
 
-    /// A Deferred that fires when the reactor stops, after the triggers of the shutdown, or a
+    /// Returns a Deferred that fires when the reactor stops: after the shutdown triggers, or a
     /// crash, and right before [`run`](Self::run) returns.
     ///
     /// # Errors
-    /// [`ReactorClosed`] after [`close`](Self::close).
+    /// Fails with [`ReactorClosed`] after [`close`](Self::close).
     ///
     /// # Cancellation
     /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
@@ -343,8 +346,8 @@ impl Reactor {
         deferred
     }
 
-    /// Runs `call` at the start of [`run`](Self::run), in the order given; at once if the reactor
-    /// runs.
+    /// Runs `call` at the start of [`run`](Self::run), in order, or at once if the reactor is
+    /// running.
     #[doc(alias = "callWhenRunning")]
     pub fn call_when_running(&self, call: impl FnOnce() + 'static) {
         if self.is_running() {
@@ -357,7 +360,7 @@ impl Reactor {
         }
     }
 
-    /// Whether [`run`](Self::run) lets SIGINT and SIGTERM stop it; it does unless told otherwise
+    /// Sets whether SIGINT and SIGTERM stop [`run`](Self::run). They do by default; call this
     /// before the first run.
     #[doc(alias = "installSignalHandlers")]
     pub fn handle_signals(&self, yes: bool) {
@@ -366,7 +369,7 @@ impl Reactor {
 }
 
 impl Remote {
-    /// Whether this is the thread of the reactor, inside one of its turns.
+    /// Returns whether the caller is in the reactor's thread, inside one of its turns.
     #[doc(alias = "isInIOThread")]
     pub fn is_in_reactor_thread(&self) -> bool {
         RUNNING.with_borrow(|running| {
@@ -376,7 +379,7 @@ impl Remote {
 }
 
 impl Core {
-    /// A number for the run that begins; what an earlier one has waited for does not concern it.
+    /// Numbers the run that begins, so that pending work of an earlier run is ignored.
     fn next_run(&self) -> u64 {
         self.run.set(self.run.get() + 1);
         self.run.get()
@@ -392,7 +395,7 @@ impl Core {
         self.schedule.set_work();
     }
 
-    /// The run returns after this turn.
+    /// Makes the run return after this turn.
     fn end_run(&self) {
         self.phase.set(RunPhase::Stopped);
         self.schedule.set_work();
@@ -402,12 +405,12 @@ impl Core {
         self.scratch.take().unwrap_or_else(TurnScratch::new)
     }
 
-    /// SIGINT or SIGTERM has come. A second one while the triggers of the shutdown still wait ends
-    /// the run without them.
+    /// Stops the reactor because of SIGINT or SIGTERM. A second signal, while shutdown triggers are
+    /// pending, ends the run without them.
     pub(super) fn stop_by_signal(&self, signal: i32) {
         self.exit_signal.set(Some(signal));
         if matches!(self.phase.get(), RunPhase::ShuttingDown { .. }) {
-            tracing::warn!("received signal {signal} while stopping: not waiting any longer");
+            tracing::warn!("received signal {signal} while stopping: stopping without waiting");
             self.end_run();
         } else {
             tracing::info!("received signal {signal}, stopping");
@@ -415,7 +418,7 @@ impl Core {
         }
     }
 
-    /// Whether the turn must not wait.
+    /// Returns whether the turn must not wait.
     pub(super) fn is_in_a_hurry(&self) -> bool {
         matches!(self.phase.get(), RunPhase::Stopping { .. } | RunPhase::Stopped | RunPhase::Closed)
     }

@@ -1,8 +1,8 @@
-//! The reactor: waits for events, timers and other threads, and runs what is due, one turn after
+//! The reactor: waits for events, timers and other threads, and calls what is due, one turn after
 //! the other.
 //!
-//! A [`Reactor`] is a value and a cheap handle; a program may have several, one a thread. Its back
-//! end is a seam: `Reactor::new()` is the operating system through mio, and
+//! A [`Reactor`] is a value and a cheap handle; a program may have several, one in each thread. The
+//! back end is interchangeable: `Reactor::new()` uses the operating system through mio, and
 //! [`testing::MemoryReactor`](crate::testing::MemoryReactor) is the same reactor over virtual time
 //! and memory.
 //!
@@ -43,5 +43,5 @@ pub use thread_pool::{PoolLimits, PoolLoad, ThreadPool};
 pub use triggers::{SystemEvent, SystemEventTrigger, TriggerPhase};
 pub use user_source::{Ready, UserSource};
 
-/// The library under the reactor, for [`Reactor::add_source`].
+/// The library below the reactor, for [`Reactor::add_source`].
 pub use mio;

@@ -1,21 +1,21 @@
-//! What a host-name resolver is asked.
+//! The query to a host-name resolver.
 use std::net::SocketAddr;
 
-/// Which addresses are wanted.
+/// The family of the requested addresses.
 #[doc(alias = "addressTypes")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressFamily {
-    /// Of both kinds.
+    /// IPv4 and IPv6.
     Any,
-    /// IPv4 alone.
+    /// IPv4 only.
     IPv4,
-    /// IPv6 alone.
+    /// IPv6 only.
     IPv6,
 }
 
 impl AddressFamily {
-    /// Whether `at` is of this family.
+    /// Returns whether `at` belongs to this family.
     pub fn contains(self, at: &SocketAddr) -> bool {
         match self {
             Self::Any => true,
@@ -25,25 +25,25 @@ impl AddressFamily {
     }
 }
 
-/// What a [`HostnameResolver`](super::HostnameResolver) is asked.
+/// The query to a [`HostnameResolver`](super::HostnameResolver).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NameQuery {
-    /// The name of the host; never a numeric address.
+    /// The host name; never a numeric address.
     pub host: String,
-    /// The port that goes into the answers.
+    /// The port of the resulting addresses.
     pub port: u16,
-    /// Which addresses are wanted.
+    /// The family of the requested addresses.
     pub family: AddressFamily,
 }
 
 impl NameQuery {
-    /// A query for addresses of both kinds.
+    /// Creates a query for addresses of both families.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port, family: AddressFamily::Any }
     }
 
-    /// The same for addresses of one kind.
+    /// Sets the family of the requested addresses.
     #[must_use]
     pub fn family(self, family: AddressFamily) -> Self {
         Self { family, ..self }

@@ -1,4 +1,4 @@
-//! How other threads reach a reactor: calls, and answers to Deferreds that wait for them.
+//! Access to a reactor from other threads: calls, and results for pending Deferreds.
 use super::backend::Alarm;
 use crate::{
     remote_queue::{RemoteQueue, Work, WorkFlag},
@@ -15,11 +15,11 @@ use std::{
     },
 };
 
-/// The calls that came in from other threads.
+/// The queue of calls from other threads.
 pub(crate) struct Inbox {
     /// `None` once the reactor is closed.
     calls: Mutex<Option<Vec<Work>>>,
-    /// Whether there is something in `calls`: asked each turn without taking the lock.
+    /// Whether `calls` has any. Each turn reads it without taking the lock.
     waiting: AtomicBool,
     work: WorkFlag,
     alarm: Alarm,
@@ -35,7 +35,7 @@ impl Inbox {
         })
     }
 
-    /// What has come since the last call.
+    /// Takes the calls that have arrived since the last time.
     pub(crate) fn take(&self) -> Vec<Work> {
         if !self.waiting.load(Ordering::Acquire) {
             return Vec::new();
@@ -49,7 +49,7 @@ impl Inbox {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Takes no more calls and returns those that wait, for the caller to drop.
+    /// Closes the queue and returns the pending calls, which the caller drops.
     pub(crate) fn close(&self) -> Vec<Work> {
         self.calls().take().unwrap_or_default()
     }
@@ -73,7 +73,7 @@ impl RemoteQueue for Inbox {
             calls.len() == 1
         };
         self.work.set();
-        // one wake-up lasts until the reactor has taken the calls
+        // one wake-up is enough until the reactor has taken the calls
         if first {
             (self.alarm)();
         }
@@ -81,8 +81,8 @@ impl RemoteQueue for Inbox {
     }
 }
 
-/// The Resolvers of a reactor that wait for an answer from another thread: they stay here, and only
-/// their number crosses.
+/// The Resolvers of a reactor that wait for a result from another thread. They stay in this thread,
+/// and only their numbers cross.
 #[derive(Default)]
 pub(crate) struct RemoteDeferreds {
     next: Cell<u64>,
@@ -90,7 +90,7 @@ pub(crate) struct RemoteDeferreds {
 }
 
 impl RemoteDeferreds {
-    /// A number for the next one.
+    /// Returns the number for the next Resolver.
     pub(super) fn next(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
     }
@@ -103,13 +103,13 @@ impl RemoteDeferreds {
         self.waiting.borrow_mut().remove(&number)
     }
 
-    /// The reactor is being closed: nobody will bring the answers.
+    /// Drops all Resolvers, because the reactor is being closed.
     pub(super) fn drop_all(&self) {
         drop_each(self.waiting.take());
     }
 }
 
-/// A reactor as other threads see it: `Send`, `Sync`, a cheap clone.
+/// A handle to a reactor for other threads: `Send`, `Sync`, and cheap to clone.
 ///
 /// ```
 /// use twistor::reactor::Reactor;
@@ -127,9 +127,9 @@ impl RemoteDeferreds {
 pub struct Remote(pub(crate) Arc<Inbox>);
 
 impl Remote {
-    /// Runs `call` in the reactor's thread, in a later turn; calls of one thread run in their
-    /// order. It may be called from any thread, the reactor's own too. `false` says that the
-    /// reactor has been closed: the call is dropped unrun.
+    /// Runs `call` in the reactor's thread, in a later turn; calls from one thread run in their
+    /// order. It may be called from any thread, including the reactor's own. Returns `false` if the
+    /// reactor has been closed; `call` is then dropped without running.
     #[doc(alias = "callFromThread")]
     pub fn call_from_thread(&self, call: impl FnOnce() + Send + 'static) -> bool {
         self.0.submit(Box::new(call))

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-/// Fires a Deferred from another thread. Dropped without an answer, it lets the Deferred fail with
+/// Fires a Deferred from another thread. Dropping it unused fails the Deferred with
 /// [`AbandonedError`](crate::error::AbandonedError).
 pub(crate) struct RemoteResolver<T: Send + 'static> {
     remote: Remote,
@@ -25,12 +25,12 @@ pub(crate) struct RemoteResolver<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> RemoteResolver<T> {
-    /// Whether the Deferred was not cancelled.
+    /// Returns whether the result is still wanted.
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Fires the Deferred in a later turn of its reactor, with what has come in this thread.
+    /// Fires the Deferred with `result`, in a later turn of its reactor.
     pub(crate) fn send(mut self, result: Result<T, Failure>) {
         self.submit(Some(result));
     }
@@ -38,7 +38,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
     fn submit(&mut self, result: Option<Result<T, Failure>>) {
         self.sent = true;
         let number = self.number;
-        // a closed reactor has no use for the answer; an open one runs this call in its own turn
+        // a closed reactor drops the call; an open one runs it in one of its turns
         self.remote.call_from_thread(move || {
             let resolver =
                 Reactor::current().and_then(|reactor| reactor.0.remote_deferreds.remove(number));
@@ -62,8 +62,8 @@ impl<T: Send + 'static> Drop for RemoteResolver<T> {
 }
 
 impl Reactor {
-    /// A Deferred that another thread fires: `start` hands the resolver over, or says why it
-    /// cannot. A closed reactor asks nobody.
+    /// Returns a Deferred that another thread fires: `start` hands the resolver over, or fails. On
+    /// a closed reactor `start` is not called.
     #[track_caller]
     pub(crate) fn deferred_from_thread<T: Send + 'static, E: Into<Failure>>(
         &self,

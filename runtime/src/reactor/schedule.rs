@@ -1,13 +1,14 @@
-//! What the rest of a turn and the next one have to do. Every stream holds it.
+//! The work that is scheduled for the rest of a turn and for the next turn. Every stream holds a
+//! reference to it.
 use super::{backend::Event, source::Readiness};
 use crate::remote_queue::WorkFlag;
 use std::cell::{Cell, RefCell};
 
-/// The length of the read buffer: one a reactor. A message of 64 KiB fits in with room to spare, so
-/// that its read is a short one and says itself that nothing is left.
+/// The length of the reactor's read buffer. A message of 64 KiB fits with room to spare, so reading
+/// it is a short read, which shows that nothing is left.
 const READ_BUFFER: usize = 96 * 1024;
 
-/// What a turn works with, kept from one to the next.
+/// The buffers of a turn, kept from one turn to the next.
 pub(crate) struct TurnScratch {
     pub(super) buffer: Box<[u8]>,
     pub(super) events: Vec<Event>,
@@ -19,26 +20,26 @@ impl TurnScratch {
     }
 }
 
-/// What is due later in this turn or in the next one.
+/// The work that is due later in this turn or in the next one.
 pub(crate) struct Schedule {
-    /// The number of the turn under way; 0 outside of turns.
+    /// The number of the present turn; 0 outside of turns.
     turn: Cell<u32>,
     /// The number of the last turn.
     last_turn: Cell<u32>,
     /// Whether streams may cork their output.
     corks: Cell<bool>,
-    /// Set by whatever gives a turn something to do besides waiting, from any thread: mostly it is
-    /// clear, and then one look at it is all that a turn does.
+    /// Set, from any thread, by everything that gives a turn work besides waiting. Most turns find
+    /// it clear and check nothing else.
     work: WorkFlag,
-    /// What the next turn looks at.
+    /// The events for the next turn.
     events: RefCell<Vec<Event>>,
     /// The connections with corked output, in the order in which they were corked.
     corked: Slots,
-    /// The connections that the running piece of user code has asked to close.
+    /// The connections that the running user code has asked to close.
     closing: Slots,
 }
 
-/// Slots to be looked at, and a quick look whether there are any.
+/// A list of slots, with a flag that tells quickly whether it is empty.
 #[derive(Default)]
 struct Slots {
     slots: RefCell<Vec<usize>>,
@@ -51,7 +52,7 @@ impl Slots {
         self.any.set(true);
     }
 
-    /// Calls `visit` for each slot, also for those that are added meanwhile.
+    /// Calls `visit` for each slot, including slots that are added meanwhile.
     #[cold]
     fn drain(&self, mut visit: impl FnMut(usize)) {
         let mut at = 0;
@@ -79,7 +80,7 @@ impl Schedule {
         }
     }
 
-    /// Streams write at once, as outside of turns: for a connection whose other side is a test.
+    /// Makes streams write at once, as outside of turns, for a connection to a test.
     pub(crate) fn never_cork(&self) {
         self.corks.set(false);
     }
@@ -87,7 +88,7 @@ impl Schedule {
     #[inline]
     pub(super) fn begin_turn(&self) {
         if self.corks.get() {
-            // 0 stands for none
+            // 0 means "no turn"
             let turn = self.last_turn.get().wrapping_add(1).max(1);
             self.last_turn.set(turn);
             self.turn.set(turn);
@@ -99,13 +100,13 @@ impl Schedule {
         self.turn.set(0);
     }
 
-    /// The number of the turn in which output may be corked; 0 where it is not.
+    /// Returns the number of the turn if output may be corked in it, and otherwise 0.
     #[inline]
     pub(crate) fn turn(&self) -> u32 {
         self.turn.get()
     }
 
-    /// Whether a turn has something to do besides waiting.
+    /// Returns whether a turn has work besides waiting.
     #[inline]
     pub(super) fn has_work(&self) -> bool {
         self.work.is_set()
@@ -119,23 +120,23 @@ impl Schedule {
         self.work.clear();
     }
 
-    /// Has the source in `slot` called in the next turn.
+    /// Schedules a call of the source in `slot` for the next turn.
     pub(crate) fn reschedule(&self, slot: usize, readiness: Readiness) {
         self.events.borrow_mut().push(Event { slot, readiness });
         self.work.set();
     }
 
-    /// Whether the next turn must not wait.
+    /// Returns whether the next turn must not wait.
     pub(super) fn has_events(&self) -> bool {
         !self.events.borrow().is_empty()
     }
 
-    /// Exchanges what has been scheduled for the empty list in `events`.
+    /// Swaps the scheduled events with the empty list `events`.
     pub(super) fn swap_events(&self, events: &mut Vec<Event>) {
         std::mem::swap(&mut *self.events.borrow_mut(), events);
     }
 
-    /// Has corked output sent at the end of the turn, or before it waits.
+    /// Schedules sending of corked output for the end of the turn, or before the turn waits.
     pub(crate) fn add_corked(&self, slot: usize) {
         self.corked.push(slot);
     }
@@ -149,8 +150,8 @@ impl Schedule {
         self.corked.drain(visit);
     }
 
-    /// Has a close begin as soon as the piece of user code that asks for it returns; outside of
-    /// turns, at the start of the next one.
+    /// Schedules the begin of a close for when the user code that requested it returns; outside of
+    /// turns, for the start of the next turn.
     pub(crate) fn add_closing(&self, slot: usize) {
         self.closing.push(slot);
         self.work.set();

@@ -1,5 +1,5 @@
-//! Signals: SIGINT and SIGTERM stop the reactor, others call what was asked for; with
-//! `TWISTOR_DEBUG=1`, SIGUSR1 shows what waits.
+//! Signals: SIGINT and SIGTERM stop the reactor, others call the handlers of the program. With
+//! `TWISTOR_DEBUG=1`, SIGUSR1 prints what is pending.
 use super::{
     Reactor,
     backend::Signals,
@@ -20,14 +20,14 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// What is called for each signal that comes.
+/// The function to call for each signal.
 type Handler = Box<dyn FnMut(i32)>;
 
 struct OnSignal {
     signals: Box<dyn Signals>,
     /// `None` while it runs.
     handler: RefCell<Option<Handler>>,
-    /// Where the user has made it; nothing for the reactor's own.
+    /// The line that added it; `None` for the reactor's own.
     created_at: Option<&'static Location<'static>>,
 }
 
@@ -37,7 +37,7 @@ impl Drop for OnSignal {
     }
 }
 
-/// Lets the signals of this process reach `core` from now on; those that stop it only if `stop`.
+/// Installs the reactor's handlers; those for SIGINT and SIGTERM only if `stop` is set.
 pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<()> {
     let mut wanted = Vec::new();
     if stop {
@@ -74,7 +74,7 @@ fn listen(
         debug_assert_eq!(given, slot, "nothing came in between");
         return Ok(Some(slot));
     }
-    // there are no signals here: the slot was not taken
+    // this back end has no signals, so the slot is free again
     Ok(None)
 }
 
@@ -100,7 +100,7 @@ impl Source for OnSignal {
     }
 }
 
-/// A handler that [`Reactor::on_signal`] has made. Dropping this changes nothing.
+/// A signal handler added with [`Reactor::on_signal`]. Dropping it changes nothing.
 pub struct SignalHandler {
     core: Weak<Core>,
     slot: Cell<Option<usize>>,
@@ -108,8 +108,8 @@ pub struct SignalHandler {
 }
 
 impl SignalHandler {
-    /// Ends it. The process goes on ignoring the signal: the operating system's own way with it is
-    /// not put back.
+    /// Removes the handler. The process then ignores the signal: the operating system's default
+    /// action is not restored.
     pub fn stop(&self) {
         if let (Some(core), Some(slot)) = (self.core.upgrade(), self.slot.take()) {
             let gone = core.remove(slot);
@@ -125,9 +125,9 @@ impl fmt::Debug for SignalHandler {
 }
 
 impl Reactor {
-    /// Calls `f` in a turn of the reactor each time `signal` has come to the process, from now on.
-    /// A signal that comes during a long callback is not lost; several of the same number that come
-    /// before a turn are one call.
+    /// Calls `f` in a turn of the reactor each time the process receives `signal`. A signal that
+    /// arrives during a long callback is not lost; several of the same number before a turn cause
+    /// one call.
     ///
     /// `signal` is a number such as `signal_hook::consts::SIGHUP`.
     ///
@@ -141,8 +141,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError`] for a signal that no process may handle (SIGKILL, SIGSTOP, SIGSEGV, SIGILL,
-    /// SIGFPE), [`ReactorClosed`], and what the operating system says.
+    /// Fails with [`ValueError`] for a signal that cannot be handled (SIGKILL, SIGSTOP, SIGSEGV,
+    /// SIGILL, SIGFPE), with [`ReactorClosed`], and with an operating-system error.
     #[track_caller]
     pub fn on_signal(
         &self,

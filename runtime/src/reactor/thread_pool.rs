@@ -1,4 +1,4 @@
-//! A pool of threads for what blocks.
+//! A pool of threads for blocking work.
 use crate::{
     error::{QueueFullError, ValueError},
     failure::{Failure, Frame},
@@ -14,17 +14,18 @@ use std::{
     time::Duration,
 };
 
-/// How long a pool that is being stopped is waited for at a time.
+/// The time for which `stop_meanwhile` waits before it calls its function again.
 const MEANWHILE: Duration = Duration::from_millis(5);
 
 /// Work for a thread.
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads for what blocks: files, databases, long calculations. `Send`, `Sync`, a cheap clone.
+/// A pool of threads for blocking work: files, databases, long calculations. It is `Send`, `Sync`,
+/// and cheap to clone.
 ///
-/// Threads are started as work needs them, up to the maximum, and wait for more until the pool is
-/// stopped. A panic in a piece of work is reported and costs that piece. Most programs use the one
-/// that every reactor has: [`Reactor::thread_pool`](super::Reactor::thread_pool).
+/// Threads are started as work needs them, up to the maximum, and stay until the pool is stopped. A
+/// panic in a piece of work is reported and affects nothing else. Most programs use the pool that
+/// every reactor has: [`Reactor::thread_pool`](super::Reactor::thread_pool).
 ///
 /// ```
 /// use twistor::threads::ThreadPool;
@@ -39,77 +40,77 @@ type Job = Box<dyn FnOnce() + Send>;
 /// ```
 #[derive(Clone)]
 #[doc(alias = "twisted.python.threadpool")]
-pub struct ThreadPool(Arc<Shared>);
+pub struct ThreadPool(Arc<PoolCell>);
 
-/// How many threads a [`ThreadPool`] may have.
+/// The minimum and maximum number of threads in a [`ThreadPool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// Threads that the pool keeps although there is no work.
+    /// The number of threads that the pool keeps even without work.
     pub minimum: usize,
-    /// The most threads it has.
+    /// The maximum number of threads.
     pub maximum: usize,
 }
 
-/// What a [`ThreadPool`] has to do.
+/// The present load of a [`ThreadPool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolLoad {
-    /// How many threads there are.
+    /// The number of threads.
     pub threads: usize,
-    /// How much work waits for one.
+    /// The number of queued pieces of work.
     pub waiting: usize,
 }
 
-struct Shared {
-    state: Mutex<State>,
-    /// There is work, or the number of threads is to change.
+struct PoolCell {
+    state: Mutex<PoolState>,
+    /// Notified when there is work, and when the number of threads must change.
     changed: Condvar,
     name: String,
 }
 
-struct State {
+struct PoolState {
     minimum: usize,
     maximum: usize,
     limit: usize,
     queue: VecDeque<Job>,
     workers: usize,
-    /// How many do a piece of work.
+    /// The number of threads that are working.
     busy: usize,
     started: bool,
     handles: Vec<JoinHandle<()>>,
 }
 
-impl State {
-    /// How many threads have nothing to do, or have not begun.
+impl PoolState {
+    /// Returns the number of threads that are idle, or have not begun.
     fn idle(&self) -> usize {
         self.workers - self.busy
     }
 }
 
 impl ThreadPool {
-    /// A pool of at least `minimum` and at most `maximum` threads, not started yet. Work may be
-    /// given to it; it waits for the start.
+    /// Creates a pool of at least `minimum` and at most `maximum` threads, which is not started. It
+    /// queues work that it is given before the start.
     ///
     /// # Errors
-    /// [`ValueError`] if the maximum is 0 or less than the minimum.
+    /// Fails with [`ValueError`] if the maximum is 0 or less than the minimum.
     pub fn new(minimum: usize, maximum: usize) -> Result<Self, Failure> {
         Self::named("twistor", minimum, maximum)
     }
 
-    /// The same with a name for its threads, which a debugger shows.
+    /// Creates a pool whose threads have a name, which debuggers show.
     ///
     /// # Errors
-    /// As for [`new`](Self::new).
+    /// Fails as [`new`](Self::new) does, and if the name contains a NUL byte.
     pub fn named(name: impl Into<String>, minimum: usize, maximum: usize) -> Result<Self, Failure> {
         check(minimum, maximum)?;
         let name = name.into();
         if name.contains('\0') {
-            return Err(ValueError::with_text("the name of a thread has no NUL in it").into());
+            return Err(ValueError::with_text("thread names must not contain NUL").into());
         }
         Ok(Self::with(name, minimum, maximum))
     }
 
     fn with(name: String, minimum: usize, maximum: usize) -> Self {
-        let state = State {
+        let state = PoolState {
             minimum,
             maximum,
             limit: usize::MAX,
@@ -119,20 +120,20 @@ impl ThreadPool {
             started: false,
             handles: Vec::new(),
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), name }))
+        Self(Arc::new(PoolCell { state: Mutex::new(state), changed: Condvar::new(), name }))
     }
 
-    /// The pool of a reactor. `maximum` is not 0.
+    /// Creates the pool of a reactor. `maximum` is not 0.
     pub(super) fn of_reactor(maximum: usize) -> Self {
         Self::with("twistor".to_owned(), 0, maximum)
     }
 
-    /// Lets at most `limit` pieces of work wait for a thread; without this there is no limit.
+    /// Limits the number of queued pieces of work. There is no limit by default.
     pub fn set_queue_limit(&self, limit: usize) {
         self.state().limit = limit;
     }
 
-    /// Starts the minimum of threads, and those that the waiting work needs.
+    /// Starts the minimum number of threads, and those that queued work needs.
     pub fn start(&self) {
         let mut state = self.state();
         state.started = true;
@@ -140,18 +141,18 @@ impl ThreadPool {
         while state.workers < wanted && self.add_worker(&mut state) {}
     }
 
-    /// Lets the work that was given finish, ends the threads and waits for them. Called from one of
-    /// the pool's own threads it waits for the others.
+    /// Stops the pool: waits until all queued work is done and the threads have exited. Called from
+    /// one of the pool's own threads it waits for the others.
     pub fn stop(&self) {
         self.release_threads();
         let handles = std::mem::take(&mut self.state().handles);
         for handle in handles {
             if handle.thread().id() != thread::current().id() {
-                // a worker has no panics of its own
+                // a worker catches all panics, so the join cannot fail
                 let _ = handle.join();
             }
         }
-        // another who stops it may have the handles
+        // another caller of `stop` may hold the handles
         let own = usize::from(WORKS_FOR.get() == self.0.address());
         let mut state = self.state();
         while !state.started && state.workers > own {
@@ -159,8 +160,8 @@ impl ThreadPool {
         }
     }
 
-    /// [`stop`](Self::stop) for a thread that the work may be waiting for: calls `meanwhile` again
-    /// and again until all threads have ended.
+    /// Stops the pool from a thread that the work may depend on: calls `meanwhile` repeatedly until
+    /// all threads have exited.
     pub(super) fn stop_meanwhile(&self, mut meanwhile: impl FnMut()) {
         self.release_threads();
         let mut state = self.state();
@@ -181,23 +182,23 @@ impl ThreadPool {
         self.stop();
     }
 
-    /// Lets the threads end when their work is done, without waiting for them.
+    /// Makes the threads exit when their work is done, without waiting for them.
     pub(super) fn release_threads(&self) {
         self.state().started = false;
         self.0.changed.notify_all();
     }
 
-    /// Changes the limits. Threads beyond a lower maximum end when they are idle.
+    /// Sets the limits. Threads beyond a lower maximum exit when they are idle.
     ///
     /// # Errors
-    /// As for [`new`](Self::new).
+    /// Fails as [`new`](Self::new) does.
     #[doc(alias = "adjustPoolsize")]
     pub fn adjust(&self, minimum: usize, maximum: usize) -> Result<(), Failure> {
         check(minimum, maximum)?;
         let mut state = self.state();
         (state.minimum, state.maximum) = (minimum, maximum);
         if state.started {
-            // those that there have to be, and those that waiting work can now have
+            // the minimum, and what queued work can use within the new maximum
             let wanted = (state.workers + state.queue.len().saturating_sub(state.idle()))
                 .clamp(minimum, maximum);
             while state.workers < wanted && self.add_worker(&mut state) {}
@@ -210,21 +211,21 @@ impl ThreadPool {
     /// Runs `work` in a thread of the pool. A panic in it is reported.
     ///
     /// # Errors
-    /// [`QueueFullError`] if as much work waits as may; `work` is dropped then.
+    /// Fails with [`QueueFullError`] if the queue limit is reached; `work` is then dropped.
     #[doc(alias = "callInThread")]
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
         let mut state = self.state();
-        // what a thread can take at once does not wait
+        // work that a thread can take at once does not count as queued
         let free = if state.started { state.maximum.saturating_sub(state.busy) } else { 0 };
         if state.queue.len() >= state.limit.saturating_add(free) {
             let text =
-                format!("{} pieces of work wait for the pool `{}`", state.queue.len(), self.0.name);
+                format!("the pool `{}` has reached its limit of {}", self.0.name, state.limit);
             drop(state);
             drop_guarded(work);
             return Err(QueueFullError::with_text(text).into());
         }
         state.queue.push_back(Box::new(work));
-        // each idle thread takes one of those that wait
+        // each idle thread takes one piece from the queue
         if state.started && state.queue.len() > state.idle() && state.workers < state.maximum {
             self.add_worker(&mut state);
         }
@@ -233,11 +234,11 @@ impl ThreadPool {
         Ok(())
     }
 
-    /// Runs `work` in a thread of the pool, and `on_result` with its outcome in the same thread. A
-    /// panic in `work` is a failure; one in `on_result` is reported.
+    /// Runs `work` in a thread of the pool, and `on_result` with its result in the same thread. A
+    /// panic in `work` becomes a failure; one in `on_result` is reported.
     ///
     /// # Errors
-    /// As for [`call_in_thread`](Self::call_in_thread).
+    /// Fails as [`call_in_thread`](Self::call_in_thread) does.
     #[doc(alias = "callInThreadWithCallback")]
     #[track_caller]
     pub fn call_in_thread_with_callback<T>(
@@ -254,30 +255,30 @@ impl ThreadPool {
         })
     }
 
-    /// The least and the greatest number of threads.
+    /// Returns the minimum and maximum number of threads.
     pub fn limits(&self) -> PoolLimits {
         let state = self.state();
         PoolLimits { minimum: state.minimum, maximum: state.maximum }
     }
 
-    /// How many threads there are, and how much work waits for one.
+    /// Returns the number of threads and of queued pieces of work.
     pub fn load(&self) -> PoolLoad {
         let state = self.state();
         PoolLoad { threads: state.workers, waiting: state.queue.len() }
     }
 
-    /// Whether it was started and not stopped.
+    /// Returns whether the pool was started and not stopped.
     pub fn is_started(&self) -> bool {
         self.state().started
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more thread; `false` if the system gives none. Those that there are go on then; without
-    /// any the failure is reported.
-    fn add_worker(&self, state: &mut State) -> bool {
+    /// Starts one more thread. Returns `false` if the system refuses: the existing threads
+    /// continue, and if there are none the failure is reported.
+    fn add_worker(&self, state: &mut PoolState) -> bool {
         let shared = self.0.clone();
         let name = format!("{}-{}", self.0.name, state.workers);
         state.handles.retain(|handle| !handle.is_finished());
@@ -291,7 +292,10 @@ impl ThreadPool {
                 if state.workers == 0 {
                     report(
                         error.into(),
-                        format!("the pool `{}` has no thread, and its work waits", self.0.name),
+                        format!(
+                            "the pool `{}` cannot start a thread, and its work stays queued",
+                            self.0.name
+                        ),
                     );
                 }
                 false
@@ -301,17 +305,17 @@ impl ThreadPool {
 }
 
 thread_local! {
-    /// The pool that this thread is of.
+    /// The pool to which this thread belongs.
     static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
 }
 
-impl Shared {
-    /// What a pool is known by.
+impl PoolCell {
+    /// Returns the number that identifies the pool.
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// What a thread of the pool does.
+    /// Runs a thread of the pool.
     fn work(&self) {
         WORKS_FOR.set(self.address());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -342,7 +346,7 @@ impl Shared {
 fn check(minimum: usize, maximum: usize) -> Result<(), Failure> {
     if maximum == 0 || minimum > maximum {
         return Err(ValueError::with_text(format!(
-            "a pool of {minimum} to {maximum} threads cannot be"
+            "invalid pool size: minimum {minimum}, maximum {maximum}"
         ))
         .into());
     }

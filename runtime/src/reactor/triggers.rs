@@ -1,4 +1,4 @@
-//! What runs when a reactor starts and stops.
+//! Triggers that run when a reactor starts and stops.
 use crate::{
     defer::{Deferred, DeferredList, IntoDeferred, maybe_deferred},
     error::ValueError,
@@ -10,32 +10,32 @@ use std::{
     collections::VecDeque,
 };
 
-/// An event of the reactor that triggers belong to.
+/// An event of the reactor that has triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SystemEvent {
-    /// `run` has been called.
+    /// The reactor starts: `run` was called.
     Startup,
-    /// The reactor was asked to stop.
+    /// The reactor stops.
     Shutdown,
 }
 
-/// When a trigger runs: the triggers of each phase run before those of the next, in the order in
-/// which they were added.
+/// The phase in which a trigger runs: all triggers of a phase run before those of the next, in the
+/// order in which they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TriggerPhase {
-    /// First. The other phases wait for the Deferreds that these return.
+    /// The first phase. The other phases wait for the Deferreds that its triggers return.
     Before,
-    /// Then: the event itself.
+    /// The second phase: the event itself.
     During,
-    /// Last.
+    /// The last phase.
     After,
 }
 
-/// Names a trigger, to take it back: what
-/// [`add_system_event_trigger`](super::Reactor::add_system_event_trigger) gives. Dropping it
-/// changes nothing.
+/// Identifies a trigger, to remove it: returned by
+/// [`add_system_event_trigger`](super::Reactor::add_system_event_trigger). Dropping it changes
+/// nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemEventTrigger {
     event: SystemEvent,
@@ -53,8 +53,8 @@ pub(super) struct Triggers {
 }
 
 thread_local! {
-    /// The number of the next trigger: one count for all reactors of the thread, so that no trigger
-    /// names one of another reactor.
+    /// The number of the next trigger. All reactors of a thread share it, so that an id never
+    /// matches a trigger of another reactor.
     static NEXT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -91,8 +91,8 @@ impl Triggers {
         Ok(())
     }
 
-    /// Runs the triggers of one phase, one after the other; each is used up. A trigger that is
-    /// removed meanwhile does not run.
+    /// Runs the triggers of one phase in order and removes them. A trigger that is removed
+    /// meanwhile does not run.
     pub(super) fn run(&self, event: SystemEvent, phase: TriggerPhase) -> Deferred<()> {
         let mut waits = Vec::new();
         loop {
@@ -110,7 +110,7 @@ impl Triggers {
         DeferredList::new(waits).wait_for_all().map(drop)
     }
 
-    /// The reactor is being closed.
+    /// Drops all triggers, because the reactor is being closed.
     pub(super) fn drop_all(&self) {
         for queue in self.queues.iter().flatten() {
             drop_each(queue.take());

@@ -1,17 +1,17 @@
 //! One turn of the reactor.
 //!
 //! The order of a turn:
-//! 1. calls from other threads, those that were there when the turn began;
-//! 2. delayed calls that are due and were made before the turn, in the order of their time, then of
-//!    their making;
-//! 3. what an earlier turn has rescheduled: connections to look at again, ends to tell;
-//! 4. the wait: without limit if nothing is to be done, until the next delayed call, or not at all
-//!    if something was rescheduled;
-//! 5. the events, in the order in which the system gives them;
-//! 6. corked output, which also leaves before the wait.
+//! 1. calls from other threads that were queued when the turn began;
+//! 2. delayed calls that are due and were added before the turn, by due time, then in the order of
+//!    their adding;
+//! 3. what an earlier turn has rescheduled: connections to check again, callbacks that are due;
+//! 4. the wait: until the next delayed call, without limit if there is none, or not at all if
+//!    something was rescheduled;
+//! 5. the events, in the order in which the system returns them;
+//! 6. corked output, which is also sent before the wait.
 //!
-//! Whatever runs in a turn and reschedules something leaves it to the next one. When a piece of
-//! user code returns, the connections that it has asked to close begin to.
+//! What is rescheduled during a turn runs in the next one. Closes that user code requests begin
+//! when that code returns.
 use super::{backend::Event, core::Core, schedule::TurnScratch, source::Readiness};
 use crate::{
     failure::Frame,
@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{io, panic::Location, rc::Rc, time::Duration};
 
-/// The longest wait: beyond it a timer is looked at again.
+/// The longest wait, after which the timers are checked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Core {
@@ -31,7 +31,7 @@ impl Core {
         limit: Option<Duration>,
     ) -> io::Result<()> {
         self.schedule.begin_turn();
-        // mostly there is nothing to do but to wait, and one look says so
+        // most turns have nothing to do but wait, which one check shows
         let result = if self.schedule.has_work() {
             self.busy_turn(scratch, limit)
         } else {
@@ -51,7 +51,7 @@ impl Core {
 
     #[inline(never)]
     fn busy_turn(&self, scratch: &mut TurnScratch, limit: Option<Duration>) -> io::Result<()> {
-        // before anything is looked at: what comes meanwhile sets it again
+        // cleared first: work that arrives during the checks sets it again
         self.schedule.clear_work();
         self.free_slots();
         self.close_asked();
@@ -66,7 +66,7 @@ impl Core {
         result
     }
 
-    /// The rest of a turn after the calls from other threads.
+    /// Runs the rest of a turn, after the calls from other threads.
     fn plain_turn(&self, scratch: &mut TurnScratch, limit: Option<Duration>) -> io::Result<()> {
         if let Some(mark) = self.timers.begin_turn() {
             while self.timers.run_due(mark).is_some() {
@@ -78,7 +78,7 @@ impl Core {
         self.wait(scratch, self.timeout(limit))
     }
 
-    /// The same with the watchdog looking on.
+    /// Runs the rest of a turn under the watchdog.
     fn watched_turn(
         &self,
         scratch: &mut TurnScratch,
@@ -86,7 +86,7 @@ impl Core {
         slow: Duration,
     ) -> io::Result<()> {
         let dispatch = |event: Event, buffer: &mut [u8]| {
-            // before the call, which may end it
+            // described before the call, which may remove it
             let what = self.sources.borrow().get(event.slot).and_then(|source| source.describe());
             self.watched(slow, || self.dispatch(event, buffer), |()| what);
         };
@@ -160,14 +160,14 @@ impl Core {
         }
     }
 
-    /// Begins the closes that the piece of user code that has just returned asked for.
+    /// Begins the closes that the user code which has just returned requested.
     fn close_asked(&self) {
         if self.schedule.has_closing() {
             self.schedule.drain_closing(|slot| self.flush_output(slot));
         }
     }
 
-    /// Sends what connections have corked.
+    /// Sends the corked output of all connections.
     fn send_corked(&self) {
         if self.schedule.has_corked() {
             self.schedule.drain_corked(|slot| self.flush_output(slot));
@@ -182,7 +182,7 @@ impl Core {
         }
     }
 
-    /// Has the source in `slot` called in the next turn.
+    /// Schedules a call of the source in `slot` for the next turn.
     pub(crate) fn reschedule(&self, slot: usize, readiness: Readiness) {
         self.schedule.reschedule(slot, readiness);
     }

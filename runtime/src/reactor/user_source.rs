@@ -1,4 +1,4 @@
-//! Sources of other libraries: anything that mio can wait for.
+//! Sources of other libraries: anything that mio can poll.
 use super::{
     Core, Reactor,
     source::{Readiness, Source},
@@ -20,22 +20,22 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ready {
-    /// There is something to read, or a reading would say that it is over.
+    /// There is something to read, or the end of file.
     pub readable: bool,
     /// There is room to write.
     pub writable: bool,
-    /// The other side has ended, or there is an error.
+    /// The peer has sent an end of file, or there is an error.
     pub closed: bool,
 }
 
 type Handler<S> = Box<dyn FnMut(&mut S, Ready)>;
 
-/// A source that was added to a reactor. A cheap handle; dropping it changes nothing.
+/// A source that was added to a reactor. Cloning it is cheap, and dropping it changes nothing.
 #[doc(alias = "IReadDescriptor")]
 pub struct UserSource<S: 'static>(Rc<UserSourceState<S>>);
 
 struct UserSourceState<S> {
-    /// Not there while its handler runs, and when it was removed.
+    /// `None` while its handler runs, and after it was removed.
     held: RefCell<Option<(S, Handler<S>)>>,
     removed: Cell<bool>,
     core: Weak<Core>,
@@ -44,12 +44,11 @@ struct UserSourceState<S> {
 }
 
 impl Reactor {
-    /// Waits for a source of another library: whatever implements mio's `Source`. `ready` is called
-    /// with it in each turn in which it has become ready. The poller tells of changes alone, so
-    /// read or write until the system says `WouldBlock`.
+    /// Adds a source of another library: any type that implements mio's `Source`. `ready` is called
+    /// with it in each turn in which it has become ready. The poller reports changes only, so read
+    /// or write until the system returns `WouldBlock`.
     ///
-    /// A panic in `ready` is reported and the source removed. When the reactor is closed the source
-    /// is dropped.
+    /// A panic in `ready` is reported and removes the source. Closing the reactor drops the source.
     ///
     /// ```no_run
     /// use std::io::Read;
@@ -68,8 +67,9 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// What the operating system says: the poller refuses plain files, for one, which are always
-    /// ready. A reactor over memory refuses all.
+    /// Fails with the operating-system error, for example for a plain file, which cannot be polled
+    /// because it is always ready. A [`MemoryReactor`](crate::testing::MemoryReactor) rejects all
+    /// sources.
     #[doc(alias = "addReader")]
     #[doc(alias = "addWriter")]
     #[track_caller]
@@ -102,9 +102,9 @@ impl Reactor {
 }
 
 impl<S: mio::event::Source + 'static> UserSource<S> {
-    /// Takes the source out and gives it back; its handler is not called again, even if it is
-    /// ready. `None` if that was done before, and inside its own handler: there it is dropped when
-    /// the handler has returned.
+    /// Removes the source and returns it; its handler is not called again, even if it is ready.
+    /// Returns `None` if it was removed before, and inside its own handler, after which it is
+    /// dropped.
     #[doc(alias = "removeReader")]
     #[doc(alias = "removeWriter")]
     pub fn remove(&self) -> Option<S> {
@@ -119,7 +119,7 @@ impl<S: mio::event::Source + 'static> UserSourceState<S> {
     fn take_out(&self) -> Option<S> {
         let (mut source, handler) = self.held.take()?;
         if let Some(core) = self.core.upgrade() {
-            // one that the system has let go of already is out
+            // the system may have removed a closed source already
             let _ = core.backend.watch(&mut source, self.slot.get(), None);
             core.remove(self.slot.get());
         }

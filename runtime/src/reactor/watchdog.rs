@@ -1,12 +1,11 @@
-//! The watchdog: names what keeps the reactor from everything else.
+//! The watchdog: names user code that blocks the reactor.
 use super::{Core, Reactor};
 use std::time::Duration;
 
 impl Reactor {
-    /// Has a warning logged for every piece of user code that keeps the reactor busy for `limit` or
-    /// longer, with what it was: the connection, the port, the place where a delayed call was made.
-    /// While such a piece runs no other connection is served. `None`, as at first, looks at no
-    /// clock and costs nothing.
+    /// Logs a warning naming any callback that blocks the reactor for `limit` or longer: the
+    /// connection, the port, or the line that scheduled a delayed call. No other connection is
+    /// served while a callback runs. `None`, the default, reads no clock and costs nothing.
     ///
     /// ```
     /// use std::time::Duration;
@@ -24,8 +23,7 @@ impl Reactor {
 }
 
 impl Core {
-    /// Runs a piece of a turn with an eye on the clock; `what` names it, if it says what it has
-    /// run.
+    /// Runs a part of a turn and measures it; `what` names the user code that ran, if any did.
     pub(super) fn watched<R>(
         &self,
         limit: Duration,
@@ -38,7 +36,7 @@ impl Core {
         if took >= limit
             && let Some(what) = what(&ran)
         {
-            tracing::warn!("{what} has kept the reactor busy for {took:?}; the limit is {limit:?}");
+            tracing::warn!("{what} has blocked the reactor for {took:?}; the limit is {limit:?}");
         }
         ran
     }

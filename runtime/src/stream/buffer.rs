@@ -2,10 +2,10 @@
 use crate::free_list::FreeList;
 use std::{collections::VecDeque, io::IoSlice};
 
-/// Small pieces are gathered into chunks of this size.
+/// The size of the chunks in which small pieces are gathered.
 const CHUNK: usize = 64 * 1024;
 
-/// How many buffers a thread keeps for reuse.
+/// The number of unused buffers that a thread keeps.
 const FREE_BUFFERS: usize = 16;
 
 thread_local! {
@@ -16,28 +16,28 @@ thread_local! {
 #[derive(Default)]
 pub(super) struct Buffer {
     chunks: VecDeque<Vec<u8>>,
-    /// How much of the first chunk has been sent.
+    /// The number of bytes of the first chunk that have been sent.
     sent: usize,
     len: usize,
 }
 
-/// How many chunks one vectored write takes.
+/// The maximum number of chunks in one vectored write.
 pub(super) const SLICES: usize = 64;
 
 impl Buffer {
-    /// An empty buffer, out of the free list if there is one.
+    /// Returns an empty buffer, from the free list if it has one.
     #[expect(clippy::unnecessary_box_returns, reason = "the free list keeps the allocation")]
     pub(super) fn take_free() -> Box<Self> {
         FREE.try_with(FreeList::take).ok().flatten().unwrap_or_default()
     }
 
-    /// Returns the buffer to the free list, with one chunk that is not larger than others.
+    /// Returns the buffer to the free list, with at most one chunk of the usual size.
     pub(super) fn recycle(mut self: Box<Self>) {
         self.chunks.truncate(1);
         self.chunks.retain(|chunk| chunk.capacity() <= CHUNK);
         self.chunks.iter_mut().for_each(Vec::clear);
         (self.sent, self.len) = (0, 0);
-        // while the thread ends there is no list
+        // while the thread's storage is being torn down there is no list
         let _ = FREE.try_with(|free| free.put(self));
     }
 
@@ -68,7 +68,7 @@ impl Buffer {
         self.len
     }
 
-    /// Lends the next bytes to send.
+    /// Fills `slices` with the next bytes to send.
     pub(super) fn peek<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
@@ -79,11 +79,11 @@ impl Buffer {
         count
     }
 
-    /// The first `sent` bytes have been sent.
+    /// Removes the first `sent` bytes, which have been sent.
     pub(super) fn consume(&mut self, mut sent: usize) {
         self.len = self.len.saturating_sub(sent);
         if self.len == 0 {
-            // the first chunk stays, to be filled again
+            // the first chunk is kept, to be filled again
             self.sent = self.chunks.front().map_or(0, Vec::len);
             return;
         }

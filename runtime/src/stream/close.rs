@@ -1,4 +1,5 @@
-//! How a stream closes: send what is queued, end the writing, read on to the peer's end, close.
+//! Closing a stream: send what is queued, send the end of file, read up to the peer's end of file,
+//! close.
 use super::{
     read::Receiver,
     state::{Lifecycle, Linger, ReadHalf, Reason, Stream, WriteHalf},
@@ -6,38 +7,40 @@ use super::{
 use crate::{error::ConnectionAborted, failure::Failure, reactor::source::Readiness};
 use std::{io::ErrorKind, time::Duration};
 
-/// How much a lingering stream discards, and for how long, before it stops waiting for the peer's
-/// end.
+/// The number of bytes that a lingering stream discards, and the time it waits, before it gives up
+/// on the peer's end of file.
 const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 impl Stream {
-    /// Closes the stream when everything has been sent; a `reason` becomes the reason of the loss.
+    /// Closes the stream when everything has been sent. `reason`, if given, becomes the reason of
+    /// the loss.
     pub(crate) fn lose_connection(&self, reason: Option<Failure>) {
         if let Some(reason) = reason
             && !self.is_lost()
             && !self.has_given_reason()
         {
-            // the first one counts; over that of an abort too, which says less
+            // the first given reason counts, also over that of an abort, which says less
             let old = self.reason.replace(Some(Reason::Given(reason)));
             drop(old);
         }
         if let Lifecycle::Open { read, .. } = self.lifecycle() {
             self.set_lifecycle(Lifecycle::Flushing { sealed: false, read });
-            // nothing is read any more, so nothing more comes from the other side of a pipe
+            // nothing is read any more, so the other side of a pipe will produce nothing more
             self.drop_pipe_producer();
-            // what the running piece of user code still writes goes out before the end
+            // output of the running user code is still sent before the close
             if let Some(schedule) = &self.schedule {
                 schedule.add_closing(self.slot.get());
             }
         }
         if self.has_given_reason() && self.has_producer() && !self.is_closed() {
-            // something has failed: what the producer still has to make is of no use
+            // something has failed: the rest of the producer's data is not wanted
             self.reschedule(Readiness::AGAIN);
         }
     }
 
-    /// The piece of user code that has asked for the end is over: from now on writes are dropped.
+    /// Begins a close when the user code that requested it has returned: writes are dropped from
+    /// now on.
     pub(super) fn begin_close(&self) {
         if let Lifecycle::Flushing { sealed: false, read } = self.lifecycle() {
             self.set_lifecycle(Lifecycle::Flushing { sealed: true, read });
@@ -45,16 +48,16 @@ impl Stream {
         }
     }
 
-    /// Cuts the connection off: what is queued is dropped, and the peer sees a reset.
+    /// Closes the stream at once: queued bytes are dropped, and the peer sees a reset.
     pub(crate) fn abort_connection(&self) {
         if !self.is_closed() {
-            // nothing more can be done where the socket refuses: it is closed all the same
+            // if the socket rejects the option, it is closed all the same
             let _ = self.with_wire(|wire| wire.reset_on_drop());
             self.close_later(Reason::Made(ConnectionAborted::new().into()));
         }
     }
 
-    /// Ends this side's writing when everything has been sent; reading goes on.
+    /// Sends an end of file when everything has been sent; reading continues.
     pub(crate) fn lose_write_connection(&self) {
         if let Lifecycle::Open { write: WriteHalf::Open, read } = self.lifecycle() {
             self.flush();
@@ -63,8 +66,8 @@ impl Stream {
         }
     }
 
-    /// Takes the next step of a close that was asked for, unless it still has to wait: for queued
-    /// bytes, or for a producer that has more.
+    /// Takes the next step of a requested close, unless it must wait for queued bytes or for a
+    /// producer.
     pub(super) fn advance_close(&self) {
         if !self.is_queue_empty() || self.has_producer() {
             return;
@@ -76,7 +79,8 @@ impl Stream {
         }
     }
 
-    /// The last byte is with the system, and the connection stays for what the peer has to say.
+    /// Sends the end of file after the last byte, for a half-close: the connection stays open for
+    /// input.
     fn end_writing(&self, read: ReadHalf) {
         if let Err(error) = self.with_wire(|wire| wire.shutdown()) {
             return self.close_later(self.loss_reason(&error));
@@ -86,7 +90,7 @@ impl Stream {
         self.reschedule(Readiness::AGAIN);
     }
 
-    /// The last byte is with the system: end of writing, then wait for the peer's.
+    /// Sends the end of file after the last byte, for a close, and waits for the peer's.
     fn end_connection(&self, read: ReadHalf) {
         if read == ReadHalf::Eof {
             return self.close_later(Reason::Done);
@@ -102,11 +106,11 @@ impl Stream {
         let (later, slot) = (schedule.clone(), self.slot.get());
         let timer = core.timer(LINGER_TIME, move || later.reschedule(slot, Readiness::AGAIN));
         self.cold_mut(|cold| cold.linger = Some(Linger { left: LINGER_BYTES, timer }));
-        // there may be input that no new event will tell of
+        // there may be input for which no new event will come
         self.reschedule(Readiness::TO_THE_END);
     }
 
-    /// Discards input up to the peer's end, or as long as this side waits for it.
+    /// Discards input up to the peer's end of file, or until the linger limits are reached.
     pub(super) fn discard(&self, buffer: &mut [u8]) {
         loop {
             match self.with_wire(|wire| wire.read(buffer)) {
@@ -123,14 +127,14 @@ impl Stream {
                     break;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // everything was sent and the end was asked for: a reset now changes nothing
+                // everything was sent and the close was requested, so a reset changes nothing now
                 Err(_) => break,
             }
         }
         self.close_now(Reason::Done);
     }
 
-    /// How much a lingering stream may still discard, after `read` bytes more.
+    /// Returns how many bytes a lingering stream may still discard, after `read` bytes more.
     fn linger_left(&self, read: usize) -> usize {
         self.cold_mut(|cold| {
             cold.linger.as_mut().map_or(0, |linger| {
@@ -146,12 +150,12 @@ impl Stream {
         active == Some(true)
     }
 
-    /// The peer's end has been read.
+    /// Handles the peer's end of file.
     pub(super) fn peer_ended<R: Receiver>(&self, receiver: &R) {
         let Lifecycle::Open { write, .. } = self.lifecycle() else { return };
         self.set_lifecycle(Lifecycle::Open { write, read: ReadHalf::Eof });
         if let Some(other) = self.pipe() {
-            // its end of writing is the other's; with nothing more to come, the other has no
+            // the piped stream sends an end of file in turn; it gets no more data, so it has no
             // producer
             other.unregister_producer();
             other.lose_write_connection();
@@ -160,8 +164,8 @@ impl Stream {
         } else if self.is_queue_empty() {
             self.close_now(Reason::Done);
         } else {
-            // a peer that has ended its own side still gets every byte that was written, and none
-            // that was not
+            // after its end of file the peer must still get every byte that was written before, and
+            // none after
             self.flush();
             self.set_lifecycle(Lifecycle::Flushing { sealed: true, read: ReadHalf::Eof });
             self.stop_producer();
@@ -169,12 +173,12 @@ impl Stream {
         }
         self.close_if_both_ended();
         if !self.is_closed() {
-            // a reset may have come right behind it, and nothing is read any more that would say so
+            // a reset may follow at once, and nothing is read any more that would show it
             self.probe_error();
         }
     }
 
-    /// Tells the protocol that this side's writing has ended, if that is due.
+    /// Calls the protocol's `write_connection_lost`, if that is due.
     pub(super) fn tell_write_closed<R: Receiver>(&self, receiver: &R) {
         let due = WriteHalf::Closed { callback_due: true };
         let Lifecycle::Open { write, read } = self.lifecycle() else { return };
@@ -188,7 +192,7 @@ impl Stream {
         }
     }
 
-    /// With both directions ended there is nothing left to wait for.
+    /// Closes the stream if both directions have closed.
     fn close_if_both_ended(&self) {
         let write = WriteHalf::Closed { callback_due: false };
         if self.lifecycle() == (Lifecycle::Open { write, read: ReadHalf::Eof }) {
@@ -196,11 +200,12 @@ impl Stream {
         }
     }
 
-    /// While nothing is read, errors surface only through poller events.
+    /// Checks for an error of the socket. While nothing is read, errors surface only through poller
+    /// events.
     pub(super) fn probe_error(&self) {
         match self.with_wire(|wire| wire.connected()) {
             Ok(true) => {}
-            // both directions have ended and the system has forgotten it
+            // both directions have closed and the system has dropped the connection
             Ok(false) if self.is_writing_closed() => {}
             Ok(false) => {
                 self.close_now(self.loss_reason(&ErrorKind::ConnectionReset.into()));
@@ -213,14 +218,14 @@ impl Stream {
         matches!(self.lifecycle(), Lifecycle::Open { write: WriteHalf::Closed { .. }, .. })
     }
 
-    /// A stream that a method of the transport has closed: `connection_lost` is due from now on.
+    /// Makes `connection_lost` due for a stream that a method of the transport has closed.
     pub(super) fn close_now_due(&self) {
         self.set_lifecycle(Lifecycle::Closed { loss_due: true });
     }
 
-    /// Closes the socket: the transport is dead from now on, for `reason` if there was none before.
+    /// Closes the socket, with `reason` if there was no reason before.
     pub(crate) fn close_socket(&self, reason: Option<Failure>) {
-        // the addresses still answer afterwards
+        // both addresses can still be asked for afterwards
         self.look_up_host();
         if !self.is_lost() {
             self.close_now(reason.map_or(Reason::Done, Reason::Made));

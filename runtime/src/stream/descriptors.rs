@@ -1,4 +1,4 @@
-//! Descriptors that go over a UNIX stream with its bytes, both ways.
+//! Descriptors sent and received over a UNIX stream with its bytes.
 use super::{
     read::Receiver,
     state::{Descriptors, Reason, Stream},
@@ -9,10 +9,10 @@ use std::{
     os::fd::OwnedFd,
 };
 
-/// How many descriptors one message takes: the limit of Linux (`SCM_MAX_FD`).
+/// The maximum number of descriptors in one message on Linux (`SCM_MAX_FD`).
 const PER_MESSAGE: usize = 253;
 
-/// With more descriptors than this the queue counts as full.
+/// The number of queued descriptors above which a producer is paused.
 const CROWD: usize = 64;
 
 impl Stream {
@@ -24,7 +24,7 @@ impl Stream {
         self.cold(|cold| cold.descriptors.sending.len()).unwrap_or(0)
     }
 
-    /// Whether so many descriptors wait to be sent that a producer should wait.
+    /// Returns whether so many descriptors are queued that a producer must pause.
     pub(super) fn is_crowded(&self) -> bool {
         self.sending() > CROWD
     }
@@ -34,7 +34,7 @@ impl Stream {
         if !self.accepts_writes() {
             return;
         }
-        // bytes written before go before it
+        // bytes written earlier are sent first
         self.flush();
         self.descriptors(|descriptors| descriptors.sending.push(descriptor));
         if self.sending() == 1 {
@@ -44,13 +44,13 @@ impl Stream {
         self.above_high_water();
     }
 
-    /// Sends queued bytes with the descriptors that wait for them.
+    /// Sends queued bytes with the descriptors that precede them.
     pub(super) fn write_with_descriptors(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut sending = self.descriptors(|descriptors| std::mem::take(&mut descriptors.sending));
         let later = sending.split_off(sending.len().min(PER_MESSAGE));
         let first = slices.first().and_then(|slice| slice.get(..1)).map(IoSlice::new);
         let sent = self.with_wire(|wire| match &first {
-            // those that are left go with the bytes behind
+            // descriptors beyond the limit go with the bytes that follow
             Some(first) if !later.is_empty() => {
                 wire.write_descriptors(std::slice::from_ref(first), &sending)
             }
@@ -64,7 +64,8 @@ impl Stream {
         sent
     }
 
-    /// The reason to close if there are more descriptors than bytes: those would never be sent.
+    /// Returns the reason to close if more descriptors than bytes are queued, because those could
+    /// never be sent.
     pub(super) fn overrun(&self) -> Option<Reason> {
         let (sending, queued) = (self.sending(), self.queued());
         if sending <= queued {
@@ -89,9 +90,9 @@ impl Stream {
         self.cold.borrow_mut().as_mut().and_then(|cold| cold.descriptors.arrived.pop_front())
     }
 
-    /// Delivers the descriptors that have come before `data`. A handler may pause or suspend the
-    /// delivery: `data` is then kept until it goes on. A handler may end it too. Returns whether
-    /// `data` may be delivered.
+    /// Delivers the descriptors that arrived before `data`. A handler may pause or suspend the
+    /// delivery, which stores `data`, or close the connection. Returns whether `data` may be
+    /// delivered.
     pub(super) fn deliver_descriptors<R: Receiver>(&self, data: &[u8], receiver: &R) -> bool {
         while let Some(descriptor) = self.next_descriptor() {
             receiver.descriptor(descriptor);
@@ -109,7 +110,8 @@ impl Stream {
         true
     }
 
-    /// Delivers what a handler has held back among descriptors. Returns whether more may be read.
+    /// Delivers the descriptors and bytes that were stored when a handler paused the delivery.
+    /// Returns whether more may be read.
     pub(super) fn deliver_kept<R: Receiver>(&self, receiver: &R) -> bool {
         let kept = self.cold.borrow_mut().as_mut().map(|cold| {
             let descriptors = &mut cold.descriptors;

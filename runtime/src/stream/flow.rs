@@ -1,8 +1,8 @@
 //! Back-pressure: the producer, the watermarks, and `drained()` waiters.
 //!
 //! A producer's methods are user code. `pause_producing` runs inside the write that fills the
-//! queue, the first `resume_producing` of a pull producer inside its registration; everything else
-//! in a turn of the reactor, with no borrow held.
+//! queue, and the first `resume_producing` of a pull producer inside its registration. All other
+//! calls come from a turn of the reactor, while nothing is borrowed.
 use super::{
     producer::{Producer, ProducerKind, WriteMarks},
     state::{Flow, HIGH_MARK, Lifecycle, Stream, WriteHalf},
@@ -21,7 +21,7 @@ impl Stream {
         self.cold_mut(|cold| work(&mut cold.flow))
     }
 
-    /// Calls a method of the producer; a panic in it costs the connection.
+    /// Calls a method of the producer. A panic in it closes the connection.
     pub(super) fn call_producer(
         &self,
         producer: Rc<dyn Producer>,
@@ -39,7 +39,8 @@ impl Stream {
         drop_guarded(producer);
     }
 
-    /// Something was written that has to wait: tells the producer if the queue is too long now.
+    /// Checks the queue after a write that could not be sent completely, and pauses the producer if
+    /// the queue is too long.
     #[inline]
     pub(super) fn check_high_water(&self) {
         if !self.is_queue_empty() && self.is_watched() {
@@ -64,15 +65,16 @@ impl Stream {
         }
     }
 
-    /// A pull producer has written: it is asked again when that has been sent, in a later turn.
+    /// Records that a pull producer has written. A later turn asks for the next piece when this one
+    /// has been sent.
     pub(super) fn pull_write(&self) {
         if !self.flow(|flow| std::mem::replace(&mut flow.written, true)) {
             self.reschedule(Readiness::WRITABLE);
         }
     }
 
-    /// The queue may have become shorter: resumes the producer, and fires for `drained()` waiters.
-    /// Runs in a turn of the reactor.
+    /// Resumes the producer and fires the `drained()` waiters, if the queue is short enough. Runs
+    /// in a turn of the reactor.
     pub(super) fn below_low_water(&self) {
         if self.is_closed() || !self.is_watched() {
             return;
@@ -87,7 +89,7 @@ impl Stream {
             if !due {
                 return None;
             }
-            // before the call, in which it may fill the queue again
+            // cleared before the call, which may fill the queue again
             flow.paused = false;
             flow.written = false;
             flow.producer.as_ref().map(|(producer, _)| producer.clone())
@@ -99,9 +101,9 @@ impl Stream {
         self.fire_drained();
     }
 
-    /// Fires for `drained()` waiters, if there is room.
+    /// Fires the `drained()` waiters, if the queue is short enough.
     pub(super) fn fire_drained(&self) {
-        // of a closed stream nothing was sent: it was thrown away
+        // a closed stream has dropped its queue without sending it
         if self.is_closed() || !self.is_watched() {
             return;
         }
@@ -130,7 +132,7 @@ impl Stream {
                 format!("a producer is already registered on the connection with {}", self.peer());
             return Err(RuntimeError::with_text(text).into());
         }
-        // a pull producer's pieces are not corked, so nothing is when it comes
+        // the pieces of a pull producer are not corked, so nothing may be corked when it registers
         self.flush();
         self.flow(|flow| {
             flow.producer = Some((producer.clone(), kind));
@@ -147,7 +149,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether nothing that a producer makes would go out any more.
+    /// Returns whether data of a producer could not be sent any more.
     fn takes_no_producer(&self) -> bool {
         matches!(
             self.lifecycle(),
@@ -157,7 +159,7 @@ impl Stream {
         )
     }
 
-    /// The producer has finished: a close that has waited for it begins.
+    /// Removes the producer, which has finished, and begins a close that waited for it.
     pub(crate) fn unregister_producer(&self) {
         let Some(producer) = self.take_producer() else { return };
         // user code: the drop of a producer
@@ -165,14 +167,14 @@ impl Stream {
         self.advance_close();
     }
 
-    /// Removes the producer without advancing a close that has waited for it.
+    /// Removes the producer without advancing a close that waited for it.
     pub(super) fn take_producer(&self) -> Option<Rc<dyn Producer>> {
         let taken = self.cold.borrow_mut().as_mut().and_then(|cold| cold.flow.producer.take());
         self.update();
         taken.map(|(producer, _)| producer)
     }
 
-    /// Stops a producer that nobody needs any more, and advances a close that has waited for it.
+    /// Stops the producer, and advances a close that waited for it.
     pub(super) fn stop_producer(&self) {
         let from_pipe = self.cold(|cold| cold.flow.from_pipe) == Some(true);
         let Some(producer) = self.take_producer() else { return };
@@ -187,8 +189,8 @@ impl Stream {
         if self.is_closed() {
             return Deferred::fail(self.failure_or_done());
         }
-        // corked bytes are not counted, so they are sent first: who waits after each piece never
-        // queues more than one
+        // corked bytes are sent first, so that a coroutine that waits after each piece never queues
+        // more than one
         self.flush();
         if self.queued() <= self.write_marks().low {
             return Deferred::succeed(());
@@ -211,12 +213,12 @@ impl Stream {
         self.flow(|flow| (flow.low, flow.high) = (low, high));
         if self.is_watched() {
             self.above_high_water();
-            // a higher low mark may be reached already: a later turn tells
+            // the queue may be below the new low mark: a later turn acts on that
             self.reschedule(Readiness::WRITABLE);
         }
     }
 
-    /// The connection is lost: stops the producer, the pipe, the waiters and the linger timer.
+    /// Stops the producer, the pipe, the waiters and the linger timer when the connection is lost.
     #[inline(never)]
     pub(super) fn stop_flow(&self) {
         let reason = self.failure_or_done();
@@ -235,7 +237,7 @@ impl Stream {
             resolver.errback(reason.clone());
         }
         if let Some(linger) = cold.linger {
-            // it may have struck already
+            // the timer may have fired already
             let _ = linger.timer.cancel();
         }
     }

@@ -1,11 +1,11 @@
-//! Framing: where a message ends.
+//! Framing: the division of a byte stream into messages.
 use crate::failure::Failure;
 
-/// Bytes to messages, and messages to bytes: the part of a protocol that its handlers do not see.
+/// Converts bytes to messages, and messages to bytes, on behalf of a protocol's handlers.
 ///
-/// One value of it lives beside each connection. [`decode`](Self::decode) is asked again and again
-/// for the next message in what has arrived; any chunking of the input gives the same messages.
-/// [`encoder`](Self::encoder) gives the other direction to the transport.
+/// Each connection has its own value. [`decode`](Self::decode) is called repeatedly for the next
+/// message of the input, and must return the same messages for every division of the input into
+/// reads. [`encoder`](Self::encoder) provides the opposite direction, for the transport.
 ///
 /// ```
 /// use twistor::failure::Failure;
@@ -24,68 +24,67 @@ use crate::failure::Failure;
 /// }
 /// ```
 pub trait Framing: Default + 'static {
-    /// What a handler is given; it borrows from the input.
+    /// The type of a message, which borrows from the input.
     type Message<'a>;
 
-    /// What error messages call it.
+    /// The name of the framing in error messages.
     const NAME: &'static str = "a framing of your own";
 
-    /// Whether what is left over has to be kept until more arrives. `false` for [`Raw`], which
-    /// takes all there is.
+    /// Whether unused input is kept until more arrives. `false` for [`Raw`], which uses all of it.
     const BUFFERS: bool = true;
 
-    /// The next message and how many bytes of the input it takes, or `None` if more has to arrive
-    /// first.
+    /// Decodes the next message. Returns it with the number of bytes that it takes, or `None` if
+    /// more input is needed.
     ///
     /// # Errors
-    /// Ends the connection with that failure: the input breaks the rules.
+    /// An error means that the input is invalid; it closes the connection with that failure.
     fn decode<'a>(
         &mut self,
         input: Input<'a>,
     ) -> Result<Option<(Self::Message<'a>, usize)>, Failure>;
 
-    /// How the transport frames what is sent; `None` sends it as it is.
+    /// Creates the encoder for outgoing messages; `None` sends them unchanged.
     fn encoder(&self) -> Option<Box<dyn Encoder>> {
         None
     }
 }
 
-/// What [`Framing::decode`] looks at.
+/// The argument of [`Framing::decode`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Input<'a> {
-    /// What has arrived and is not parsed yet; never empty.
+    /// The bytes that have arrived and are not parsed yet; never empty.
     pub data: &'a [u8],
-    /// Whether a handler has asked for raw mode.
+    /// Whether a handler has set raw mode.
     pub raw: bool,
 }
 
 impl<'a> Input<'a> {
-    /// An input, for the tests of a framing.
+    /// Creates an input, for tests of a framing.
     pub fn new(data: &'a [u8], raw: bool) -> Self {
         Self { data, raw }
     }
 }
 
-/// Messages to bytes.
+/// Converts messages to bytes.
 pub trait Encoder: 'static {
     /// Appends `message`, framed, to `out`.
     ///
     /// # Errors
-    /// The message cannot be framed: it is too long.
+    /// Fails if the message cannot be framed, for example because it is too long.
     fn encode(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Failure>;
 
-    /// The name of the framing, as in [`Framing::NAME`].
+    /// Returns the name of the framing, as in [`Framing::NAME`].
     fn name(&self) -> &'static str;
 
-    /// The bytes that follow each message, where they are all that [`encode`](Self::encode) adds,
-    /// as the delimiter of a line is. Messages are then sent without an intermediate buffer.
+    /// Returns the bytes to append to each message, if [`encode`](Self::encode) adds nothing else,
+    /// as with the delimiter of a line. Messages are then sent without an intermediate buffer.
     fn trailer(&self) -> Option<&[u8]> {
         None
     }
 }
 
-/// No framing: a handler gets what arrives, as it arrives.
+/// The absence of a framing: a handler receives input as it arrives.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Raw;
 

@@ -1,5 +1,5 @@
-//! What a framed connection keeps between reads, shared by the framing loop and the transport that
-//! steers it.
+//! The parse state of a framed connection between reads, shared by the delivery loop and the
+//! transport.
 use super::framing::Encoder;
 use crate::{failure::Failure, free_list::FreeList};
 use std::{
@@ -7,37 +7,37 @@ use std::{
     rc::Rc,
 };
 
-/// The bytes that have arrived and are not parsed, the mode, and the encoder.
+/// The unparsed bytes, the mode, and the encoder.
 ///
-/// A message is lent out of the bytes while its handler runs, and the handler may look at what
-/// comes behind it, or replace it. So the bytes are shared: the loop holds one reference, and
-/// whoever changes them makes new ones.
+/// A message borrows from the bytes while its handler runs, and the handler may look at the bytes
+/// behind it or replace them. So the bytes are shared: the loop holds one reference, and a change
+/// creates new ones.
 pub(crate) struct FramingState {
     bytes: RefCell<Rc<Vec<u8>>>,
     /// Where the unparsed part begins.
     start: Cell<usize>,
-    /// Whether anything is unparsed; asked several times a message, so it is kept.
+    /// Whether any byte is unparsed. It is asked several times for each message, so it is stored.
     unparsed: Cell<bool>,
     raw: Cell<bool>,
-    /// Whether messages are being delivered: then what is put back is looked at anyway.
+    /// Whether messages are being delivered, so that bytes put back need no rescheduling.
     busy: Cell<bool>,
     encoder: Option<Box<dyn Encoder>>,
-    /// What follows each message, where that is all the encoder adds.
+    /// The bytes behind each message, if the encoder adds nothing else.
     trailer: Option<Box<[u8]>>,
-    /// Where the name lies that [`is_called`](Self::is_called) has said yes to.
+    /// The address of the name to which [`is_called`](Self::is_called) last answered yes.
     called: Cell<*const u8>,
 }
 
 thread_local! {
-    /// A buffer that is not in use: an idle connection holds none.
+    /// Unused buffers: an idle connection holds none.
     static FREE: FreeList<Rc<Vec<u8>>> = const { FreeList::new(FREE_BUFFERS) };
-    /// Stands for no bytes at all.
+    /// The empty buffer, shared by all idle connections.
     static NOTHING: Rc<Vec<u8>> = Rc::new(Vec::new());
-    /// Where a message is framed before it is written.
+    /// A buffer in which a message is framed before it is written.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// How many spare buffers a thread keeps, and how large a one it still keeps.
+/// The number of unused buffers that a thread keeps, and the largest one that it keeps.
 const FREE_BUFFERS: usize = 16;
 const LARGEST_FREE: usize = 64 * 1024;
 
@@ -59,7 +59,7 @@ impl FramingState {
         }
     }
 
-    /// Appends what has arrived.
+    /// Appends input.
     pub(crate) fn append(&self, data: &[u8]) {
         let mut slot = self.bytes.borrow_mut();
         self.unparsed.set(true);
@@ -70,7 +70,7 @@ impl FramingState {
         }
         let mut fresh = FREE.with(FreeList::take).unwrap_or_default();
         let rest = slot.get(self.start.replace(0)..).unwrap_or_default();
-        // a spare one is held by nobody else
+        // nobody else holds a buffer of the free list
         if let Some(bytes) = Rc::get_mut(&mut fresh) {
             bytes.clear();
             bytes.extend_from_slice(rest);
@@ -79,12 +79,12 @@ impl FramingState {
         *slot = fresh;
     }
 
-    /// The bytes, and where the unparsed part of them begins.
+    /// Returns the bytes, and where the unparsed part of them begins.
     pub(crate) fn bytes(&self) -> (Rc<Vec<u8>>, usize) {
         (self.bytes.borrow().clone(), self.start.get())
     }
 
-    /// `used` bytes have been parsed.
+    /// Marks `used` bytes as parsed.
     pub(crate) fn advance(&self, used: usize) {
         self.start.set(self.start.get() + used);
         self.unparsed.set(self.start.get() < self.bytes.borrow().len());
@@ -108,7 +108,7 @@ impl FramingState {
         }
     }
 
-    /// Delivery begins, or ends; says whether it was under way.
+    /// Records that delivery begins or ends, and returns whether it was under way.
     pub(crate) fn set_busy(&self, busy: bool) -> bool {
         self.busy.replace(busy)
     }
@@ -125,12 +125,12 @@ impl FramingState {
         self.raw.set(raw);
     }
 
-    /// A copy of what is not parsed yet.
+    /// Returns a copy of the unparsed bytes.
     pub(crate) fn unparsed(&self) -> Vec<u8> {
         self.bytes.borrow().get(self.start.get()..).unwrap_or_default().to_vec()
     }
 
-    /// Puts `rest` in the place of what is not parsed yet.
+    /// Replaces the unparsed bytes with `rest`.
     pub(crate) fn replace_unparsed(&self, rest: Vec<u8>) {
         self.unparsed.set(!rest.is_empty());
         let old = self.bytes.replace(Rc::new(rest));
@@ -138,7 +138,7 @@ impl FramingState {
         drop(old);
     }
 
-    /// Puts `data` before what is not parsed yet.
+    /// Inserts `data` before the unparsed bytes.
     pub(crate) fn push_front(&self, data: &[u8]) {
         if !data.is_empty() {
             let rest = [data, &self.unparsed()].concat();
@@ -146,13 +146,13 @@ impl FramingState {
         }
     }
 
-    /// What follows each message, where that is all the framing there is.
+    /// Returns the bytes behind each message, if the framing adds nothing else.
     #[inline]
     pub(crate) fn trailer(&self) -> Option<&[u8]> {
         self.trailer.as_deref()
     }
 
-    /// Frames `message` and hands the bytes to `write`.
+    /// Frames `message` and passes the bytes to `write`.
     pub(crate) fn encode(&self, message: &[u8], write: impl FnOnce(&[u8])) -> Result<(), Failure> {
         let Some(encoder) = &self.encoder else {
             write(message);
@@ -170,12 +170,13 @@ impl FramingState {
         result
     }
 
-    /// The name of the framing.
+    /// Returns the name of the framing.
     pub(crate) fn name(&self) -> &'static str {
         self.encoder.as_ref().map_or("Raw", |encoder| encoder.name())
     }
 
-    /// Whether the framing is called `name`; asked for each line sent, so the last answer is kept.
+    /// Returns whether the framing has the name `name`. It is asked for each line sent, so the last
+    /// answer is stored.
     #[inline]
     pub(crate) fn is_called(&self, name: &'static str) -> bool {
         if self.called.get() == name.as_ptr() {

@@ -1,6 +1,6 @@
-//! One stream of bytes, whatever carries it: the transport that a protocol is given, and the state
-//! behind it. It knows a [`Wire`](crate::reactor::backend::Wire) below and a [`Receiver`] above,
-//! never the type of a protocol.
+//! One stream of bytes over any wire: the transport that a protocol writes to, and the state behind
+//! it. A stream knows a [`Wire`](crate::reactor::backend::Wire) below it and a [`Receiver`] above
+//! it, and never the type of a protocol.
 mod buffer;
 mod close;
 mod descriptors;

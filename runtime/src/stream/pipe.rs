@@ -1,4 +1,4 @@
-//! Pipes: what arrives on one connection goes to another, with back-pressure.
+//! Pipes between two connections, with back-pressure.
 use super::{
     producer::{Producer, ProducerKind},
     state::{Lifecycle, ReadHalf, Stream},
@@ -7,14 +7,14 @@ use super::{
 use crate::{error::RuntimeError, report::report};
 use std::{panic::Location, rc::Rc};
 
-/// Carries what arrives on each connection to the other, in constant memory: what one side cannot
-/// take yet pauses the other, the end of one side's writing becomes the end of the other's, and
-/// when one is lost the other is closed, after what was queued for it.
+/// Forwards the input of each connection to the other, in constant memory. A side that cannot send
+/// pauses the other side. An end of file is passed on as an end of file, and when one side is lost,
+/// the other is closed after its queued bytes have been sent.
 ///
-/// What has arrived and is not parsed yet goes over first. From then on the protocols of the two
-/// get no messages, only `connection_lost`. A producer that was registered on one of them is
-/// stopped, and if one was piped before, the other side of that is closed. A pair that is piped
-/// already stays so; a connection piped to itself is a misuse, which is reported.
+/// Unparsed input is forwarded first. From then on the two protocols receive no messages, only
+/// `connection_lost`. A producer that was registered on either side is stopped. If either was piped
+/// before, the other end of that pipe is closed. Piping the same pair again does nothing; piping a
+/// connection to itself is a misuse, which is reported.
 ///
 /// ```no_run
 /// use twistor::prelude::*;
@@ -36,7 +36,7 @@ pub fn pipe(one: &Transport, other: &Transport) {
         target.is_some() && is_same(target.as_ref(), to.0.as_ref())
     };
     if goes_to(one, other) && goes_to(other, one) {
-        // they are piped already
+        // the two are piped already
         return;
     }
     for end in [one, other] {
@@ -67,7 +67,7 @@ fn is_same(one: Option<&Rc<Stream>>, other: Option<&Rc<Stream>>) -> bool {
     }
 }
 
-/// Removes `end` from a pipe that it is part of; the other side of that pipe is closed.
+/// Removes `end` from its present pipe, if it has one; the other end of that pipe is closed.
 fn leave(end: &Transport) {
     let partner = end.0.as_ref().and_then(|stream| stream.unpipe());
     if let Some(partner) = partner {
@@ -76,7 +76,7 @@ fn leave(end: &Transport) {
     }
 }
 
-/// The other side of a pipe, as the producer of what is written to this side.
+/// The other side of a pipe, as the producer for this side.
 struct PipeEnd(Rc<Stream>);
 
 impl Producer for PipeEnd {
@@ -94,7 +94,7 @@ impl Producer for PipeEnd {
 }
 
 impl Stream {
-    /// What arrives goes to `to` from now on.
+    /// Forwards all further input to `to`.
     fn pipe_to(&self, to: &Rc<Self>) {
         if self.is_closed() {
             to.unregister_producer();
@@ -107,26 +107,26 @@ impl Stream {
             self.lifecycle(),
             Lifecycle::Open { read, .. } | Lifecycle::Flushing { read, .. } if read == eof
         ) {
-            // its end came before
+            // the end of file came before
             to.unregister_producer();
             to.lose_write_connection();
         }
         self.reschedule_delivery();
     }
 
-    /// What is written comes from `source` from now on; the producer before it is stopped.
+    /// Makes `source` the producer; the previous producer is stopped.
     fn pipe_from(&self, source: &Rc<Self>) {
         if let Some(old) = self.take_producer() {
             self.call_producer(old, "stop_producing", |producer| producer.stop_producing());
         }
-        // the old one may have put another in its place
+        // stopping the previous producer may have registered another one
         let end = Rc::new(PipeEnd(source.clone()));
         if self.register_producer(end, ProducerKind::Push).is_ok() {
             self.flow(|flow| flow.from_pipe = true);
         }
     }
 
-    /// The other side of a pipe is no producer any more; any other producer stays.
+    /// Unregisters the other side of a pipe as the producer; any other producer stays.
     pub(super) fn drop_pipe_producer(&self) {
         let piped = self.cold(|cold| cold.flow.pipe.is_some() && cold.flow.from_pipe) == Some(true);
         if piped {
@@ -135,12 +135,12 @@ impl Stream {
         }
     }
 
-    /// Ends the pipe on this side and returns where it went. What arrives goes to the protocol
-    /// again, and the other side is no producer any more.
+    /// Ends the pipe on this side and returns the stream it led to. Input goes to the protocol
+    /// again, and the other side is no longer a producer.
     fn unpipe(&self) -> Option<Rc<Self>> {
         let other = self.pipe()?;
         if self.flow(|flow| flow.from_pipe && std::mem::take(&mut flow.paused)) {
-            // by this side, which will not say that there is room again
+            // it may have been paused by this side, which will not resume it any more
             other.resume_producing();
         }
         self.drop_pipe_producer();

@@ -1,14 +1,13 @@
-//! Producer and Consumer: who makes bytes, and who takes them.
+//! Producer and Consumer: the source of bytes, and their destination.
 use crate::failure::Failure;
 use std::rc::Rc;
 
-/// Something that makes bytes and can be asked to wait. Register it with a
-/// [`Transport`](super::Transport), which
-/// then tells it when to go on.
+/// A source of bytes that can be paused. Register it with a [`Transport`](super::Transport), which
+/// then calls its methods.
 ///
-/// Its methods may be called inside [`Transport::write`](super::Transport::write) and
-/// [`Transport::register_producer`](super::Transport::register_producer), hence `&self`: what it
-/// changes lies in a `Cell`. A panic in one of them costs the connection.
+/// The methods may be called inside [`Transport::write`](super::Transport::write) and
+/// [`Transport::register_producer`](super::Transport::register_producer). They therefore take
+/// `&self`, and mutable state belongs in a `Cell`. A panic in one of them closes the connection.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
@@ -39,57 +38,56 @@ use std::rc::Rc;
 #[doc(alias = "IPushProducer")]
 #[doc(alias = "IPullProducer")]
 pub trait Producer {
-    /// Wait: enough is queued. Never called on a [`ProducerKind::Pull`] producer.
+    /// Called when enough is queued. Never called on a [`ProducerKind::Pull`] producer.
     #[doc(alias = "pauseProducing")]
     fn pause_producing(&self) {}
 
-    /// A push producer may go on; a pull producer makes one piece.
+    /// Asks a push producer to continue, and a pull producer for one piece.
     #[doc(alias = "resumeProducing")]
     fn resume_producing(&self);
 
-    /// Nobody takes anything any more: the connection is lost.
+    /// Called when nothing more can be sent, because the connection is lost.
     #[doc(alias = "stopProducing")]
     fn stop_producing(&self);
 }
 
-/// How a [`Producer`] works.
+/// The way in which a [`Producer`] works.
 #[doc(alias = "streaming")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProducerKind {
-    /// By itself, until it is paused: a streaming producer.
+    /// Produces until it is paused: a streaming producer.
     Push,
-    /// Piece by piece: each time it is resumed it makes one.
+    /// Produces one piece each time it is resumed.
     Pull,
 }
 
-/// The watermarks of a connection's queue, in bytes: above the high one a push producer is paused,
-/// at the low one or below it goes on.
+/// The watermarks of a connection's queue, in bytes. A push producer is paused when more than
+/// `high` is queued, and resumed when at most `low` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriteMarks {
-    /// The low mark.
+    /// The low watermark.
     pub low: usize,
-    /// The high mark.
+    /// The high watermark.
     pub high: usize,
 }
 
-/// What takes bytes and tells their producer how much it can take: every
-/// [`Transport`](super::Transport).
+/// A destination of bytes that paces their producer, such as every [`Transport`](super::Transport).
 #[doc(alias = "IConsumer")]
 pub trait Consumer {
-    /// `producer` is what the bytes come from.
+    /// Registers `producer` as the source of the bytes.
     ///
     /// # Errors
-    /// [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
+    /// Fails with [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
     fn register_producer(
         &self,
         producer: Rc<dyn Producer>,
         kind: ProducerKind,
     ) -> Result<(), Failure>;
 
-    /// The producer is done.
+    /// Unregisters the producer, which has finished.
     fn unregister_producer(&self);
 
-    /// Takes a piece.
+    /// Writes a piece.
     fn write(&self, data: &[u8]);
 }

@@ -10,35 +10,36 @@ use std::{
     rc::Rc,
 };
 
-/// How often a stream is read in one turn before the others have theirs.
+/// The maximum number of reads of one stream in a turn.
 const READS_PER_TURN: u32 = 8;
 
-/// What a stream delivers to: the connection above it.
+/// The recipient of a stream's events: the connection above it.
 pub(crate) trait Receiver {
-    /// Input has arrived.
+    /// Delivers input.
     fn data(&self, data: &[u8]);
 
-    /// Delivery goes on after a pause: input that was left unparsed comes before new input.
+    /// Continues delivery after a pause: input that was left unparsed comes before new input.
     fn deliver_unparsed(&self);
 
-    /// Whether the end of one direction is not the end of the connection.
+    /// Returns whether the connection stays open when one direction has closed.
     fn is_half_closeable(&self) -> bool;
 
-    /// The peer writes no more.
+    /// Called when the peer has closed its sending direction.
     fn read_connection_lost(&self);
 
-    /// This side's end of writing, asked for earlier, has been sent.
+    /// Called when this side's requested end of file has been sent.
     fn write_connection_lost(&self);
 
-    /// A descriptor has come with the bytes that are delivered next.
+    /// Delivers a descriptor that came with the bytes that follow.
     fn descriptor(&self, descriptor: OwnedFd);
 
-    /// The peer has ended while a handler suspends the delivery, so that the end is not read yet.
+    /// Called when the peer's end of file cannot be read yet, because a handler suspends the
+    /// delivery.
     fn end_held_back(&self);
 }
 
 impl Stream {
-    /// Handles an event. `true`: the stream is closed and `connection_lost` is due.
+    /// Handles an event. Returns `true` if the stream is closed and `connection_lost` is due.
     #[inline]
     pub(crate) fn on_event<R: Receiver>(
         &self,
@@ -51,7 +52,7 @@ impl Stream {
         }
         let first = self.with_tcp(|tcp| tcp.receive(buffer));
         match first {
-            // a short read leaves nothing behind, and an end would bring another event
+            // a short read empties the socket, and an end of file would cause another event
             Ok(read @ 1..) if read < buffer.len() => {
                 receiver.data(buffer.get(..read).unwrap_or_default());
                 false
@@ -60,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// Everything but a short read of plain input; `first` is what a first read gave.
+    /// Handles every case but a short read of plain input; `first` is the result of the first read.
     #[cold]
     #[inline(never)]
     fn on_event_slow<R: Receiver>(
@@ -83,22 +84,24 @@ impl Stream {
             return true;
         }
         if self.is_end_held_back() && !receiver.is_half_closeable() {
-            // suspended by a handler of what has just been delivered
+            // a handler of the data just delivered has suspended the delivery
             receiver.end_held_back();
         }
         false
     }
 
-    /// An event that is more than plain input, or a stream that is not in its plain state.
+    /// Handles an event that is more than plain input, or an event of a stream that is not in its
+    /// plain state.
     ///
-    /// Each step may run user code, so each looks at the state anew. Their order matters.
+    /// Each step may run user code, so each step checks the state again. Their order matters.
     fn on_other_event<R: Receiver>(&self, readiness: Readiness, buffer: &mut [u8], receiver: &R) {
-        // 1. what was left when a handler paused or suspended the delivery is older than new input
+        // 1. input that was left when a handler paused or suspended the delivery is older than new
+        //    input
         if readiness.is_to_the_end() {
             receiver.deliver_unparsed();
         }
-        // 2. in the plain state there may only be an end behind the input, or, with edges, news
-        //    that a new connection has room
+        // 2. in the plain state there is at most an end of file behind the input, or, with edge
+        //    triggering, the first writable event of a new connection
         if self.is_plain_read() {
             if readiness != Readiness::WRITABLE {
                 let given = self.with_wire(|wire| wire.read(buffer));
@@ -106,32 +109,35 @@ impl Stream {
             }
             return;
         }
-        // 3. handlers that end with the connection do so before anything of the end is delivered
+        // 3. handlers that are cancelled at the end of the connection are cancelled before that end
+        //    is delivered
         if self.is_end_held_back() && !receiver.is_half_closeable() {
             receiver.end_held_back();
             if self.is_reading() {
-                // this has rescheduled the stream, and unparsed input comes first then
+                // the call has rescheduled the stream, so that unparsed input is delivered first
                 return;
             }
         }
         // sampled now: code called below may resume the delivery, which reschedules the stream so
         // that unparsed input is parsed before new reads
         let reading = self.is_reading();
-        // 4. the end of writing is told before an end that both halves make together
+        // 4. `write_connection_lost` comes before the `connection_lost` that both closed directions
+        //    cause
         self.tell_write_closed(receiver);
-        // 5. an end from a method of the transport: this is the later turn
+        // 5. a method of the transport has closed the stream: this is the later turn
         if self.is_closed() {
             return self.close_now_due();
         }
-        // 6. descriptors that no byte was written for would never be sent
+        // 6. descriptors for which no byte was written could never be sent
         if let Some(reason) = self.overrun() {
             return self.close_now(reason);
         }
-        // 7. a given reason says that something has failed: nobody needs the rest of the producer
+        // 7. a given reason means that something has failed: the producer's remaining data is not
+        //    wanted
         if self.has_given_reason() && matches!(self.lifecycle(), Lifecycle::Flushing { .. }) {
             self.stop_producer();
         }
-        // 8. output before input: what is sent makes room for what the input brings
+        // 8. output before input: sending makes room for the answers to the input
         if readiness.is_writable() {
             self.flush_queue();
             self.below_low_water();
@@ -143,7 +149,7 @@ impl Stream {
         self.read_event(readiness, reading, buffer, receiver);
     }
 
-    /// The read side of an event, after all else.
+    /// Reads after all other work of an event has been done.
     fn read_event<R: Receiver>(
         &self,
         readiness: Readiness,
@@ -154,7 +160,7 @@ impl Stream {
         let readable = readiness.is_readable() || readiness.is_closed();
         if self.has(READ_CONTINUES) {
             if !readiness.is_continued() {
-                // it has had its share; an end behind the rest must not be forgotten
+                // the read budget is used up; an end of file behind the rest must not be forgotten
                 if readiness.is_to_the_end() {
                     self.reschedule(readiness);
                 }
@@ -171,7 +177,7 @@ impl Stream {
                 let given = self.read_any(buffer);
                 self.receive(given, readiness, buffer, receiver);
             }
-            // nothing is read any more that would tell of a reset
+            // nothing is read any more that would show a reset
             Lifecycle::Open { read: ReadHalf::Eof, .. } | Lifecycle::Flushing { .. }
                 if readiness.is_closed() =>
             {
@@ -181,7 +187,7 @@ impl Stream {
         }
     }
 
-    /// Takes what a read has given and reads on, a bounded number of times.
+    /// Delivers the data of a first read and reads on, a bounded number of times.
     fn receive<R: Receiver>(
         &self,
         first: io::Result<usize>,
@@ -198,7 +204,8 @@ impl Stream {
                     if !self.deliver(data, receiver) {
                         return;
                     }
-                    // a short read says that nothing is left, unless there may be an end behind it
+                    // a short read means that nothing is left, unless there may be an end of file
+                    // behind it
                     let short = read < buffer.len();
                     if short && !readiness.is_to_the_end() && !self.has(SHORT_READS) {
                         return;
@@ -218,7 +225,7 @@ impl Stream {
         }
     }
 
-    /// Hands input over to the pipe or the protocol. Returns whether more may be read.
+    /// Passes input to the pipe or the protocol. Returns whether more may be read.
     pub(super) fn deliver<R: Receiver>(&self, data: &[u8], receiver: &R) -> bool {
         if self.has(ACCEPTS_DESCRIPTORS) && !self.deliver_descriptors(data, receiver) {
             return false;
@@ -239,7 +246,7 @@ impl Stream {
         }
     }
 
-    /// Where input goes, if not to the protocol.
+    /// Returns the stream that receives the input instead of the protocol.
     pub(super) fn pipe(&self) -> Option<Rc<Self>> {
         self.cold(|cold| cold.flow.pipe.clone()).flatten()
     }

@@ -1,4 +1,4 @@
-//! What a stream is made of, and its lifecycle.
+//! The state of a stream, and its lifecycle.
 //!
 //! ```text
 //!            lose_connection             all is sent            the peer's end, 64 KiB or 2 s
@@ -7,18 +7,18 @@
 //!    ├────────────────────────────────────┘    └───────────────────────────────────┤
 //!    └── the peer's end, a reset, an error, abort_connection ──────────────────────┘
 //! ```
-//! While it is open each half may end by itself, for a protocol that is half-closeable:
+//! While the stream is open, each half can close by itself if the protocol is half-closeable:
 //! ```text
 //!   write: Open ── lose_write_connection ──▶ Closing ── all is sent ──▶ Closed ┐ both: the
 //!   read:  Open ── the peer's end ─────────▶ Eof ──────────────────────────────┘ stream is Closed
 //! ```
-//! An end that sends what is queued first waits for a registered producer too. A close with unread
-//! input would reset the connection and cost the peer the last bytes, so a stream lingers: it reads
-//! and discards input after it has ended its own writing.
+//! A close that sends what is queued also waits for a registered producer. Closing a socket with
+//! unread input would reset the connection, and the peer would lose the last bytes. So a stream
+//! lingers: after its end of file it reads and discards input.
 //!
-//! `Closed` has two steps. The stream is closed as soon as nothing more can be sent or received;
-//! `connection_lost` is due at once if the end came from reading, in a later turn if it came from a
-//! method of the transport.
+//! `Closed` has two steps. The stream is closed as soon as nothing more can be sent or received.
+//! `connection_lost` is due at once if the read side closed the stream, and in a later turn if a
+//! method of the transport did.
 use super::{
     buffer::Buffer,
     framing_state::FramingState,
@@ -49,18 +49,18 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// How far a stream has come: exactly one of these at a time.
+/// The lifecycle of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lifecycle {
     /// Connected, and neither side has ended the whole connection.
     Open { write: WriteHalf, read: ReadHalf },
-    /// This side has asked for the end; queued bytes are still being sent. `sealed`: the piece of
-    /// user code that asked for it has returned, and what is written from now on is dropped.
+    /// This side has requested the close; queued bytes are still being sent. `sealed` means that
+    /// the user code that requested it has returned, and that later writes are dropped.
     Flushing { sealed: bool, read: ReadHalf },
-    /// The end of writing has been sent; input is discarded until the peer ends too.
+    /// The end of file has been sent; input is discarded until the peer's end of file arrives.
     Lingering,
-    /// Nothing more is sent or received. `loss_due`: `connection_lost` is due now, or has been
-    /// called; until then a later turn makes it so.
+    /// Nothing more is sent or received. `loss_due` means that `connection_lost` is due or has been
+    /// called; before that, a later turn sets it.
     Closed { loss_due: bool },
 }
 
@@ -68,9 +68,10 @@ pub(super) enum Lifecycle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteHalf {
     Open,
-    /// The end of writing was asked for; queued bytes are still being sent.
+    /// The end of file was requested; queued bytes are still being sent.
     Closing,
-    /// The end of writing has been sent. `callback_due`: the protocol has not been told yet.
+    /// The end of file has been sent. `callback_due` means that `write_connection_lost` must still
+    /// be called.
     Closed {
         callback_due: bool,
     },
@@ -80,46 +81,47 @@ pub(super) enum WriteHalf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadHalf {
     Open,
-    /// The peer's end has been read.
+    /// The peer's end of file has been read.
     Eof,
 }
 
-/// `pause_producing` was called last.
+/// Reading is paused by `pause_producing`.
 pub(super) const PAUSED: u8 = 1;
 /// The protocol accepts descriptors.
 pub(super) const ACCEPTS_DESCRIPTORS: u8 = 1 << 1;
-/// A short read does not mean that the socket is drained: a UNIX socket gives what lies before the
+/// A short read does not mean that the socket is empty: a UNIX socket returns the bytes before the
 /// next descriptors, a terminal one line.
 pub(super) const SHORT_READS: u8 = 1 << 2;
-/// The poller has said that the peer has ended.
+/// The poller has reported the peer's end of file.
 pub(super) const HUNG_UP: u8 = 1 << 3;
 /// A call meant for another framing has been reported.
 pub(super) const MISUSE_REPORTED: u8 = 1 << 4;
 
-/// The stream has read its share of a turn; the next one goes on.
+/// The read budget of a turn was used up; the next turn continues.
 pub(super) const READ_CONTINUES: u8 = 1 << 5;
 
 /// The wire is a TCP socket.
 const TCP: u8 = 1 << 6;
 
-/// A read of the TCP socket is all that an event of plain input needs.
+/// Plain input needs nothing but a read of the TCP socket.
 const PLAIN_READ: u8 = 1;
-/// A write goes straight to the TCP socket.
+/// A write goes directly to the TCP socket.
 const PLAIN_WRITE: u8 = 1 << 1;
 
-/// Why a stream is closed. The failure is made when somebody asks for it: many protocols do not.
+/// The reason of a close. The failure is created on demand, because many protocols do not ask for
+/// it.
 pub(super) enum Reason {
-    /// `ConnectionDone`
+    /// `ConnectionDone`.
     Done,
-    /// `ConnectionLost`, with the number of the system.
+    /// `ConnectionLost`, with the operating system's error number.
     Lost(i32),
-    /// The failure has been made.
+    /// The failure that was created.
     Made(Failure),
-    /// A handler or a caller has given it; it stays, whatever else ends the stream.
+    /// The failure that a handler or a caller gave; it is kept, however the stream closes.
     Given(Failure),
 }
 
-/// What most streams never need.
+/// State that most streams never need.
 #[derive(Default)]
 pub(super) struct ColdState {
     pub(super) flow: Flow,
@@ -132,18 +134,18 @@ pub(super) struct Flow {
     pub(super) low: usize,
     pub(super) high: usize,
     pub(super) producer: Option<(Rc<dyn Producer>, ProducerKind)>,
-    /// Whether the push producer was paused last.
+    /// Whether the push producer is paused.
     pub(super) paused: bool,
     /// Whether the pull producer has written since it was resumed.
     pub(super) written: bool,
     pub(super) drained: Vec<Resolver<()>>,
-    /// Where input goes instead of the protocol.
+    /// The stream that receives the input instead of the protocol.
     pub(super) pipe: Option<Rc<Stream>>,
     /// Whether the producer is the other side of a pipe.
     pub(super) from_pipe: bool,
 }
 
-/// The high mark of a stream, unless it is told otherwise.
+/// The default high watermark.
 pub(super) const HIGH_MARK: usize = 64 * 1024;
 
 impl Default for Flow {
@@ -162,7 +164,7 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// Whether somebody wants to know how much is queued.
+    /// Returns whether a producer or a waiter depends on the length of the queue.
     fn is_watched(&self) -> bool {
         self.producer.is_some() || !self.drained.is_empty()
     }
@@ -172,36 +174,36 @@ impl Flow {
     }
 }
 
-/// Descriptors on their way, in both directions.
+/// Descriptors that are being sent or received.
 #[derive(Default)]
 pub(super) struct Descriptors {
-    /// Descriptors that go with the next bytes.
+    /// Descriptors to send with the next bytes.
     pub(super) sending: Vec<OwnedFd>,
     /// Received descriptors, and the bytes that follow them, while delivery is suspended.
     pub(super) arrived: VecDeque<OwnedFd>,
     pub(super) bytes: Vec<u8>,
 }
 
-/// How long a closing stream still waits for the peer's end.
+/// The limits of waiting for the peer's end of file.
 pub(super) struct Linger {
     pub(super) left: usize,
     pub(super) timer: DelayedCall,
 }
 
-/// The slot of a stream that has none yet.
+/// The slot number of a stream without a slot.
 pub(crate) const NO_SLOT: usize = usize::MAX;
 
-/// How many closed streams a thread keeps for reuse.
+/// The number of unused streams that a thread keeps.
 const FREE_STREAMS: usize = 64;
 
 thread_local! {
     static FREE: FreeList<Rc<Stream>> = const { FreeList::new(FREE_STREAMS) };
 }
 
-/// A stream of bytes over a wire, with its queue and its lifecycle. It never points at a protocol.
+/// A stream of bytes over a wire, with its queue and its lifecycle. It never refers to a protocol.
 pub(crate) struct Stream {
-    /// A TCP socket, which most wires are. It is taken out for the length of a call, which is
-    /// cheaper than a borrow.
+    /// The TCP socket, which most wires are. It is taken out during a call, which is cheaper than a
+    /// borrow.
     tcp: Cell<Option<TcpStream>>,
     /// Any other wire.
     wire: Cell<Option<Box<dyn Wire>>>,
@@ -210,18 +212,18 @@ pub(crate) struct Stream {
     /// Whether the queue is corked: its bytes wait for the end of the delivery or turn, and not for
     /// room on the wire.
     pub(super) corked: Cell<bool>,
-    /// The turn in which something was written last: what follows in the same turn is corked.
+    /// The turn of the last output: further output in the same turn is corked.
     pub(super) last_output: Cell<u32>,
-    /// How many bytes the wire has taken in that turn, after the first write.
+    /// The number of bytes sent in that turn, after the first write.
     pub(super) sent_this_turn: Cell<u32>,
     lifecycle: Cell<Lifecycle>,
     flags: Cell<u8>,
-    /// Which of the two byte paths are plain: derived from everything else by `update`.
+    /// Whether each of the two byte paths is plain; derived from all other state by `update`.
     plain: Cell<u8>,
-    /// How many handlers that wait hold back the next message.
+    /// The number of coroutine handlers that suspend the delivery.
     suspensions: Cell<u16>,
     pub(super) slot: Cell<usize>,
-    /// Also of a recycled stream, which mostly serves the same reactor again.
+    /// Kept in a recycled stream, which nearly always serves the same reactor again.
     pub(super) core: Weak<Core>,
     pub(super) schedule: Option<Rc<Schedule>>,
     peer: Address,
@@ -232,7 +234,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// A stream over `wire`, whose events come to `slot`.
+    /// Creates a stream over `wire`, whose events come to `slot`.
     pub(crate) fn new(
         wire: AnyWire,
         slot: usize,
@@ -241,7 +243,7 @@ impl Stream {
         host: Option<Rc<Address>>,
     ) -> Rc<Self> {
         let mut stream = FREE.with(FreeList::take).unwrap_or_else(|| Rc::new(Self::blank()));
-        // nobody else has it yet
+        // nobody else holds the stream yet
         if let Some(stream) = Rc::get_mut(&mut stream) {
             let short = matches!(peer, Address::Unix(_));
             let flags = stream.flags.get_mut();
@@ -269,7 +271,7 @@ impl Stream {
         stream
     }
 
-    /// Has the events of the wire come to `slot`.
+    /// Registers the wire with the poller: its events come to `slot`.
     #[inline]
     pub(crate) fn register(&self, backend: &dyn Backend, slot: usize) -> io::Result<()> {
         self.slot.set(slot);
@@ -284,7 +286,7 @@ impl Stream {
         result
     }
 
-    /// Memory for a stream.
+    /// Allocates a stream.
     fn blank() -> Self {
         Self {
             tcp: Cell::new(None),
@@ -318,12 +320,12 @@ impl Stream {
         }
         *suspensions.get_mut() = 0;
         if let Some(Reason::Made(failure) | Reason::Given(failure)) = reason.get_mut().take() {
-            // user code: an error of the user's own
+            // user code: the user's own error type
             drop_guarded(failure);
         }
         if queue.get_mut().is_some() || framing.get_mut().is_some() || cold.get_mut().is_some() {
             queue.take();
-            // user code: an encoder of the user's own, a producer
+            // user code: the user's own encoder, a producer
             drop_guarded(framing.take());
             drop_guarded(cold.take());
         }
@@ -334,7 +336,7 @@ impl Stream {
         self.lifecycle.get()
     }
 
-    /// Every change of the lifecycle goes through here.
+    /// Changes the lifecycle. Every change goes through here.
     pub(super) fn set_lifecycle(&self, lifecycle: Lifecycle) {
         self.lifecycle.set(lifecycle);
         self.update();
@@ -353,7 +355,7 @@ impl Stream {
         }
     }
 
-    /// Recomputes which of the byte paths are plain; whatever changes the state ends with this.
+    /// Recomputes which of the byte paths are plain. Every change of the state ends with this.
     pub(super) fn update(&self) {
         let Lifecycle::Open { write: half, .. } = self.lifecycle.get() else {
             return self.plain.set(0);
@@ -377,19 +379,19 @@ impl Stream {
         self.plain.set((u8::from(read) * PLAIN_READ) | (u8::from(write) * PLAIN_WRITE));
     }
 
-    /// Whether a read is all that an event of plain input needs.
+    /// Returns whether plain input needs nothing but a read.
     #[inline]
     pub(super) fn is_plain_read(&self) -> bool {
         self.plain.get() & PLAIN_READ != 0
     }
 
-    /// Whether a write goes straight to the TCP socket.
+    /// Returns whether a write goes directly to the TCP socket.
     #[inline]
     pub(super) fn is_plain_write(&self) -> bool {
         self.plain.get() & PLAIN_WRITE != 0
     }
 
-    /// Whether it is connected and nobody on this side has asked for the end.
+    /// Returns whether the stream is connected and this side has not requested a close.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.lifecycle.get(), Lifecycle::Open { .. })
     }
@@ -398,12 +400,13 @@ impl Stream {
         matches!(self.lifecycle.get(), Lifecycle::Closed { .. })
     }
 
-    /// Whether it is closed, and `connection_lost` is due or has been called.
+    /// Returns whether the stream is closed and `connection_lost` is due or has been called.
     pub(crate) fn is_lost(&self) -> bool {
         self.lifecycle.get() == Lifecycle::Closed { loss_due: true }
     }
 
-    /// Whether input is delivered: nobody has paused or suspended it, and there may be more.
+    /// Returns whether input is delivered: it is neither paused nor suspended, and there may be
+    /// more.
     #[inline]
     pub(crate) fn is_reading(&self) -> bool {
         matches!(self.lifecycle.get(), Lifecycle::Open { read: ReadHalf::Open, .. })
@@ -411,7 +414,7 @@ impl Stream {
             && self.suspensions.get() == 0
     }
 
-    /// Whether the end of input waits behind a handler that suspends the delivery.
+    /// Returns whether an end of file waits because a handler suspends the delivery.
     pub(super) fn is_end_held_back(&self) -> bool {
         self.is_open() && self.has(HUNG_UP) && !self.has(PAUSED) && self.suspensions.get() > 0
     }
@@ -420,12 +423,12 @@ impl Stream {
         self.queue.borrow().is_none()
     }
 
-    /// Looks at the cold state, if there is any.
+    /// Reads the cold state, if there is any.
     pub(super) fn cold<R>(&self, look: impl FnOnce(&ColdState) -> R) -> Option<R> {
         self.cold.borrow().as_deref().map(look)
     }
 
-    /// Works on the cold state, which is made if there was none.
+    /// Changes the cold state, which is created if there is none.
     pub(super) fn cold_mut<R>(&self, work: impl FnOnce(&mut ColdState) -> R) -> R {
         work(self.cold.borrow_mut().get_or_insert_default())
     }
@@ -438,23 +441,23 @@ impl Stream {
         self.cold(|cold| cold.flow.has_pull_producer()) == Some(true)
     }
 
-    /// Whether somebody wants to know how much is queued: a producer, or a `drained()` waiter.
+    /// Returns whether a producer or a `drained()` waiter depends on the length of the queue.
     pub(super) fn is_watched(&self) -> bool {
         self.cold(|cold| cold.flow.is_watched()) == Some(true)
     }
 
-    /// Whether descriptors go with the next bytes.
+    /// Returns whether descriptors are queued.
     pub(super) fn has_descriptors(&self) -> bool {
         self.cold(|cold| !cold.descriptors.sending.is_empty()) == Some(true)
     }
 
-    /// A handler that waits holds back the next message. Suspensions count.
+    /// Suspends delivery on behalf of a coroutine handler. Suspensions are counted.
     pub(crate) fn suspend_delivery(&self) {
         self.suspensions.set(self.suspensions.get() + 1);
         self.update();
     }
 
-    /// A handler that suspended the delivery has finished.
+    /// Resumes delivery when a coroutine handler has finished.
     pub(crate) fn resume_delivery(&self) {
         let suspensions = self.suspensions.get().saturating_sub(1);
         self.suspensions.set(suspensions);
@@ -475,7 +478,8 @@ impl Stream {
         }
     }
 
-    /// Has buffered and new input delivered in the next turn, if the stream is reading.
+    /// Reschedules the delivery of buffered and new input for the next turn, if the stream is
+    /// reading.
     pub(crate) fn reschedule_delivery(&self) {
         if self.is_reading() {
             self.reschedule(Readiness::TO_THE_END);
@@ -488,7 +492,7 @@ impl Stream {
         }
     }
 
-    /// Closes the stream. The reason is the first one there was, else `reason`.
+    /// Closes the stream. An earlier reason takes precedence over `reason`.
     #[inline]
     fn close(&self, reason: Reason, loss_due: bool) {
         self.drop_queue();
@@ -496,7 +500,7 @@ impl Stream {
         self.set_lifecycle(Lifecycle::Closed { loss_due });
     }
 
-    /// Closes the stream from the read side: `connection_lost` is due when the event is over.
+    /// Closes the stream from the read side: `connection_lost` is due at the end of the event.
     pub(super) fn close_now(&self, reason: Reason) {
         if self.is_closed() {
             self.close_now_due();
@@ -514,10 +518,10 @@ impl Stream {
         }
     }
 
-    /// Why it is or will be closed, as soon as there is a reason.
+    /// Returns why the stream is closed or will be, as soon as there is a reason.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let mut reason = self.reason.borrow_mut();
-        // no function of the user's has made it, whichever runs now
+        // the failure does not come from a function of the user, even if one is running
         let frame = Frame::new("", Location::caller());
         let failure = match reason.as_ref()? {
             Reason::Done => Failure::at(ConnectionDone::new(), frame),
@@ -531,17 +535,17 @@ impl Stream {
         Some(failure)
     }
 
-    /// The reason of the loss, or `ConnectionDone` where there is none.
+    /// Returns the reason of the loss, or `ConnectionDone` if there is none.
     pub(super) fn failure_or_done(&self) -> Failure {
         self.failure().unwrap_or_else(|| ConnectionDone::new().into())
     }
 
-    /// Whether a handler or a caller has given the reason of the end.
+    /// Returns whether a handler or a caller has given the reason.
     pub(super) fn has_given_reason(&self) -> bool {
         matches!(*self.reason.borrow(), Some(Reason::Given(_)))
     }
 
-    /// The reason for an error of the wire.
+    /// Converts an error of the wire into a reason.
     #[inline]
     pub(super) fn loss_reason(&self, error: &io::Error) -> Reason {
         match error.raw_os_error() {
@@ -552,7 +556,7 @@ impl Stream {
         }
     }
 
-    /// Calls the wire; `NotConnected` once it is closed.
+    /// Calls `work` with the wire; fails with `NotConnected` once it is closed.
     pub(super) fn with_wire<R>(
         &self,
         work: impl FnOnce(&dyn Wire) -> io::Result<R>,
@@ -568,7 +572,7 @@ impl Stream {
         result
     }
 
-    /// Calls the TCP socket of a stream in its plain state, which has one.
+    /// Calls `work` with the TCP socket of a stream in its plain state, which has one.
     #[inline]
     pub(super) fn with_tcp(
         &self,
@@ -576,7 +580,7 @@ impl Stream {
     ) -> Result<usize, Errno> {
         let Some(tcp) = self.tcp.take() else { return Err(Errno::NOTCONN) };
         let result = work(&tcp);
-        // nothing was put there meanwhile, so there is nothing to drop
+        // the cell was empty in the meantime, so there is nothing to drop
         std::mem::forget(self.tcp.replace(Some(tcp)));
         result
     }
@@ -594,7 +598,7 @@ impl Stream {
         self.host.get().map_or(Address::Unix(None), |host| Address::clone(host))
     }
 
-    /// Asks the system for this side's address, once.
+    /// Looks up this side's address once, and stores it.
     #[inline]
     pub(super) fn look_up_host(&self) {
         if self.host.get().is_none() {
@@ -617,23 +621,23 @@ impl Stream {
         self.with_wire(|wire| wire.option(option))
     }
 
-    /// The state of the framing, if the protocol has one.
+    /// Returns the framing state, if the protocol has a framing.
     #[inline]
     pub(crate) fn framing(&self) -> Option<&Rc<FramingState>> {
         self.framing.get()
     }
 
-    /// Gives the stream the state of its protocol's framing.
+    /// Sets the framing state.
     pub(crate) fn set_framing(&self, framing: FramingState) {
         let _ = self.framing.set(Rc::new(framing));
     }
 
-    /// The protocol accepts descriptors: reads look for them.
+    /// Makes reads look for descriptors, because the protocol accepts them.
     pub(crate) fn accept_descriptors(&self) {
         self.set(ACCEPTS_DESCRIPTORS, true);
     }
 
-    /// Whether this call meant for another framing is the first one.
+    /// Returns whether this is the first call meant for another framing.
     pub(crate) fn is_first_misuse(&self) -> bool {
         let first = !self.has(MISUSE_REPORTED);
         self.set(MISUSE_REPORTED, true);

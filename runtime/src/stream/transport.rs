@@ -1,4 +1,4 @@
-//! Transport: the writing side of a connection.
+//! Transport: what a protocol writes to.
 use super::{
     framing_state::FramingState,
     producer::{Consumer, Producer, ProducerKind, WriteMarks},
@@ -14,13 +14,13 @@ use crate::{
 };
 use std::{fmt, io, os::fd::OwnedFd, panic::Location, rc::Rc};
 
-/// The writing side of a connection, whatever carries it and however it is framed. A cheap handle;
+/// The sending side of a connection, over any wire and with any framing. Cloning it is cheap;
 /// clones are the same connection.
 ///
-/// No method of it enters a handler, so it may be used anywhere, in the middle of your own borrows
-/// too. The loss that closing or aborting brings is told in a later turn. After the end, `write`
-/// and the other methods do nothing; [`peer`](Self::peer) and [`host`](Self::host) still answer.
-/// `Transport::default()` is one that never was connected.
+/// None of its methods calls a handler, so it may be used anywhere, even while you hold borrows.
+/// The loss that a close or an abort causes is reported in a later turn. After the connection has
+/// closed, `write` and most other methods do nothing; [`peer`](Self::peer) and [`host`](Self::host)
+/// still return the addresses. `Transport::default()` is one that was never connected.
 ///
 /// ```
 /// use twistor::protocol::Transport;
@@ -34,24 +34,24 @@ use std::{fmt, io, os::fd::OwnedFd, panic::Location, rc::Rc};
 pub struct Transport(pub(crate) Option<Rc<Stream>>);
 
 impl Transport {
-    /// Sends `data`: at once if it is the first write of its turn and nothing is queued, else
-    /// behind what is.
+    /// Sends `data`: at once if this is the first write of the turn and nothing is queued, and
+    /// otherwise behind the queue.
     ///
-    /// Within a turn of the reactor, later writes are corked: they leave together when the delivery
-    /// of the current read ends, else at the end of the turn, and before there are 64 KiB of them.
-    /// So a burst of small replies costs one or two system calls. [`flush`](Self::flush) sends them
-    /// now. Outside of a turn every write leaves at once.
+    /// Within a turn of the reactor, later writes are corked. They are sent together when the
+    /// delivery of the current read ends, or else at the end of the turn, and in any case before 64
+    /// KiB have gathered. So a burst of small replies costs one or two system calls.
+    /// [`flush`](Self::flush) sends them at once. Outside of a turn every write is sent at once.
     ///
-    /// What the piece of code that has called [`lose_connection`](Self::lose_connection) writes
-    /// after that still goes out; when it has returned, writes are dropped.
+    /// What the code that has called [`lose_connection`](Self::lose_connection) writes after that
+    /// is still sent. When that code has returned, writes are dropped.
     pub fn write(&self, data: impl AsRef<[u8]>) {
         if let Some(stream) = &self.0 {
             stream.write(data.as_ref());
         }
     }
 
-    /// Sends what is corked now, instead of at the end of the delivery or turn: for an answer that
-    /// is needed before a long computation goes on.
+    /// Sends corked bytes now, instead of at the end of the delivery or turn, for a reply that must
+    /// not wait for a long computation.
     ///
     /// ```no_run
     /// # use twistor::prelude::*;
@@ -69,7 +69,7 @@ impl Transport {
         }
     }
 
-    /// Sends several pieces, one behind the other.
+    /// Sends several pieces, one after the other.
     #[doc(alias = "writeSequence")]
     pub fn write_sequence<D: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = D>) {
         if let Some(stream) = &self.0 {
@@ -78,8 +78,7 @@ impl Transport {
         }
     }
 
-    /// Sends one message, framed as the connection's protocol frames it; without a framing, as it
-    /// is.
+    /// Sends one message in the framing of the protocol, or unchanged if it has none.
     ///
     /// A message that cannot be framed is reported and not sent.
     #[track_caller]
@@ -89,9 +88,9 @@ impl Transport {
         }
     }
 
-    /// Sends a line: `line` and the delimiter that the protocol reads.
+    /// Sends a line: `line` and the delimiter of the protocol.
     ///
-    /// On a connection with another framing it is framed as that one does, and the misuse is
+    /// On a connection with another framing the line is framed in that way, and the misuse is
     /// reported once.
     #[doc(alias = "sendLine")]
     #[track_caller]
@@ -104,8 +103,9 @@ impl Transport {
         frame(stream, framing, line.as_ref(), Location::caller());
     }
 
-    /// Closes the connection when everything has been sent: flush, end of writing, the peer's end,
-    /// close. Nothing more is delivered. What the same piece of code still writes goes out first.
+    /// Closes the connection when everything has been sent. It sends an end of file behind the
+    /// queue, waits for the peer's, and closes the socket. Nothing more is delivered. Further
+    /// output of the calling code is still sent.
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         if let Some(stream) = &self.0 {
@@ -113,8 +113,9 @@ impl Transport {
         }
     }
 
-    /// Cuts the connection off: what is queued is dropped, the peer sees a reset (over UNIX sockets
-    /// an end), and the reason is [`ConnectionAborted`](crate::error::ConnectionAborted).
+    /// Closes the connection at once: queued bytes are dropped, the peer sees a reset (over UNIX
+    /// sockets an end of file), and the reason is
+    /// [`ConnectionAborted`](crate::error::ConnectionAborted).
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
         if let Some(stream) = &self.0 {
@@ -122,7 +123,7 @@ impl Transport {
         }
     }
 
-    /// Closes the connection as [`lose_connection`](Self::lose_connection) does, and makes `reason`
+    /// Closes the connection as [`lose_connection`](Self::lose_connection) does, with `reason` as
     /// the reason of the loss.
     #[track_caller]
     pub fn fail(&self, reason: impl Into<Failure>) {
@@ -132,11 +133,12 @@ impl Transport {
         }
     }
 
-    /// Ends this side's writing when everything has been sent, and reads on. The other side reads
-    /// to the end; a protocol of this side with a handler `write_connection_lost` is told in a
-    /// later turn. What is written from now on is dropped.
+    /// Closes the sending direction when everything has been sent, and continues to receive. The
+    /// peer reads an end of file; a handler `write_connection_lost` of this side's protocol is
+    /// called in a later turn. Later writes are dropped.
     ///
-    /// When the other side has ended its writing too, the connection is over: [`ConnectionDone`].
+    /// The connection closes with [`ConnectionDone`] when the peer has closed its sending direction
+    /// too.
     #[doc(alias = "loseWriteConnection")]
     pub fn lose_write_connection(&self) {
         if let Some(stream) = &self.0 {
@@ -144,11 +146,11 @@ impl Transport {
         }
     }
 
-    /// Sends a copy of `descriptor` over a UNIX socket, with the next byte that is written: the
-    /// other side's handler `file_descriptor_received` gets it before that byte. Something has to
-    /// be written in the same turn, at least one byte for each descriptor; the connection is lost
-    /// with [`FileDescriptorOverrun`](crate::error::FileDescriptorOverrun) otherwise. This side's
-    /// descriptor is closed when the copy is on its way.
+    /// Sends a copy of `descriptor` over a UNIX socket, with the next byte that is written. The
+    /// peer's handler `file_descriptor_received` receives it before that byte. At least one byte
+    /// for each descriptor must be written in the same turn; otherwise the connection is lost with
+    /// [`FileDescriptorOverrun`](crate::error::FileDescriptorOverrun). The descriptor is closed
+    /// here when it has been sent.
     #[doc(alias = "sendFileDescriptor")]
     pub fn send_file_descriptor(&self, descriptor: impl Into<OwnedFd>) {
         if let Some(stream) = &self.0 {
@@ -156,7 +158,7 @@ impl Transport {
         }
     }
 
-    /// Delivers nothing more until [`resume_producing`](Self::resume_producing); what the peer
+    /// Pauses delivery until [`resume_producing`](Self::resume_producing) is called; what the peer
     /// sends waits in the operating system.
     #[doc(alias = "pauseProducing")]
     pub fn pause_producing(&self) {
@@ -165,7 +167,8 @@ impl Transport {
         }
     }
 
-    /// Delivers again: what is buffered right after the current handler or call, then what arrives.
+    /// Resumes delivery: buffered input comes right after the current handler or call, and new
+    /// input follows.
     #[doc(alias = "resumeProducing")]
     pub fn resume_producing(&self) {
         if let Some(stream) = &self.0 {
@@ -173,7 +176,7 @@ impl Transport {
         }
     }
 
-    /// From now on a line protocol gets what arrives as raw data.
+    /// Switches a line protocol to raw mode: input is delivered as it arrives.
     #[doc(alias = "setRawMode")]
     pub fn set_raw_mode(&self) {
         if let Some(framing) = self.framing() {
@@ -181,8 +184,8 @@ impl Transport {
         }
     }
 
-    /// From now on a line protocol gets lines again; `rest`, what raw mode has taken too much, is
-    /// parsed first.
+    /// Switches a line protocol back to lines; `rest`, the surplus of the raw data, is parsed
+    /// first.
     #[doc(alias = "setLineMode")]
     pub fn set_line_mode(&self, rest: impl AsRef<[u8]>) {
         if let Some(framing) = self.framing() {
@@ -192,13 +195,13 @@ impl Transport {
         }
     }
 
-    /// What has arrived and is not parsed yet: inside a handler, what comes behind its message.
+    /// Returns the input that is not parsed yet; inside a handler, what follows its message.
     #[doc(alias = "recvd")]
     pub fn unparsed(&self) -> Vec<u8> {
         self.framing().map(|framing| framing.unparsed()).unwrap_or_default()
     }
 
-    /// Removes what is not parsed yet and returns it.
+    /// Removes the input that is not parsed yet, and returns it.
     #[doc(alias = "clearLineBuffer")]
     pub fn clear_line_buffer(&self) -> Vec<u8> {
         let taken = self.unparsed();
@@ -206,7 +209,7 @@ impl Transport {
         taken
     }
 
-    /// Puts `rest` in the place of what is not parsed yet.
+    /// Replaces the input that is not parsed yet with `rest`.
     pub fn replace_unparsed(&self, rest: impl Into<Vec<u8>>) {
         if let Some(framing) = self.framing() {
             framing.replace_unparsed(rest.into());
@@ -214,7 +217,7 @@ impl Transport {
         }
     }
 
-    /// Outside of a handler nothing else would parse what was put back.
+    /// Schedules the parsing of bytes that were put back outside of a handler.
     fn reschedule_unparsed(&self) {
         if let Some(stream) = &self.0
             && stream.framing().is_some_and(|framing| !framing.is_busy() && !framing.is_empty())
@@ -227,47 +230,48 @@ impl Transport {
         self.0.as_ref().and_then(|stream| stream.framing())
     }
 
-    /// Whether it is connected and nobody on this side has asked for the end.
+    /// Returns whether the connection is open and this side has not asked to close it.
     pub fn is_connected(&self) -> bool {
         self.0.as_ref().is_some_and(|stream| stream.is_open())
     }
 
-    /// The address of the other side.
+    /// Returns the address of the peer.
     #[doc(alias = "getPeer")]
     pub fn peer(&self) -> Address {
         self.0.as_ref().map_or(Address::Unix(None), |stream| stream.peer().clone())
     }
 
-    /// The address of this side.
+    /// Returns the address of this side.
     #[doc(alias = "getHost")]
     pub fn host(&self) -> Address {
         self.0.as_ref().map_or(Address::Unix(None), |stream| stream.host())
     }
 
-    /// Sets whether small writes go out at once (`TCP_NODELAY`); they do from the start.
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`). It is on by default.
     ///
     /// # Errors
-    /// What the operating system says; [`ConnectionDone`] after the end.
+    /// Fails with the operating-system error, and with [`ConnectionDone`] after the connection has
+    /// closed.
     #[doc(alias = "setTcpNoDelay")]
     pub fn set_tcp_no_delay(&self, yes: bool) -> Result<(), Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
         option_set(stream.set_option(WireOption::NoDelay(yes)))
     }
 
-    /// Whether small writes go out at once.
+    /// Returns whether small writes are sent at once.
     ///
     /// # Errors
-    /// As for [`set_tcp_no_delay`](Self::set_tcp_no_delay).
+    /// Fails as [`set_tcp_no_delay`](Self::set_tcp_no_delay) does.
     #[doc(alias = "getTcpNoDelay")]
     pub fn tcp_no_delay(&self) -> Result<bool, Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
         option_set(stream.option(WireOption::NoDelay(true)))
     }
 
-    /// Whether the system probes this connection when it is idle: at first it does not.
+    /// Returns whether the system probes this connection while it is idle. It is off by default.
     ///
     /// # Errors
-    /// As for [`set_tcp_no_delay`](Self::set_tcp_no_delay).
+    /// Fails as [`set_tcp_no_delay`](Self::set_tcp_no_delay) does.
     #[doc(alias = "getTcpKeepAlive")]
     pub fn tcp_keep_alive(&self) -> Result<bool, Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
@@ -277,7 +281,7 @@ impl Transport {
     /// Sets whether the system probes an idle connection (`SO_KEEPALIVE`).
     ///
     /// # Errors
-    /// As for [`set_tcp_no_delay`](Self::set_tcp_no_delay).
+    /// Fails as [`set_tcp_no_delay`](Self::set_tcp_no_delay) does.
     #[doc(alias = "setTcpKeepAlive")]
     pub fn set_tcp_keep_alive(&self, yes: bool) -> Result<(), Failure> {
         let stream = self.0.as_ref().ok_or_else(ConnectionDone::new)?;
@@ -285,7 +289,7 @@ impl Transport {
     }
 }
 
-/// An option of a connection that is over cannot be set.
+/// Converts the error of setting an option, which is [`ConnectionDone`] on a closed connection.
 fn option_set<T>(result: io::Result<T>) -> Result<T, Failure> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -316,7 +320,7 @@ fn frame(
     }
 }
 
-/// Reports, once a connection, that a call is one of another framing.
+/// Reports, once for each connection, a call that is meant for another framing.
 #[cold]
 fn misused(stream: &Stream, call: &str, wanted: &str, place: &'static Location<'static>) {
     if stream.is_first_misuse() {
@@ -331,17 +335,17 @@ fn misused(stream: &Stream, call: &str, wanted: &str, place: &'static Location<'
 
 /// Flow control.
 impl Transport {
-    /// From now on `producer` is told how much this connection takes.
+    /// Registers `producer`, which the connection then pauses and resumes.
     ///
-    /// A push producer is paused when a write leaves more than the [high
-    /// mark](Self::set_write_marks) queued, inside that write, and resumed when at most the low
-    /// mark is. A pull producer is asked for a piece at once and then each time the piece before
-    /// has been sent. [`lose_connection`](Self::lose_connection) waits until the producer is
-    /// [unregistered](Self::unregister_producer); a lost connection stops it, and one that is lost
-    /// already stops it at once.
+    /// A push producer is paused when more than the [high mark](Self::set_write_marks) is queued,
+    /// inside the write that caused it, and resumed when at most the low mark is. A pull producer
+    /// is asked for a piece at once, and for another one each time the last has been sent.
+    /// [`lose_connection`](Self::lose_connection) waits until the producer is
+    /// [unregistered](Self::unregister_producer). The loss of the connection stops the producer; on
+    /// a lost connection it is stopped at once.
     ///
     /// # Errors
-    /// [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
+    /// Fails with [`RuntimeError`](crate::error::RuntimeError) while another one is registered.
     #[doc(alias = "registerProducer")]
     #[track_caller]
     pub fn register_producer(
@@ -357,7 +361,8 @@ impl Transport {
         Ok(())
     }
 
-    /// The producer has made all it had to make. A connection that was asked to close now does.
+    /// Unregisters the producer, which has finished. A connection that was asked to close does so
+    /// now.
     #[doc(alias = "unregisterProducer")]
     pub fn unregister_producer(&self) {
         if let Some(stream) = &self.0 {
@@ -365,21 +370,22 @@ impl Transport {
         }
     }
 
-    /// Takes nothing more: the producer is unregistered and the connection closed.
+    /// Unregisters the producer and closes the connection.
     #[doc(alias = "stopConsuming")]
     pub fn stop_consuming(&self) {
         self.unregister_producer();
         self.lose_connection();
     }
 
-    /// How many bytes are queued here because the system does not take them yet.
+    /// Returns the number of bytes that are queued because the operating system does not accept
+    /// them yet.
     pub fn queued(&self) -> usize {
         self.0.as_ref().map_or(0, |stream| stream.queued())
     }
 
-    /// Sets the marks of this connection's queue, in bytes: above `high` a push producer is paused,
-    /// at `low` or below it goes on and [`drained`](Self::drained) fires. At first 0 and 65536. A
-    /// `low` above `high` counts as `high`.
+    /// Sets the watermarks of this connection's queue, in bytes. Above `high` a push producer is
+    /// paused; at `low` or below it is resumed and [`drained`](Self::drained) fires. The defaults
+    /// are 0 and 65536. A `low` above `high` counts as `high`.
     #[doc(alias = "bufferSize")]
     pub fn set_write_marks(&self, low: usize, high: usize) {
         if let Some(stream) = &self.0 {
@@ -387,18 +393,18 @@ impl Transport {
         }
     }
 
-    /// The low and the high mark of this connection's queue, in bytes.
+    /// Returns the watermarks of this connection's queue, in bytes.
     pub fn write_marks(&self) -> WriteMarks {
         self.0.as_ref().map(|stream| stream.write_marks()).unwrap_or_default()
     }
 
-    /// A Deferred that fires when at most the low mark is queued: with the marks as they are at
-    /// first, when the system has taken everything. It has fired already if that is so now. A
-    /// coroutine that waits for it after each piece never queues more than one.
+    /// Returns a Deferred that fires when at most the low mark is queued: with the default marks,
+    /// when the operating system has accepted everything. It may have fired already. A coroutine
+    /// that awaits it after each piece never queues more than one.
     ///
     /// # Errors
-    /// The reason of the loss if the connection is lost before; [`ConnectionDone`] if it never was
-    /// connected.
+    /// Fails with the reason of the loss if the connection is lost first, and with
+    /// [`ConnectionDone`] if it was never connected.
     ///
     /// # Cancellation
     /// Fails with [`CancelledError`](crate::error::CancelledError) and changes nothing else.
@@ -428,8 +434,7 @@ impl Consumer for Transport {
     }
 }
 
-/// A connection as the source of what arrives on it: pausing it stops its reading, stopping it
-/// closes it.
+/// A connection as the source of its input: pausing it stops reading, and stopping it closes it.
 impl Producer for Transport {
     fn pause_producing(&self) {
         self.pause_producing();

@@ -1,10 +1,10 @@
-//! Write side of a stream: straight to the wire, corked, or through the queue.
+//! Write side of a stream: directly to the wire, corked, or through the queue.
 //!
 //! Outside of a turn every write goes to the wire at once. Within a turn the first write of a
 //! stream does, unless unparsed bytes of the current read remain; later ones are corked. Corked
-//! bytes leave in one vectored write when the delivery of that read ends, pauses or is suspended,
-//! else at the end of the turn, and before there are 64 KiB of them. So a burst of small replies
-//! costs one or two system calls, and a single reply waits for nothing.
+//! bytes are sent in one vectored write when the delivery of that read ends, pauses or is
+//! suspended, or else at the end of the turn, and in any case before 64 KiB have gathered. So a
+//! burst of small replies costs one or two system calls, and a single reply is not delayed.
 use super::{
     buffer::{Buffer, SLICES},
     state::{Lifecycle, Stream, WriteHalf},
@@ -12,17 +12,18 @@ use super::{
 use crate::reactor::{backend::Socket as _, source::Readiness};
 use std::io::{self, ErrorKind, IoSlice};
 
-/// How many bytes may be corked.
+/// The maximum number of corked bytes.
 const CORK_LIMIT: usize = 64 * 1024;
 
-/// Up to how many bytes are joined on the stack to be written at once.
+/// The maximum number of bytes that are joined on the stack for one write.
 const SMALL: usize = 128;
 
-/// How many bytes of one stream go straight to the wire in a turn, before the others have theirs.
+/// The number of bytes that one stream may write directly in a turn, so that other streams get
+/// theirs.
 const BYTES_PER_TURN: u32 = 768 * 1024;
 
-/// How many bytes leave the queue of one stream in a turn: more than a turn reads, so that a queue
-/// that has grown for a while becomes shorter again.
+/// The number of queued bytes that one stream may send in a turn. It is more than a turn reads, so
+/// that a queue that has grown can shrink again.
 const QUEUED_BYTES_PER_TURN: u32 = 4 * BYTES_PER_TURN;
 
 impl Stream {
@@ -57,8 +58,8 @@ impl Stream {
         }
     }
 
-    /// Whether nothing was written in this turn; from now on something was. Always so outside of
-    /// turns.
+    /// Records output in this turn. Returns whether it is the first, which outside of turns it
+    /// always is.
     #[inline]
     fn is_first_output(&self) -> bool {
         let turn = self.turn();
@@ -70,8 +71,8 @@ impl Stream {
         self.schedule.as_ref().map_or(0, |schedule| schedule.turn())
     }
 
-    /// Unparsed bytes of the current read remain: even the first write of the turn is corked, since
-    /// more is likely to follow.
+    /// Corks even the first write of the turn, because unparsed bytes of the current read remain
+    /// and more output is likely.
     #[inline]
     pub(crate) fn expect_output(&self) {
         let turn = self.turn();
@@ -80,7 +81,7 @@ impl Stream {
         }
     }
 
-    /// A write in any other state than the plain one, or not the first one of the turn.
+    /// Writes in any other state than the plain one, or after the first write of the turn.
     #[inline(never)]
     fn write_slow(&self, data: &[u8]) {
         if self.corked.get() {
@@ -93,11 +94,12 @@ impl Stream {
             self.pull_write();
         }
         if !self.is_queue_empty() {
-            // it waits for room
+            // the data waits for room
             self.enqueue(data);
         } else if self.has_descriptors() {
             self.enqueue(data);
-            // with more descriptors than bytes the next turn decides: more may be written by then
+            // if there are more descriptors than bytes the next turn decides, because more may be
+            // written by then
             if self.overrun().is_none() {
                 self.send_queue();
             }
@@ -113,14 +115,14 @@ impl Stream {
         self.check_high_water();
     }
 
-    /// Whether a write that is not the first one of its turn may wait. A pull producer is asked for
-    /// one piece at a time, which gains nothing.
+    /// Returns whether a write that is not the first of its turn may be corked. A pull producer
+    /// writes one piece at a time, for which corking gains nothing.
     fn may_cork(&self) -> bool {
         let turn = self.turn();
         turn != 0 && self.last_output.get() == turn && !self.has_pull_producer()
     }
 
-    /// Adds two pieces to what is corked, if there is room.
+    /// Adds two pieces to the corked bytes, if there is room.
     fn push_corked(&self, one: &[u8], two: &[u8]) -> bool {
         let mut queue = self.queue.borrow_mut();
         let Some(buffer) = queue.as_mut() else { return false };
@@ -132,7 +134,7 @@ impl Stream {
         fits
     }
 
-    /// Adds to what is corked, or sends it along with that if it is too much.
+    /// Corks data, or sends it together with the corked bytes if it is too long.
     fn cork(&self, data: &[u8]) {
         let corked = self.queue.borrow().as_ref().map_or(0, |buffer| buffer.len());
         if corked + data.len() > CORK_LIMIT {
@@ -149,7 +151,7 @@ impl Stream {
         }
     }
 
-    /// Sends what is corked and `data` in one write, without copying `data`.
+    /// Sends the corked bytes and `data` in one write, without copying `data`.
     fn send_along(&self, data: &[u8]) {
         self.corked.set(false);
         if self.has_sent(BYTES_PER_TURN) {
@@ -159,7 +161,7 @@ impl Stream {
         }
         let given = {
             let queue = self.queue.borrow();
-            // so few bytes are corked that they lie in a chunk or two
+            // so few bytes are corked that they fit into one or two chunks
             let mut slices = [IoSlice::new(data); SLICES];
             let (corked, _) = slices.split_at_mut(SLICES - 1);
             let count = queue.as_ref().map_or(0, |buffer| buffer.peek(corked));
@@ -173,7 +175,7 @@ impl Stream {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == ErrorKind::Interrupted => {
-                // there may be room, and then no event will say so
+                // there may be room left, for which no event would come
                 self.reschedule(Readiness::WRITABLE);
                 0
             }
@@ -214,8 +216,8 @@ impl Stream {
         self.check_high_water();
     }
 
-    /// Whether what is written still goes out: also what the piece of user code that has asked for
-    /// the end writes after that, and what a producer does that the end waits for.
+    /// Returns whether new output is still sent. After a requested close it is, for the user code
+    /// that requested the close and for a producer that the close waits for.
     pub(super) fn accepts_writes(&self) -> bool {
         match self.lifecycle() {
             Lifecycle::Open { write: WriteHalf::Open, .. }
@@ -227,7 +229,7 @@ impl Stream {
         }
     }
 
-    /// How many bytes wait for room on the wire.
+    /// Returns the number of bytes that wait for room on the wire.
     pub(crate) fn queued(&self) -> usize {
         if self.corked.get() {
             return 0;
@@ -248,7 +250,7 @@ impl Stream {
         self.update();
     }
 
-    /// Drops what has not been sent.
+    /// Drops the bytes that have not been sent.
     pub(super) fn drop_queue(&self) {
         self.corked.set(false);
         if let Some(buffer) = self.queue.take() {
@@ -256,7 +258,7 @@ impl Stream {
         }
     }
 
-    /// Queues what the wire did not take of `data`.
+    /// Queues the part of `data` that the wire did not accept.
     #[cold]
     #[inline(never)]
     fn queue_rest(&self, given: io::Result<usize>, data: &[u8]) {
@@ -265,7 +267,7 @@ impl Stream {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.enqueue(data),
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 self.enqueue(data);
-                // there may be room, and then no event will say so
+                // there may be room left, for which no event would come
                 self.reschedule(Readiness::WRITABLE);
             }
             Err(error) => self.close_later(self.loss_reason(&error)),
@@ -273,13 +275,13 @@ impl Stream {
         self.check_high_water();
     }
 
-    /// Whether bytes wait for the end of the delivery or turn.
+    /// Returns whether bytes are corked.
     #[inline]
     pub(crate) fn is_corked(&self) -> bool {
         self.corked.get()
     }
 
-    /// Sends what is corked.
+    /// Sends the corked bytes.
     pub(crate) fn flush(&self) {
         if self.corked.replace(false) {
             self.send_queue();
@@ -287,15 +289,14 @@ impl Stream {
         }
     }
 
-    /// The piece of user code that has written is over: sends what is corked, and begins a close
-    /// that it asked for.
+    /// Sends the corked bytes after user code has returned, and begins a close that it requested.
     pub(crate) fn flush_output(&self) {
         self.flush();
         self.begin_close();
     }
 
-    /// Sends what is queued, inside a method of the transport: that calls no user code, so where
-    /// somebody wants to know that there is room, a turn looks at the stream again.
+    /// Sends queued bytes inside a method of the transport. No user code may run there, so a stream
+    /// with a producer or a waiter is rescheduled.
     fn send_queue(&self) {
         self.flush_queue();
         if self.is_queue_empty() && self.is_watched() {
@@ -303,7 +304,7 @@ impl Stream {
         }
     }
 
-    /// Sends what is queued, as far as there is room and the share of this turn goes. Calls no user
+    /// Sends queued bytes, as far as there is room and within the budget of the turn. Calls no user
     /// code.
     pub(super) fn flush_queue(&self) {
         while !self.is_queue_empty() {
@@ -324,13 +325,13 @@ impl Stream {
         self.update();
     }
 
-    /// Counts what the wire has taken in this turn.
+    /// Counts bytes sent in this turn.
     fn note_sent(&self, sent: usize) {
         self.expect_output();
         self.sent_this_turn.set(self.sent_this_turn.get().saturating_add(clamped(sent)));
     }
 
-    /// Whether the wire has taken so much in this turn that the others come first.
+    /// Returns whether the stream has used up `share` in this turn.
     fn has_sent(&self, share: u32) -> bool {
         let turn = self.turn();
         turn != 0 && self.last_output.get() == turn && self.sent_this_turn.get() >= share
@@ -348,7 +349,7 @@ impl Stream {
         }
     }
 
-    /// One write of as much of the queue as the system takes.
+    /// Sends as much of the queue as one write accepts.
     fn send_slices(&self) -> io::Result<usize> {
         let queue = self.queue.borrow();
         let Some(buffer) = queue.as_ref() else { return Ok(0) };
@@ -365,7 +366,7 @@ impl Stream {
     }
 }
 
-/// A number of bytes that is counted only up to far beyond any share.
+/// Converts to `u32`, saturating: counts far beyond a budget make no difference.
 #[inline]
 fn clamped(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)

@@ -1,11 +1,11 @@
-//! A clock that a test moves by hand.
+//! A manual clock for tests.
 use crate::{
     time::{DelayedCall, ReactorTime},
     timers::Timers,
 };
 use std::{fmt, panic::Location, rc::Rc, time::Duration};
 
-/// A clock whose time stands still until [`advance`](Self::advance) moves it: timers without
+/// A clock that stands still until [`advance`](Self::advance) moves it, to test timers without
 /// waiting.
 ///
 /// ```
@@ -27,48 +27,48 @@ use std::{fmt, panic::Location, rc::Rc, time::Duration};
 pub struct Clock(Rc<Timers>);
 
 impl Clock {
-    /// A clock at 0 seconds with no calls.
+    /// Creates a clock at 0 seconds without calls.
     pub fn new() -> Self {
         Self(Timers::new())
     }
 
-    /// Its queue, for a reactor that lives in its time.
+    /// Returns its queue, for a reactor that uses its time.
     pub(crate) fn timers(&self) -> Rc<Timers> {
         self.0.clone()
     }
 
-    /// The time now.
+    /// Returns the current time.
     pub fn seconds(&self) -> Duration {
         self.0.now()
     }
 
-    /// Runs `call` once, when the clock has been moved `delay` from now.
+    /// Runs `call` once, when the clock has been advanced by `delay` from now.
     #[doc(alias = "callLater")]
     #[track_caller]
     pub fn call_later(&self, delay: Duration, call: impl FnOnce() + 'static) -> DelayedCall {
         self.0.add(delay, Box::new(call), Location::caller())
     }
 
-    /// The calls that are still to run, the next one first.
+    /// Returns the pending calls, the next one first.
     #[doc(alias = "getDelayedCalls")]
     pub fn delayed_calls(&self) -> Vec<DelayedCall> {
         self.0.pending()
     }
 
-    /// Moves the clock by `by` and runs what is then due, in the order of due times; calls due at
-    /// the same time run in the order in which they were made. What such a call schedules for now
-    /// runs as well.
+    /// Advances the clock by `by` and runs all calls that are due then, in the order of their due
+    /// times; calls due at the same time run in the order in which they were scheduled. Calls that
+    /// these schedule for the present time run as well.
     ///
-    /// The clock is moved first: each call sees the time after the move, as in Twisted.
+    /// The clock is advanced first, so each call sees the new time, as in Twisted.
     pub fn advance(&self, by: Duration) {
         self.0.set_now(self.0.now().saturating_add(by));
         while self.0.run_due(self.0.all_due()).is_some() {}
         self.0.notify_advanced();
-        // what that has scheduled for now
+        // calls that were scheduled for the present time
         while self.0.run_due(self.0.all_due()).is_some() {}
     }
 
-    /// [`advance`](Self::advance)s by each of `steps` in turn.
+    /// [Advances](Self::advance) the clock by each of `steps` in turn.
     pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
         for step in steps {
             self.advance(step);

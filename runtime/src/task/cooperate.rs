@@ -1,4 +1,4 @@
-//! `Cooperator`: long work in small pieces, so that everything else goes on in between.
+//! `Cooperator`: long work in small pieces, between which everything else continues.
 use crate::{
     defer::{Deferred, IntoDeferred, Resolver, maybe_deferred},
     error::{
@@ -19,13 +19,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Asked after each piece of work whether this turn's share is used up.
+/// Called after each piece of work; returns whether the budget of this turn is used up.
 type Enough = Box<dyn FnMut() -> bool>;
 
-/// Runs iterators a piece at a time, in turn, within a share of each turn of the reactor: 10 ms
-/// unless you say otherwise. A cheap handle.
+/// Runs iterators one piece at a time, in rotation, within a time budget for each turn of the
+/// reactor: 10 ms by default. Cloning it is cheap.
 ///
-/// A piece is one `next()` of an iterator. If it gives a Deferred, the task waits for that before
+/// A piece is one `next()` of an iterator. If it returns a Deferred, the task waits for that before
 /// its next piece; an `Err` fails the task.
 ///
 /// ```
@@ -48,20 +48,20 @@ pub struct Cooperator(Rc<Inner>);
 struct Inner {
     clock: Box<dyn ReactorTime>,
     enough: Box<dyn Fn() -> Enough>,
-    state: Cell<State>,
-    /// The tasks that can do a piece of work, the next one first. One that has been put aside since
-    /// is passed over.
+    state: Cell<CooperatorState>,
+    /// The tasks that can run, the next one first. An entry whose task was removed since is
+    /// skipped.
     ready: RefCell<VecDeque<(u64, Rc<Task>)>>,
-    /// How many of them have not been put aside.
+    /// The number of entries whose tasks were not removed.
     count: Cell<usize>,
-    /// All tasks that have not ended: for the stop. They belong to whatever makes them go on.
+    /// All unfinished tasks, for `stop`. A task is owned by whatever makes it continue.
     alive: RefCell<HashMap<u64, Weak<Task>>>,
     next: Cell<u64>,
     tick: Cell<Option<WeakCall>>,
 }
 
-/// A turn's share that is to come. If it is dropped instead, as when the reactor is closed, the
-/// tasks that wait for it fail.
+/// The pending work of the next turn. Dropping it, as a closing reactor does, fails the tasks that
+/// wait for it.
 struct Tick(Option<Rc<Inner>>);
 
 impl Drop for Tick {
@@ -73,21 +73,21 @@ impl Drop for Tick {
                 .iter()
                 .filter(|(turn, task)| task.turn.get() == *turn && task.queued.replace(false))
             {
-                task.clone().finish(End::Failed(AbandonedError::new().into()));
+                task.clone().finish(TaskOutcome::Failed(AbandonedError::new().into()));
             }
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CooperatorState {
     New,
     Started,
     Stopped,
 }
 
 impl Cooperator {
-    /// A cooperator that works in the turns of `clock`, for 10 ms in each.
+    /// Creates a cooperator that works in the turns of `clock`, for 10 ms in each.
     pub fn new(clock: impl ReactorTime + 'static) -> Self {
         Self::with_predicate(clock, || {
             let end = Instant::now() + Duration::from_millis(10);
@@ -95,18 +95,20 @@ impl Cooperator {
         })
     }
 
-    /// The same with a limit of your own: `begin` is called at the start of each turn's share and
-    /// gives the function that is asked after each piece whether that was enough.
+    /// Creates a cooperator with a budget of your own. `begin` is called at the start of each
+    /// turn's work, and returns a function that is called after each piece and says whether to stop
+    /// for this turn.
     pub fn with_predicate<E: FnMut() -> bool + 'static>(
         clock: impl ReactorTime + 'static,
         begin: impl Fn() -> E + 'static,
     ) -> Self {
         let new = Self::new_stopped(clock, begin);
-        new.0.state.set(State::Started);
+        new.0.state.set(CooperatorState::Started);
         new
     }
 
-    /// The same, which begins to work with [`start`](Self::start).
+    /// Creates a cooperator with a budget of your own that does nothing until
+    /// [`start`](Self::start).
     pub fn new_stopped<E: FnMut() -> bool + 'static>(
         clock: impl ReactorTime + 'static,
         begin: impl Fn() -> E + 'static,
@@ -114,7 +116,7 @@ impl Cooperator {
         Self(Rc::new(Inner {
             clock: Box::new(clock),
             enough: Box::new(move || Box::new(begin())),
-            state: Cell::new(State::New),
+            state: Cell::new(CooperatorState::New),
             ready: RefCell::default(),
             count: Cell::new(0),
             alive: RefCell::default(),
@@ -123,8 +125,7 @@ impl Cooperator {
         }))
     }
 
-    /// Takes on an iterator and gives the handle of its task. The first piece is done in a later
-    /// turn.
+    /// Adds an iterator and returns the handle of its task. The first piece runs in a later turn.
     pub fn cooperate<I>(&self, work: I) -> CooperativeTask
     where
         I: IntoIterator,
@@ -146,8 +147,8 @@ impl Cooperator {
             number: self.0.next.replace(self.0.next.get() + 1),
             cooperator: Rc::downgrade(&self.0),
         });
-        if self.0.state.get() == State::Stopped {
-            task.clone().finish(End::Refused(SchedulerStopped::new().into()));
+        if self.0.state.get() == CooperatorState::Stopped {
+            task.clone().finish(TaskOutcome::Refused(SchedulerStopped::new().into()));
         } else {
             self.0.alive.borrow_mut().insert(task.number, Rc::downgrade(&task));
             self.0.make_ready(&task);
@@ -155,11 +156,11 @@ impl Cooperator {
         CooperativeTask(task, self.0.clone())
     }
 
-    /// Takes on an iterator and gives a Deferred that fires when it has come to its end.
+    /// Adds an iterator and returns a Deferred that fires when the iterator has finished.
     ///
     /// # Errors
-    /// [`SchedulerStopped`] after [`stop`](Self::stop), [`AbandonedError`] if the reactor is
-    /// closed, and what the iterator fails with.
+    /// Fails with [`SchedulerStopped`] after [`stop`](Self::stop), with [`AbandonedError`] if the
+    /// reactor is closed, and with the error of the iterator.
     ///
     /// # Cancellation
     /// Fails this Deferred and changes nothing else: to stop the work use
@@ -174,22 +175,22 @@ impl Cooperator {
         self.cooperate(work).when_done()
     }
 
-    /// Begins to work.
+    /// Starts to work.
     ///
     /// # Errors
-    /// [`AlreadyRunningError`] if it does.
+    /// Fails with [`AlreadyRunningError`] if it is working.
     pub fn start(&self) -> Result<(), Failure> {
         if self.is_running() {
             return Err(AlreadyRunningError::with_text("the cooperator").into());
         }
-        self.0.state.set(State::Started);
+        self.0.state.set(CooperatorState::Started);
         self.0.schedule();
         Ok(())
     }
 
-    /// Stops all work: each task fails with [`SchedulerStopped`], and new ones are refused.
+    /// Stops all work: each task fails with [`SchedulerStopped`], and new ones are rejected.
     pub fn stop(&self) {
-        self.0.state.set(State::Stopped);
+        self.0.state.set(CooperatorState::Stopped);
         let mut alive: Vec<_> = self
             .0
             .alive
@@ -199,14 +200,14 @@ impl Cooperator {
             .collect();
         alive.sort_unstable_by_key(|(number, _)| *number);
         for (_, task) in alive {
-            task.finish(End::Refused(SchedulerStopped::new().into()));
+            task.finish(TaskOutcome::Refused(SchedulerStopped::new().into()));
         }
     }
 
-    /// Whether it works: started and not stopped.
+    /// Returns whether it was started and not stopped.
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
-        self.0.state.get() == State::Started
+        self.0.state.get() == CooperatorState::Started
     }
 }
 
@@ -228,7 +229,7 @@ impl Inner {
 
     fn schedule(self: &Rc<Self>) {
         let tick = self.tick.take();
-        if tick.is_some() || self.state.get() != State::Started || self.count.get() == 0 {
+        if tick.is_some() || self.state.get() != CooperatorState::Started || self.count.get() == 0 {
             self.tick.set(tick);
             return;
         }
@@ -241,13 +242,13 @@ impl Inner {
                 }
             }),
         );
-        // a closed reactor has dropped it already, and with it the tasks
+        // a closed reactor has dropped the call, and the tasks with it
         if call.is_active() {
             self.tick.set(Some(call.into()));
         }
     }
 
-    /// One turn's share.
+    /// Does the work of one turn.
     fn run(self: &Rc<Self>) {
         self.tick.take();
         let place = Location::caller();
@@ -256,7 +257,7 @@ impl Inner {
         while let Ok(is_enough) = &mut enough {
             let task = self.ready.borrow_mut().pop_front();
             let Some((turn, task)) = task else { break };
-            // put aside, and perhaps taken in again further behind
+            // removed, and perhaps added again further back
             if task.turn.get() != turn || !task.queued.replace(false) {
                 continue;
             }
@@ -275,7 +276,7 @@ impl Inner {
         self.schedule();
     }
 
-    /// Takes a task out of those that can work.
+    /// Removes a task from those that can run.
     fn put_aside(&self, task: &Task) {
         if task.queued.replace(false) {
             self.count.set(self.count.get() - 1);
@@ -291,12 +292,12 @@ impl Inner {
     }
 }
 
-/// The iterator, without its type.
+/// The iterator, type-erased.
 type Work = Box<dyn FnMut() -> Option<Deferred<()>>>;
 
-/// How a task has ended.
+/// The result of a task.
 #[derive(Clone)]
-enum End {
+enum TaskOutcome {
     Done,
     Failed(Failure),
     Stopped,
@@ -304,17 +305,17 @@ enum End {
 }
 
 struct Task {
-    /// `None` while it does a piece, and when it has ended.
+    /// `None` while a piece runs, and after the task has finished.
     work: RefCell<Option<Work>>,
-    end: RefCell<Option<End>>,
+    end: RefCell<Option<TaskOutcome>>,
     waiting: RefCell<Vec<Resolver<()>>>,
     pauses: Cell<u32>,
-    /// A piece has not ended: it runs, or its Deferred is waited for.
+    /// A piece is running, or its Deferred is pending.
     held: Cell<bool>,
-    /// It is among the ready ones, in the place that has this number.
+    /// The task has an entry among those that can run, with this number.
     queued: Cell<bool>,
     turn: Cell<u64>,
-    /// Somebody has been given the outcome.
+    /// The outcome was passed to at least one Deferred.
     told: Cell<bool>,
     number: u64,
     cooperator: Weak<Inner>,
@@ -322,16 +323,16 @@ struct Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(End::Failed(failure)) = self.end.get_mut().take()
+        if let Some(TaskOutcome::Failed(failure)) = self.end.get_mut().take()
             && !self.told.get()
         {
-            report(failure, "a cooperative task that nobody has asked about");
+            report(failure, "a cooperative task without a consumer");
         }
     }
 }
 
 impl Task {
-    /// One piece of work; its end keeps the cooperator.
+    /// Runs one piece. Its completion keeps the cooperator alive.
     fn piece(self: Rc<Self>, cooperator: &Rc<Inner>) {
         let Some(mut work) = self.work.take() else { return };
         self.held.set(true);
@@ -361,12 +362,12 @@ impl Task {
     ) {
         self.held.set(false);
         match result {
-            // stopped meanwhile: nobody is waiting, but a failure is not lost
+            // stopped meanwhile: nobody awaits the result, but a failure is not lost
             result if self.end.borrow().is_some() => {
                 Deferred::ready(result, Location::caller()).detach();
             }
-            Err(failure) => self.finish(End::Failed(failure)),
-            Ok(()) if exhausted => self.finish(End::Done),
+            Err(failure) => self.finish(TaskOutcome::Failed(failure)),
+            Ok(()) if exhausted => self.finish(TaskOutcome::Done),
             Ok(()) => self.go_on(cooperator),
         }
     }
@@ -377,9 +378,9 @@ impl Task {
         }
     }
 
-    fn finish(self: Rc<Self>, end: End) {
+    fn finish(self: Rc<Self>, end: TaskOutcome) {
         if self.end.borrow().is_some() {
-            // ended by what an earlier one's end has called
+            // finished by what the completion of an earlier task has called
             return;
         }
         let outcome = end.outcome();
@@ -400,7 +401,7 @@ impl Task {
     }
 }
 
-impl End {
+impl TaskOutcome {
     fn outcome(&self) -> Result<(), Failure> {
         match self {
             Self::Done => Ok(()),
@@ -409,7 +410,7 @@ impl End {
         }
     }
 
-    /// What `stop` and `pause` say afterwards.
+    /// Creates the error of `stop` and `pause` on a finished task.
     fn finished(&self) -> Failure {
         match self {
             Self::Done => TaskDone::new().into(),
@@ -420,23 +421,23 @@ impl End {
     }
 }
 
-/// An iterator that a [`Cooperator`] works on. A cheap handle; dropping it stops nothing.
+/// The task of an iterator in a [`Cooperator`]. Cloning it is cheap, and dropping it stops nothing.
 #[derive(Clone)]
 pub struct CooperativeTask(Rc<Task>, Rc<Inner>);
 
 impl CooperativeTask {
-    /// A Deferred that fires when the iterator has come to its end; each call gives a new one.
+    /// Returns a new Deferred that fires when the iterator has finished.
     ///
     /// # Errors
-    /// What the iterator fails with, [`TaskStopped`] after [`stop`](Self::stop),
-    /// [`SchedulerStopped`] if the cooperator was stopped.
+    /// Fails with the error of the iterator, with [`TaskStopped`] after [`stop`](Self::stop), and
+    /// with [`SchedulerStopped`] if the cooperator was stopped.
     ///
     /// # Cancellation
     /// Fails this Deferred and changes nothing else.
     #[doc(alias = "whenDone")]
     #[track_caller]
     pub fn when_done(&self) -> Deferred<()> {
-        let ended = self.0.end.borrow().as_ref().map(End::outcome);
+        let ended = self.0.end.borrow().as_ref().map(TaskOutcome::outcome);
         self.0.told.set(self.0.told.get() || ended.is_some());
         match ended {
             Some(Ok(())) => Deferred::succeed(()),
@@ -451,11 +452,11 @@ impl CooperativeTask {
         }
     }
 
-    /// Holds the work until [`resume`](Self::resume). Pauses count.
+    /// Pauses the work until [`resume`](Self::resume). Pauses are counted.
     ///
     /// # Errors
-    /// [`TaskStopped`], [`TaskDone`] or [`TaskFailed`] if it has ended; all are a
-    /// [`TaskFinished`](crate::error::TaskFinished).
+    /// Fails with [`TaskStopped`], [`TaskDone`] or [`TaskFailed`] if the task has finished; each is
+    /// a [`TaskFinished`](crate::error::TaskFinished).
     pub fn pause(&self) -> Result<(), Failure> {
         self.check_end()?;
         self.0.pauses.set(self.0.pauses.get() + 1);
@@ -463,10 +464,10 @@ impl CooperativeTask {
         Ok(())
     }
 
-    /// Takes one [`pause`](Self::pause) back. With the last one the work goes on in the next turn.
+    /// Reverses one [`pause`](Self::pause). After the last one the work continues in the next turn.
     ///
     /// # Errors
-    /// [`NotPaused`] without a pause.
+    /// Fails with [`NotPaused`] if the task is not paused.
     pub fn resume(&self) -> Result<(), Failure> {
         match self.0.pauses.get() {
             0 => Err(NotPaused::new().into()),
@@ -478,13 +479,13 @@ impl CooperativeTask {
         }
     }
 
-    /// Ends the task; no piece is done any more.
+    /// Stops the task: no further piece runs.
     ///
     /// # Errors
-    /// As for [`pause`](Self::pause).
+    /// Fails as [`pause`](Self::pause) does.
     pub fn stop(&self) -> Result<(), Failure> {
         self.check_end()?;
-        self.0.clone().finish(End::Stopped);
+        self.0.clone().finish(TaskOutcome::Stopped);
         Ok(())
     }
 
@@ -498,9 +499,9 @@ impl fmt::Debug for CooperativeTask {
         let state = match &*self.0.end.borrow() {
             None if self.0.pauses.get() > 0 => "paused",
             None => "running",
-            Some(End::Done) => "done",
-            Some(End::Failed(_)) => "failed",
-            Some(End::Stopped | End::Refused(_)) => "stopped",
+            Some(TaskOutcome::Done) => "done",
+            Some(TaskOutcome::Failed(_)) => "failed",
+            Some(TaskOutcome::Stopped | TaskOutcome::Refused(_)) => "stopped",
         };
         write!(f, "<CooperativeTask, {state}>")
     }

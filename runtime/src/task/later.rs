@@ -1,4 +1,4 @@
-//! `defer_later`: a call at a later time, and its result.
+//! `defer_later`: a delayed call whose result is a Deferred.
 use crate::{
     defer::{Deferred, IntoDeferred},
     time::ReactorTime,
@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-/// Calls `f` when `delay` has passed, and gives what comes of it.
+/// Calls `f` after `delay` and returns a Deferred of its result.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,13 +18,13 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 /// assert_eq!(answer.take_result().unwrap().unwrap(), 42);
 /// ```
 ///
-/// To wait and do nothing, `defer_later(&clock, delay, || ())`.
+/// To only wait, write `defer_later(&clock, delay, || ())`.
 ///
 /// # Errors
-/// Those of `f`, and its panic.
+/// Fails with the error of `f`, and with its panic.
 ///
 /// # Cancellation
-/// Takes the call back before it runs; afterwards it reaches the Deferred that `f` has returned.
+/// Cancels the call before it has run; afterwards the Deferred that `f` has returned.
 #[doc(alias = "deferLater")]
 #[track_caller]
 pub fn defer_later<R: IntoDeferred>(

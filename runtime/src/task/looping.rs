@@ -1,4 +1,4 @@
-//! `LoopingCall`: a function that runs again and again.
+//! `LoopingCall`: a function that is called repeatedly.
 use crate::{
     defer::{Deferred, IntoDeferred, Resolver, maybe_deferred},
     error::AlreadyRunningError,
@@ -14,13 +14,13 @@ use std::{
     time::Duration,
 };
 
-/// A function that runs again and again, an interval apart. A cheap handle; dropping it stops
-/// nothing.
+/// A function that is called repeatedly, at a fixed interval. Cloning it is cheap, and dropping it
+/// stops nothing.
 ///
-/// The runs stay on the grid of the start and whole intervals. A run that takes longer than that,
-/// or a reactor that is late, skips the slots that have passed: they are not made up for. If the
-/// function returns a Deferred, the next run waits for it. An error, or a panic, ends the loop and
-/// fails the Deferred of [`start`](Self::start).
+/// Calls are due at the start plus whole multiples of the interval. If a call takes longer than the
+/// interval, or the reactor is late, the multiples that have passed are skipped and not made up
+/// for. If the function returns a Deferred, the next call waits for it. An error or a panic ends
+/// the loop and fails the Deferred of [`start`](Self::start).
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};
@@ -52,18 +52,18 @@ struct Inner {
     clock: Box<dyn ReactorTime>,
     created_at: &'static Location<'static>,
     interval: Cell<Duration>,
-    /// A call of the function, or its Deferred, has not ended: of this start or of one before.
+    /// A call of the function is running or its Deferred is pending, of this start or an earlier
+    /// one.
     busy: Cell<bool>,
     run: RefCell<Weak<Run>>,
 }
 
-/// One start. It belongs to whatever makes it go on: the timer of the next call, or the end of the
-/// one that is under way. If that is dropped, as when the reactor is closed, the start ends with
-/// it, and its Deferred fails.
+/// State of one `start()`. The pending timer or the call in progress owns it, so that dropping that
+/// owner, as a closing reactor does, ends the loop and fails its Deferred.
 struct Run {
-    /// The grid begins here.
+    /// The time from which the multiples of the interval are counted.
     begun: Cell<Duration>,
-    /// The slot of the last call; the first one counts from the slot before it.
+    /// The multiple of the last call, counted so that the first call follows it.
     last_slot: Cell<i128>,
     stopped: Cell<bool>,
     next: Cell<Option<WeakCall>>,
@@ -71,7 +71,7 @@ struct Run {
 }
 
 impl LoopingCall {
-    /// A loop that calls `f` with itself, so that `f` can stop it. It does not run yet.
+    /// Creates a loop, not started, that passes itself to `f`, so that `f` can stop it.
     #[track_caller]
     pub fn new<R: IntoDeferred>(
         clock: impl ReactorTime + 'static,
@@ -80,8 +80,8 @@ impl LoopingCall {
         Self::with_count(clock, move |looping, _| f(looping))
     }
 
-    /// The same for a function that is also told how many slots have come since its last run: 1,
-    /// and more after slots that were skipped. With an interval of 0 it is always 1.
+    /// Creates a loop whose function also receives the number of intervals since its last call: 1,
+    /// or more if calls were skipped. With an interval of 0 the number is always 1.
     #[doc(alias = "withCount")]
     #[track_caller]
     pub fn with_count<R: IntoDeferred>(
@@ -100,13 +100,14 @@ impl LoopingCall {
         }))
     }
 
-    /// Runs it now and then every `interval`; 0 is once a turn. The Deferred fires with this handle
-    /// when the loop is stopped. If a call of an earlier start is still under way, the first one
-    /// comes an interval later, or when that has ended.
+    /// Starts the loop: calls the function at once and then every `interval`, where 0 means once a
+    /// turn. The Deferred fires with this handle when the loop is stopped. If a call of an earlier
+    /// start is still in progress, the first call is due after one interval, or when that call has
+    /// finished.
     ///
     /// # Errors
-    /// What the function fails with. [`AlreadyRunningError`] if it runs.
-    /// [`AbandonedError`](crate::error::AbandonedError) if the reactor is closed.
+    /// Fails with the error of the function, with [`AlreadyRunningError`] if the loop is running,
+    /// and with [`AbandonedError`](crate::error::AbandonedError) if the reactor is closed.
     ///
     /// # Cancellation
     /// Stops the loop.
@@ -115,7 +116,7 @@ impl LoopingCall {
         self.begin(interval, true)
     }
 
-    /// The same with the first run after one interval.
+    /// Starts the loop with the first call after one interval.
     #[track_caller]
     pub fn start_later(&self, interval: Duration) -> Deferred<Self> {
         self.begin(interval, false)
@@ -156,8 +157,9 @@ impl LoopingCall {
         ended
     }
 
-    /// Stops it: no further run, and the Deferred of [`start`](Self::start) fires, right now or
-    /// when the run that is under way has ended. On one that does not run it does nothing.
+    /// Stops the loop. No further call is made, and the Deferred of [`start`](Self::start) fires,
+    /// at once or when the call in progress has finished. If the loop is not running this does
+    /// nothing.
     pub fn stop(&self) {
         if let Some(run) = self.run().filter(|run| !run.stopped.replace(true))
             && run.cancel_next()
@@ -166,8 +168,8 @@ impl LoopingCall {
         }
     }
 
-    /// Starts the wait for the next run again: it comes one interval from now, and the grid begins
-    /// now. While a run is under way it does nothing.
+    /// Restarts the wait for the next call, which is due one interval from now; later calls are
+    /// counted from now as well. While a call is in progress this does nothing.
     pub fn reset(&self) {
         if let Some(run) = self.run().filter(|run| !run.stopped.get())
             && run.cancel_next()
@@ -178,13 +180,13 @@ impl LoopingCall {
         }
     }
 
-    /// Whether it was started and neither stopped nor ended by an error.
+    /// Returns whether the loop was started and has neither been stopped nor ended by an error.
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
         self.run().is_some_and(|run| !run.stopped.get())
     }
 
-    /// The interval of the last start.
+    /// Returns the interval of the last start.
     pub fn interval(&self) -> Duration {
         self.0.interval.get()
     }
@@ -197,7 +199,7 @@ impl LoopingCall {
         let inner = &self.0;
         let interval = inner.interval.get();
         let passed = inner.clock.seconds().saturating_sub(run.begun.get());
-        // to the next point of the grid
+        // up to the next multiple
         let over = passed.as_nanos().checked_rem(interval.as_nanos()).unwrap_or(0);
         let wait = interval.saturating_sub(nanos(over));
         let (again, next) = (self.clone(), Rc::downgrade(&run));
@@ -238,15 +240,15 @@ impl LoopingCall {
         match run.ended.take() {
             // user code
             Some(resolver) => resolver.resolve(result.map(|()| self.clone())),
-            // the Deferred was cancelled: a failure has no other way out
+            // the Deferred was cancelled: a failure can only be reported
             None => Deferred::ready(result, self.0.created_at).detach(),
         }
     }
 }
 
 impl Run {
-    /// Takes the next call back; `false` if one is under way. The caller holds the run, which that
-    /// call had.
+    /// Cancels the next call. Returns `false` if a call is in progress. The caller holds the run,
+    /// which the cancelled call owned.
     fn cancel_next(&self) -> bool {
         self.next.take().is_some_and(|next| {
             next.cancel();
@@ -254,7 +256,7 @@ impl Run {
         })
     }
 
-    /// How many slots have come since the last call.
+    /// Returns the number of intervals since the last call.
     fn count(&self, now: Duration, interval: Duration) -> u64 {
         let passed = now.saturating_sub(self.begun.get()).as_nanos();
         match passed.checked_div(interval.as_nanos()).map(u128::cast_signed) {
@@ -264,7 +266,7 @@ impl Run {
     }
 }
 
-/// Less than an interval, which is a Duration.
+/// Converts to a Duration; the number is less than an interval, which is one.
 fn nanos(count: u128) -> Duration {
     Duration::new(
         u64::try_from(count / 1_000_000_000).unwrap_or(u64::MAX),

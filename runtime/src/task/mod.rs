@@ -1,5 +1,5 @@
-//! Tasks over time: later, again and again, a little at a time; the test clock; how a program
-//! starts.
+//! Tasks over time: delayed, repeated and cooperative calls, the test clock, and the start of a
+//! program.
 mod clock;
 mod cooperate;
 mod later;

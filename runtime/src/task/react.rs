@@ -1,4 +1,4 @@
-//! How a program starts: one coroutine, run by a reactor of its own.
+//! The start of a program: one coroutine, run by its own reactor.
 use crate::{
     defer::Deferred,
     error::{AbandonedError, SystemExit},
@@ -21,7 +21,8 @@ use std::{env, fmt, process::ExitCode};
 pub struct Args(Vec<String>);
 
 impl Args {
-    /// Those of this process. What is not Unicode is shown with replacement characters.
+    /// Returns the arguments of this process. Bytes that are not Unicode become replacement
+    /// characters.
     pub fn from_env() -> Self {
         Self(
             env::args_os()
@@ -31,22 +32,22 @@ impl Args {
         )
     }
 
-    /// The argument at `index`, from 0.
+    /// Returns the argument at `index`, from 0.
     pub fn get(&self, index: usize) -> Option<&str> {
         self.0.get(index).map(String::as_str)
     }
 
-    /// The argument at `index`, which has to be there.
+    /// Returns the argument at `index`, or fails if it is missing.
     ///
     /// # Errors
-    /// Its number, from 1, and `name`, what the program's help calls it.
+    /// Fails with the argument's number, from 1, and `name`, its name in the program's help.
     #[track_caller]
     pub fn required(&self, index: usize, name: &str) -> Result<&str, Failure> {
         self.get(index)
             .ok_or_else(|| Failure::message(format!("missing argument {}: {name}", index + 1)))
     }
 
-    /// All of them.
+    /// Iterates over the arguments.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
@@ -58,11 +59,11 @@ impl<S: Into<String>, const N: usize> From<[S; N]> for Args {
     }
 }
 
-/// Runs `main` on a reactor of its own until its Deferred fires, then stops.
-/// [`#[twistor::main]`](macro@crate::main) writes this call.
+/// Runs `main` on its own reactor until its Deferred fires, then stops.
+/// [`#[twistor::main]`](macro@crate::main) generates this call.
 ///
-/// The exit code is 0, or 1 with the traceback on standard error if `main` failed, or the one of a
-/// [`SystemExit`] that it failed with. SIGINT and SIGTERM stop the reactor; a `main` that has not
+/// The exit code is 0, or 1 with the traceback on standard error if `main` failed, or the code of a
+/// [`SystemExit`] with which it failed. SIGINT and SIGTERM stop the reactor; a `main` that has not
 /// finished by then ends with it, and the exit code is 0.
 #[doc(alias = "twisted.internet.task.react")]
 pub fn react(main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> ExitCode {
@@ -79,11 +80,11 @@ pub fn react(main: impl FnOnce(Reactor, Args) -> Deferred<()> + 'static) -> Exit
     }
 }
 
-/// [`react`] on a given reactor, which is closed afterwards, and with given arguments: for tests of
-/// whole programs.
+/// Runs `main` on a given reactor and with given arguments, for tests of whole programs. The
+/// reactor is closed afterwards.
 ///
 /// # Errors
-/// What `main` failed with, or what the reactor says if it cannot run.
+/// Fails with the failure of `main`, and with the reactor's error if it cannot run.
 pub fn react_on(
     reactor: &Reactor,
     args: Args,
@@ -93,8 +94,7 @@ pub fn react_on(
     let ran = reactor.run();
     let ended = result.take();
     reactor.close();
-    // a main that waited for something of the reactor's has been woken by the close: that is no
-    // failure of its own
+    // closing the reactor has failed what `main` was waiting for, which is not a failure of its own
     let late = result.take().filter(|ended| {
         ended.as_ref().err().is_none_or(|failure| !failure.check::<AbandonedError>())
     });

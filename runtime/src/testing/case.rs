@@ -1,4 +1,4 @@
-//! A test of a program's own: what `#[twistor::test]` runs.
+//! The execution of a test marked `#[twistor::test]`.
 use crate::{
     defer::{Deferred, debug},
     error::Panicked,
@@ -14,14 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a test may return: nothing, a `Result`, or a Deferred.
+/// The return types of tests: nothing, a `Result`, or a Deferred.
 #[diagnostic::on_unimplemented(
     message = "a test cannot return `{Self}`",
     label = "this test returns `{Self}`",
     note = "return nothing, a `Result<(), E>`, or a `Deferred<()>`"
 )]
 pub trait Tested {
-    /// The outcome.
+    /// Converts the result into a Deferred.
     fn tested(self) -> Deferred<()>;
 }
 
@@ -43,12 +43,11 @@ impl Tested for Deferred<()> {
     }
 }
 
-/// How long a test waits for what is ending by itself, such as a connection that says goodbye.
+/// The time that a test waits for things that are closing, such as lingering connections.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Runs `test` on a reactor of its own and fails, by a panic, if the test fails, takes longer than
-/// `limit`, or leaves something behind. This is the call that
-/// [`#[twistor::test]`](macro@crate::test) writes.
+/// Runs `test` on its own reactor and panics if the test fails, takes longer than `limit`, or
+/// leaves something behind. [`#[twistor::test]`](macro@crate::test) generates this call.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,9 +59,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// ```
 ///
 /// # Panics
-/// With what went wrong.
+/// Panics with a description of what went wrong.
 pub fn run_test<T: Tested>(limit: Duration, test: impl FnOnce(Reactor) -> T + 'static) {
-    // what is left behind can then say where it was made
+    // debugging knows where things that are left behind were created
     let _watch = debug::watch_thread();
     let before = debug::waiting().all().last().map_or(0, debug::Waiter::number);
     let reports = Rc::new(RefCell::new(Vec::new()));
@@ -77,13 +76,14 @@ pub fn run_test<T: Tested>(limit: Duration, test: impl FnOnce(Reactor) -> T + 's
         Some(Ok(())) => wait_for_goodbyes(&reactor),
         Some(Err(failure)) => {
             if let Some(panicked) = failure.downcast_ref::<Panicked>() {
-                // first, as the test has said it: `should_panic(expected = ..)` looks for it
+                // first, and as the test has worded it: `should_panic(expected = ..)` looks for it
                 let _ = writeln!(wrong, "{}", panicked.message());
             }
             let _ = writeln!(wrong, "{}", failure.traceback());
         }
         None => {
-            let _ = writeln!(wrong, "the test was not done after {limit:?}; {}", debug::waiting());
+            let _ =
+                writeln!(wrong, "the test did not finish within {limit:?}; {}", debug::waiting());
         }
     }
     if wrong.is_empty() {
@@ -97,7 +97,7 @@ pub fn run_test<T: Tested>(limit: Duration, test: impl FnOnce(Reactor) -> T + 's
     assert!(wrong.is_empty(), "{}", wrong.trim_end());
 }
 
-/// The outcome; `None` if it took too long.
+/// Runs the test and returns its outcome; `None` if it took too long.
 fn run_to_the_end<T: Tested>(
     reactor: &Reactor,
     limit: Duration,
@@ -107,13 +107,13 @@ fn run_to_the_end<T: Tested>(
     let timer = reactor.call_later(limit, move || late.crash());
     let result = reactor.begin("test", move |reactor| test(reactor).tested(), Reactor::crash);
     let ran = reactor.run();
-    // it has struck if this fails
+    // an error means that the timer has run
     let _ = timer.cancel();
     let ended = result.take();
     ran.err().map(Err).or(ended)
 }
 
-/// Lets connections that are being closed come to their end.
+/// Waits until closing connections have closed.
 fn wait_for_goodbyes(reactor: &Reactor) {
     let start = Instant::now();
     while !reactor.leftovers().is_empty()
@@ -126,8 +126,8 @@ fn wait_for_goodbyes(reactor: &Reactor) {
     }
 }
 
-/// Names what the test has left behind; coroutines have numbers, and those up to `before` are of
-/// another test in the same thread.
+/// Describes what the test has left behind. Coroutines are numbered; those up to `before` belong to
+/// an earlier test in the same thread.
 fn leftovers(reactor: &Reactor, before: u64, wrong: &mut String) {
     for source in reactor.leftovers() {
         let _ = writeln!(wrong, "the test has left {source} behind");

@@ -1,4 +1,4 @@
-//! Names that a test chooses.
+//! A host-name resolver with fixed answers.
 use crate::{
     defer::Deferred,
     reactor::{HostnameResolver, NameQuery, Reactor},
@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// A resolver that knows the names it was given and no others: no question leaves the process.
+/// A resolver that knows the given names and no others, so that no query leaves the process.
 ///
 /// ```
 /// use twistor::testing::{FixedNameResolver, MemoryReactor};
@@ -23,7 +23,8 @@ use std::{
 pub struct FixedNameResolver(BTreeMap<String, Vec<IpAddr>>);
 
 impl FixedNameResolver {
-    /// A resolver with these names; one that is named twice has both addresses, in this order.
+    /// Creates a resolver with these names. A name that occurs twice has both addresses, in this
+    /// order.
     pub fn new<N: Into<String>, A: Into<IpAddr>>(names: impl IntoIterator<Item = (N, A)>) -> Self {
         let mut known = Self::default();
         for (name, address) in names {

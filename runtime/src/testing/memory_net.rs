@@ -23,37 +23,37 @@ use std::{
     time::Duration,
 };
 
-/// How many bytes one direction of a connection holds, unless it is told otherwise.
+/// The default capacity of each direction of a connection, in bytes.
 const CAPACITY: usize = 64 * 1024;
 
-/// Ports and connections in memory, and the time.
+/// Ports, connections and the time, in memory.
 pub(super) struct Net {
     now: Cell<Duration>,
-    /// Where the time comes from, if a test's clock tells it.
+    /// The manual clock that provides the time, if there is one.
     clock: Option<Clock>,
     events: RefCell<VecDeque<Event>>,
     ports: RefCell<BTreeMap<SocketAddr, Rc<Port>>>,
     next_port: Cell<u16>,
     rung: Arc<AtomicBool>,
     capacity: Cell<usize>,
-    /// How many bytes one read gives at most.
+    /// The maximum number of bytes that one read returns.
     chunk: Cell<usize>,
     me: Weak<Self>,
 }
 
-/// A listening port: its slot, and the connections nobody has accepted.
+/// A listening port: its slot, and the connections that were not accepted yet.
 struct Port {
     at: SocketAddr,
     slot: Cell<Option<usize>>,
     waiting: RefCell<VecDeque<(MemoryWire, Address)>>,
 }
 
-/// How a connection breaks.
+/// The way in which a connection breaks.
 #[derive(Clone, Copy)]
 pub(super) enum Break {
-    /// Both directions end in an orderly way.
+    /// Both directions end with an end of file.
     Cut,
-    /// Both sides find a reset.
+    /// Both sides read a reset.
     Reset,
 }
 
@@ -61,39 +61,39 @@ pub(super) enum Break {
 #[derive(Default)]
 pub(super) struct Pipe {
     bytes: RefCell<VecDeque<u8>>,
-    /// The writer has ended it.
+    /// The writer has sent an end of file.
     ended: Cell<bool>,
-    /// It was cut off.
+    /// It was reset.
     reset: Cell<bool>,
-    /// A write found no room for all of it.
+    /// A write did not find enough room.
     starved: Cell<bool>,
-    /// How many writes have brought something into it.
+    /// The number of writes that have added bytes.
     writes: Cell<usize>,
-    /// How many bytes it still carries, and what happens then.
+    /// The number of bytes it can still carry, and how it breaks then.
     limit: Cell<Option<(usize, Break)>>,
     reader: Cell<Option<usize>>,
     writer: Cell<Option<usize>>,
 }
 
 impl Pipe {
-    /// Lets it carry `bytes` more and then break.
+    /// Makes it break after `bytes` more.
     pub(super) fn break_after(&self, bytes: usize, how: Break) {
         self.limit.set(Some((bytes, how)));
     }
 
-    /// How many writes have brought something into it.
+    /// Returns the number of writes that have added bytes.
     pub(super) fn writes(&self) -> usize {
         self.writes.get()
     }
 
-    /// How many bytes lie in it.
+    /// Returns the number of bytes in it.
     pub(super) fn len(&self) -> usize {
         self.bytes.borrow().len()
     }
 }
 
 impl Net {
-    /// Looks at the two ends of a connection again.
+    /// Schedules events for both ends of a connection.
     pub(super) fn look_at(&self, pipe: &Pipe) {
         self.tell(pipe.reader.get(), Readiness::AGAIN);
     }
@@ -120,8 +120,8 @@ impl Net {
         self.chunk.set(bytes.max(1));
     }
 
-    /// A connection: the wire at `here`, the one at `there`, and what flows from here to there and
-    /// back.
+    /// Creates a connection: the wire at `here`, the wire at `there`, and the pipes in both
+    /// directions.
     pub(super) fn pair(
         &self,
         here: &Address,
@@ -144,7 +144,7 @@ impl Net {
         self.now.set(self.now.get().saturating_add(by));
     }
 
-    /// Whether something waits to be looked at.
+    /// Returns whether events are scheduled.
     pub(super) fn is_busy(&self) -> bool {
         !self.events.borrow().is_empty() || self.rung.load(Ordering::Acquire)
     }
@@ -172,7 +172,7 @@ fn ip(at: &Address) -> io::Result<SocketAddr> {
     at.socket_addr().ok_or_else(|| {
         io::Error::new(
             ErrorKind::Unsupported,
-            format!("there is no {at} in memory: it knows IP addresses alone"),
+            format!("MemoryReactor does not support {at}: it supports IP addresses only"),
         )
     })
 }
@@ -184,7 +184,7 @@ impl Backend for Net {
 
     fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
         let rung = self.rung.swap(false, Ordering::AcqRel);
-        // what an event brings about waits for the next turn
+        // events that the handling of these causes wait for the next turn
         let events = self.events.take();
         if events.is_empty() && !rung {
             if let Some(timeout) = timeout {
@@ -268,7 +268,7 @@ impl Drop for MemoryPort {
         if let Some(net) = self.net.upgrade() {
             net.ports.borrow_mut().remove(&self.port.at);
         }
-        // connections that nobody accepted are reset
+        // connections that were not accepted are reset
         for (wire, _) in self.port.waiting.take() {
             wire.cut.set(true);
         }
@@ -281,15 +281,15 @@ pub(super) struct MemoryWire {
     outgoing: Rc<Pipe>,
     host: Address,
     refused: bool,
-    /// Whether its end waits for the other side's.
+    /// Whether a close waits for the peer's end of file.
     lingers: bool,
-    /// Dropping it resets the connection.
+    /// Whether dropping it resets the connection.
     cut: Cell<bool>,
     net: Weak<Net>,
 }
 
 impl MemoryWire {
-    /// The same, ending without waiting for the other side's end.
+    /// Makes a close not wait for the peer's end of file.
     pub(super) fn without_lingering(mut self) -> Self {
         self.lingers = false;
         self
@@ -301,7 +301,7 @@ impl MemoryWire {
         }
     }
 
-    /// The connection breaks here: what is still on its way is lost.
+    /// Breaks the connection: bytes on their way are lost.
     fn break_now(&self, how: Break) {
         for pipe in [&self.incoming, &self.outgoing] {
             pipe.limit.set(None);
@@ -355,7 +355,7 @@ impl Wire for MemoryWire {
         }
         if count > 0 {
             if more {
-                // a short read that does not mean that nothing is left
+                // a short read after which more is left
                 self.tell(pipe.reader.get(), Readiness::AGAIN);
             }
             if pipe.starved.take() {
@@ -435,7 +435,7 @@ impl Wire for MemoryWire {
 
 impl Drop for MemoryWire {
     fn drop(&mut self) {
-        // as the system does: a close with unread input resets the connection
+        // as in the operating system, a close with unread input resets the connection
         let reset = self.cut.get() || (self.lingers && !self.incoming.bytes.borrow().is_empty());
         self.incoming.reader.set(None);
         self.outgoing.writer.set(None);
@@ -443,7 +443,7 @@ impl Drop for MemoryWire {
             self.incoming.reset.set(true);
             self.outgoing.reset.set(true);
         }
-        // nobody reads what the other side sends from now on
+        // what the peer sends from now on is not read
         self.incoming.ended.set(true);
         self.outgoing.ended.set(true);
         self.tell(self.outgoing.reader.get(), Readiness::new(true, true, true));

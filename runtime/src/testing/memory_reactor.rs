@@ -3,13 +3,13 @@ use super::memory_net::Net;
 use crate::reactor::Reactor;
 use std::{fmt, rc::Rc, time::Duration};
 
-/// The same [`Reactor`] over virtual time and connections in memory: deterministic, and an hour
-/// takes no time.
+/// A [`Reactor`] over virtual time and connections in memory: it is deterministic, and an hour of
+/// its time passes at once.
 ///
-/// `listen_tcp` and `connect_tcp` work among themselves; a port is in use, a connection refused or
-/// reset as on a real network. Time moves when [`advance`](Self::advance) moves it, or inside
-/// [`Reactor::run`], which jumps to the next timer when nothing else is left to do. A `run` in
-/// which nothing can ever happen any more returns an error that says so.
+/// `listen_tcp` and `connect_tcp` work with each other. A port can be in use, and a connection
+/// refused or reset, as on a real network. Time moves when [`advance`](Self::advance) moves it, and
+/// inside [`Reactor::run`], which jumps to the next timer when there is nothing else to do. A `run`
+/// in which nothing can happen any more returns an error that says so.
 #[doc(alias = "MemoryReactorClock")]
 pub struct MemoryReactor {
     net: Rc<Net>,
@@ -17,33 +17,34 @@ pub struct MemoryReactor {
 }
 
 impl MemoryReactor {
-    /// A reactor at 0 seconds.
+    /// Creates a reactor at 0 seconds.
     pub fn new() -> Self {
         Self::with_net().0
     }
 
-    /// One, and the network under it.
+    /// Creates a reactor, and returns the network below it too.
     pub(super) fn with_net() -> (Self, Rc<Net>) {
         let net = Net::new(None);
         (Self { reactor: Reactor::over(net.clone()), net: net.clone() }, net)
     }
 
-    /// The reactor.
+    /// Returns the reactor.
     pub fn reactor(&self) -> Reactor {
         self.reactor.clone()
     }
 
-    /// Sets how many bytes a connection takes in each direction before its reader has read some:
-    /// 65536 at first, and 1 at least. A small number makes every write a partial one.
+    /// Sets the capacity of each direction of a connection: the number of bytes it holds until the
+    /// reader has read some. The default is 65536, the minimum 1. A small number makes every write
+    /// a partial one.
     #[doc(alias = "SO_SNDBUF")]
     pub fn set_send_buffer(&self, bytes: usize) {
         self.net.set_capacity(bytes);
     }
 
-    /// Runs turns until nothing is left to do now; timers that are due now run.
+    /// Runs turns until there is nothing left to do now; timers that are due run.
     ///
     /// # Panics
-    /// Inside a turn of the same reactor.
+    /// Panics inside a turn of the same reactor.
     pub fn settle(&self) {
         loop {
             self.turn();
@@ -53,21 +54,21 @@ impl MemoryReactor {
         }
     }
 
-    /// Runs one turn, which waits for nothing.
+    /// Runs one turn that does not wait.
     ///
     /// # Panics
-    /// Inside a turn of the same reactor.
+    /// Panics inside a turn of the same reactor.
     pub fn turn(&self) {
         if let Err(failure) = self.reactor.iterate(Duration::ZERO) {
             panic!("{failure}");
         }
     }
 
-    /// Moves the time by `by` and runs what is due, in the order of due times, with everything that
-    /// comes of it.
+    /// Advances the time by `by` and runs everything that is due, in the order of due times, with
+    /// all its consequences.
     ///
     /// # Panics
-    /// As [`settle`](Self::settle).
+    /// Panics as [`settle`](Self::settle) does.
     pub fn advance(&self, by: Duration) {
         let end = self.reactor.seconds().saturating_add(by);
         self.settle();
@@ -111,7 +112,7 @@ mod tests {
         rc::Rc,
     };
 
-    /// Takes no byte at all as long as it is told so, without an error.
+    /// Accepts no bytes for as long as the flag is set, without an error.
     struct Full {
         full: Rc<Cell<bool>>,
         taken: Rc<RefCell<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! Fakes for tests, used by twistor's own tests first: time and connections without an operating
+//! Fakes for tests, which twistor's own tests use too: time and connections without an operating
 //! system.
 //!
 //! ```

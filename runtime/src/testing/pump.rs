@@ -1,4 +1,4 @@
-//! A client and a server, joined in memory.
+//! A client and a server, connected in memory.
 use super::MemoryReactor;
 use super::memory_net::{Break, Net, Pipe};
 use crate::{
@@ -19,7 +19,7 @@ pub enum End {
     Server,
 }
 
-/// A client and a server protocol, joined in memory over virtual time. The test says in which
+/// A client and a server protocol, connected in memory over virtual time. The test decides in which
 /// pieces bytes arrive, and where the connection breaks.
 ///
 /// ```
@@ -59,11 +59,11 @@ pub struct Pump<S: Protocol, C: Protocol> {
     from_server: Rc<Pipe>,
 }
 
-/// Joins a server and a client. Both have heard that the connection is made, the server first, and
-/// what they have written then is on its way.
+/// Connects a server and a client. `connection_made` has been called on both, the server first, and
+/// their output is on its way.
 ///
 /// # Panics
-/// If one of the factories refuses or fails.
+/// Panics if one of the factories refuses or fails.
 #[track_caller]
 pub fn pump<S: IntoFactory, C: IntoFactory>(
     server: S,
@@ -85,22 +85,23 @@ pub(super) fn built<P: Protocol>(made: Result<Handle<P>, Failure>) -> Handle<P> 
 }
 
 impl<S: Protocol, C: Protocol> Pump<S, C> {
-    /// The server's end.
+    /// Returns the server's handle.
     pub fn server(&self) -> &Handle<S> {
         &self.server
     }
 
-    /// The client's end.
+    /// Returns the client's handle.
     pub fn client(&self) -> &Handle<C> {
         &self.client
     }
 
-    /// The reactor of both.
+    /// Returns the reactor of both.
     pub fn reactor(&self) -> Reactor {
         self.memory.reactor()
     }
 
-    /// How many writes `end` has made that sent something: on a network each is a system call.
+    /// Returns the number of writes by `end` that sent something. On a network each is a system
+    /// call.
     pub fn writes(&self, end: End) -> usize {
         self.pipe_from(end).writes()
     }
@@ -112,24 +113,24 @@ impl<S: Protocol, C: Protocol> Pump<S, C> {
         }
     }
 
-    /// Lets a read give at most `bytes`, 1 at least.
+    /// Sets the maximum number of bytes that a read returns, at least 1.
     pub fn set_chunk_size(&self, bytes: usize) {
         self.net.set_chunk(bytes);
     }
 
-    /// Sets how many bytes are on their way in each direction before a writer has to wait: 65536 at
-    /// first.
+    /// Sets the capacity of each direction, in bytes, beyond which a writer has to wait. The
+    /// default is 65536.
     pub fn set_send_buffer(&self, bytes: usize) {
         self.memory.set_send_buffer(bytes);
     }
 
-    /// Lets the connection end, in both directions and in an orderly way, when the other end has
-    /// read `bytes` more of what `from` sends. What is on its way then is lost.
+    /// Makes the connection close with an end of file in both directions when the other end has
+    /// read `bytes` more of what `from` sends. Bytes on their way then are lost.
     pub fn cut_after(&self, from: End, bytes: usize) {
         self.break_after(from, bytes, Break::Cut);
     }
 
-    /// Lets both ends find a reset when the other end has read `bytes` more of what `from` sends.
+    /// Makes both ends read a reset when the other end has read `bytes` more of what `from` sends.
     pub fn reset_after(&self, from: End, bytes: usize) {
         self.break_after(from, bytes, Break::Reset);
     }
@@ -140,18 +141,18 @@ impl<S: Protocol, C: Protocol> Pump<S, C> {
         self.net.look_at(pipe);
     }
 
-    /// Runs one turn: what was on its way when it began arrives.
+    /// Runs one turn: what was on its way when the turn began arrives.
     #[doc(alias = "pump")]
     pub fn turn(&self) {
         self.memory.turn();
     }
 
-    /// Runs turns until nothing is left to do.
+    /// Runs turns until there is nothing left to do.
     pub fn settle(&self) {
         self.memory.settle();
     }
 
-    /// Moves the time by `by` and runs what is due, with everything that comes of it.
+    /// Advances the time by `by` and runs everything that is due, with all its consequences.
     pub fn advance(&self, by: Duration) {
         self.memory.advance(by);
     }

@@ -1,4 +1,4 @@
-//! A connection whose other side is the test itself.
+//! A connection whose peer is the test itself.
 use super::{
     memory_net::{MemoryWire, Net, Pipe},
     pump::built,
@@ -14,13 +14,13 @@ use crate::{
 };
 use std::{cell::RefCell, fmt, net::Ipv4Addr, rc::Rc, time::Duration};
 
-/// A connection whose other side is the test: what the protocol writes lies here to be looked at,
-/// and what the test gives is what arrives.
+/// A connection whose peer is the test: the test reads what the protocol has written, and provides
+/// what the protocol receives.
 ///
 /// The protocol has a real [`Transport`], with its framing and its producers; only the network is
-/// missing, and the time is that of the test's clock: when it is moved, what comes of that has
-/// happened when `advance` returns. Asked to close, the connection ends as soon as all has been
-/// taken into its room, without waiting for the other side.
+/// missing. The time is that of the test's clock: when `advance` returns, all consequences have
+/// happened. A close that the protocol requests is complete as soon as its output has been written
+/// into the buffer; it does not wait for the peer.
 ///
 /// ```
 /// use twistor::{prelude::*, testing::{Clock, StringTransport}};
@@ -57,41 +57,41 @@ struct Side {
     reactor: Reactor,
     net: Rc<Net>,
     wire: Option<MemoryWire>,
-    /// What the protocol has sent, and what it is to read.
+    /// What the protocol has sent, and what it will receive.
     from_protocol: Rc<Pipe>,
     to_protocol: Rc<Pipe>,
     transport: Transport,
-    /// Settles it when the clock is moved.
+    /// Called when the clock is advanced: settles the connection.
     _moved: Rc<dyn Fn()>,
 }
 
-/// How many bytes it has room for in each direction, unless it is told otherwise.
+/// The default capacity of each direction, in bytes.
 const ROOM: usize = 64 * 1024;
 
 impl StringTransport {
-    /// One between 127.0.0.1:80, the protocol's side, and 127.0.0.1:54321.
+    /// Creates a connection between 127.0.0.1:80, the protocol's side, and 127.0.0.1:54321.
     pub fn new() -> Self {
         let at = |port| Address::from((Ipv4Addr::LOCALHOST.into(), port));
         Self { host: at(80), peer: at(54321), room: ROOM, end: RefCell::new(None) }
     }
 
-    /// The same between two other addresses, the protocol's first.
+    /// Sets the two addresses, the protocol's first.
     #[must_use]
     pub fn addresses(self, host: Address, peer: Address) -> Self {
         Self { host, peer, ..self }
     }
 
-    /// The same with room for so many bytes in each direction until the other side has taken some:
-    /// 65536 at first, and 1 at least.
+    /// Sets the capacity of each direction: the number of bytes it holds until the other side has
+    /// taken some. The default is 65536, the minimum 1.
     #[must_use]
     pub fn room(self, bytes: usize) -> Self {
         Self { room: bytes, ..self }
     }
 
-    /// Has `factory` build a protocol for it, which is told that the connection is made.
+    /// Connects a protocol that `factory` builds, and calls its `connection_made`.
     ///
     /// # Panics
-    /// If the factory refuses or fails, and if the transport is connected already.
+    /// Panics if the factory refuses or fails, and if the transport is connected already.
     #[track_caller]
     #[doc(alias = "makeConnection")]
     pub fn connect<F: IntoFactory>(
@@ -105,7 +105,7 @@ impl StringTransport {
         let reactor = Reactor::with_timers(net.clone(), clock.timers());
         reactor.0.schedule.never_cork();
         let (theirs, mut ours, [from_protocol, to_protocol]) = net.pair(&self.host, &self.peer);
-        // the test's side has a slot that nobody sits in
+        // the test's side has a slot number that no source uses
         let _ = ours.register(&*net, usize::MAX);
         let handle =
             built(reactor.put_on(AnyWire::new(theirs.without_lingering()), &self.peer, factory));
@@ -126,24 +126,25 @@ impl StringTransport {
         handle
     }
 
-    /// Gives `data` to the protocol: as one piece if there is room for it, else in pieces.
+    /// Delivers `data` to the protocol: in one piece if there is room for it, otherwise in several.
     ///
     /// # Panics
-    /// If not all of it can arrive: the protocol reads no more, and there is no room left.
+    /// Panics if not all of it can be delivered, because the protocol has stopped reading and there
+    /// is no room left.
     #[track_caller]
     pub fn receive(&self, data: impl AsRef<[u8]>) {
         let mut left = data.as_ref();
         while !left.is_empty() {
             match self.with_wire(|wire| wire.write(left)) {
                 Some(Ok(count)) => left = left.get(count..).unwrap_or_default(),
-                given => panic!("{} bytes cannot arrive: {given:?}", left.len()),
+                given => panic!("{} bytes cannot be delivered: {given:?}", left.len()),
             }
             self.settle();
         }
     }
 
-    /// What the protocol has written since the last call; not what it goes on to write because this
-    /// makes room.
+    /// Returns what the protocol has written since the last call, but not what it continues to
+    /// write because this makes room.
     #[doc(alias = "value")]
     #[doc(alias = "clear")]
     pub fn take(&self) -> Vec<u8> {
@@ -161,8 +162,8 @@ impl StringTransport {
         all
     }
 
-    /// The same, at most `bytes` of it, as a slow reader would: the rest stays, and so does the
-    /// pressure.
+    /// Returns at most `bytes` of what the protocol has written, as a slow reader would. The rest
+    /// stays, and so does the back-pressure.
     pub fn take_up_to(&self, bytes: usize) -> Vec<u8> {
         self.settle();
         let mut taken = vec![0; bytes.min(self.in_the_room())];
@@ -172,19 +173,19 @@ impl StringTransport {
         taken
     }
 
-    /// How many bytes lie in the room.
+    /// Returns the number of bytes in the buffer.
     fn in_the_room(&self) -> usize {
         self.end.borrow().as_ref().map_or(0, |end| end.from_protocol.len())
     }
 
-    /// The other side ends its writing; the protocol reads on to here.
+    /// Sends the protocol an end of file behind everything delivered so far.
     pub fn end(&self) {
-        // it has ended already if this fails
+        // an error means that it was sent before
         let _ = self.with_wire(Wire::shutdown);
         self.settle();
     }
 
-    /// The other side goes away with a reset.
+    /// Resets the connection.
     pub fn reset(&self) {
         let wire = self.end.borrow_mut().as_mut().and_then(|end| end.wire.take());
         if let Some(wire) = wire {
@@ -193,21 +194,21 @@ impl StringTransport {
         self.settle();
     }
 
-    /// Whether the protocol has asked for the end of the connection.
+    /// Returns whether the protocol has asked to close the connection.
     #[doc(alias = "disconnecting")]
     pub fn is_disconnecting(&self) -> bool {
         self.settle();
         self.end.borrow().as_ref().is_some_and(|end| !end.transport.is_connected())
     }
 
-    /// How many bytes the protocol's side has not read yet, because it has paused or is busy. What
-    /// it has read and its framing keeps is not counted.
+    /// Returns the number of bytes that the protocol's side has not read yet, because it is paused
+    /// or busy. Bytes in the buffer of its framing do not count.
     #[doc(alias = "producerState")]
     pub fn unread(&self) -> usize {
         self.end.borrow().as_ref().map_or(0, |end| end.to_protocol.len())
     }
 
-    /// How many bytes it has written that [`take`](Self::take) has not taken.
+    /// Returns the number of written bytes that [`take`](Self::take) has not returned yet.
     pub fn untaken(&self) -> usize {
         self.end.borrow().as_ref().map_or(0, |end| end.from_protocol.len() + end.transport.queued())
     }
@@ -228,9 +229,10 @@ impl StringTransport {
     }
 }
 
-/// Runs turns until nothing is left to do.
+/// Runs turns until there is nothing left to do.
 fn settle(reactor: &Reactor, net: &Net) {
-    // a handler that looks at its own transport is inside a turn, and that one goes on
+    // `iterate` fails inside a turn, when a handler looks at its own transport; that turn goes on
+    // by itself
     while reactor.iterate(Duration::ZERO).is_ok() && (net.is_busy() || reactor.has_work()) {}
 }
 

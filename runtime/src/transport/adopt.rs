@@ -1,5 +1,5 @@
-//! Taking over what somebody else has opened: descriptors of a parent process or a service manager;
-//! standard input and output.
+//! Adopting open descriptors: those of a parent process or a service manager, and standard input
+//! and output.
 use super::{
     connecting::{keeping, stop_factory},
     datagrams::{DatagramPort, DatagramProtocol},
@@ -20,13 +20,12 @@ use crate::{
 use std::{io, os::fd::OwnedFd, panic::Location, rc::Rc};
 
 impl Reactor {
-    /// Serves the connections of a listening socket, TCP or UNIX, that is open already. Stopping
-    /// the port closes this descriptor alone: a copy of it, in this process or another, still
-    /// accepts.
+    /// Serves the connections of an open listening socket, TCP or UNIX. Stopping the port closes
+    /// this descriptor only: a copy of it, in this process or another, continues to accept.
     ///
     /// # Errors
-    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no listening stream socket; what the
-    /// operating system says.
+    /// Fails with [`UnsupportedAddressFamily`], with [`ValueError`] if the descriptor is not a
+    /// listening stream socket, and with an operating-system error.
     #[doc(alias = "adoptStreamPort")]
     pub fn adopt_stream_port(
         &self,
@@ -39,12 +38,12 @@ impl Reactor {
         }
     }
 
-    /// Puts a protocol of `factory` on a connected socket, TCP or UNIX, that is open already.
+    /// Adopts an open, connected socket, TCP or UNIX, for a protocol of `factory`.
     ///
     /// # Errors
-    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no connected stream socket;
-    /// [`NoProtocol`] if the factory refuses; what the operating system says, and what a failing
-    /// `build_protocol` failed with.
+    /// Fails with [`UnsupportedAddressFamily`], with [`ValueError`] if the descriptor is not a
+    /// connected stream socket, and with an operating-system error. Also fails with [`NoProtocol`]
+    /// if the factory refuses, and with the failure of `build_protocol`.
     #[doc(alias = "adoptStreamConnection")]
     #[track_caller]
     pub fn adopt_stream_connection<F: IntoFactory>(
@@ -58,11 +57,11 @@ impl Reactor {
         }
     }
 
-    /// Opens a datagram port on a socket, UDP or UNIX, that is bound already.
+    /// Opens a datagram port on a bound socket, UDP or UNIX.
     ///
     /// # Errors
-    /// [`UnsupportedAddressFamily`]; [`ValueError`] if it is no datagram socket; what the operating
-    /// system says.
+    /// Fails with [`UnsupportedAddressFamily`], with [`ValueError`] if the descriptor is not a
+    /// datagram socket, and with an operating-system error.
     #[doc(alias = "adoptDatagramPort")]
     #[track_caller]
     pub fn adopt_datagram_port<P: DatagramProtocol>(
@@ -78,16 +77,17 @@ impl Reactor {
         }
     }
 
-    /// Puts a protocol of `factory` on the standard input and output of this process: what arrives
-    /// on one is its data, what it writes goes to the other. Terminals, pipes and plain files will
-    /// do. Its end of writing closes descriptor 1, and what prints later prints nowhere.
+    /// Connects a protocol of `factory` to the standard input and output of this process, which may
+    /// be terminals, pipes or plain files. The protocol receives the input and writes to the
+    /// output. An end of file for the output closes descriptor 1, after which `print` writes
+    /// nowhere.
     ///
-    /// While it lives the two do not wait, so whatever else uses them has to bear with that; what
-    /// they were is put back at the end.
+    /// Meanwhile both descriptors are in non-blocking mode, which affects everything else that uses
+    /// them; their former mode is restored at the end.
     ///
     /// # Errors
-    /// What the operating system says; [`NoProtocol`] if the factory refuses, and what a failing
-    /// `build_protocol` failed with.
+    /// Fails with an operating-system error, with [`NoProtocol`] if the factory refuses, and with
+    /// the failure of `build_protocol`.
     #[doc(alias = "StandardIO")]
     #[track_caller]
     pub fn standard_io<F: IntoFactory>(
@@ -112,7 +112,7 @@ impl Reactor {
         }
     }
 
-    /// Makes a connection of `wire` at once.
+    /// Connects a protocol to `wire` at once.
     #[track_caller]
     pub(crate) fn put_on<F: IntoFactory>(
         &self,
@@ -127,7 +127,7 @@ impl Reactor {
     }
 }
 
-/// A connection over `wire`, told that it is made.
+/// Creates the connection over `wire` and calls `connection_made`.
 fn connection(
     core: &Rc<Core>,
     mut wire: AnyWire,
@@ -148,7 +148,7 @@ fn connection(
     match acceptor.accept(stream.clone(), peer, Some(lost)) {
         Ok(connection) if core.fill(slot, connection.clone()) => {
             connection.on_connected();
-            // what has arrived before it was registered, or is a file, brings no event
+            // neither input that arrived before the registration nor a plain file causes an event
             core.reschedule(slot, Readiness::TO_THE_END);
             Ok(())
         }
@@ -164,7 +164,7 @@ fn connection(
     }
 }
 
-/// The descriptor is something else.
+/// Creates the failure for a descriptor of another kind than `wanted`.
 fn unfit(found: &Adopted, wanted: &str) -> Failure {
     let found = match found {
         Adopted::Stream(_, peer) => format!("a connection with {peer}"),
@@ -175,7 +175,7 @@ fn unfit(found: &Adopted, wanted: &str) -> Failure {
         Adopted::Datagrams(socket) => format!("a datagram socket at {}", host(socket.host())),
         Adopted::Unknown => "of an unknown address family".to_owned(),
     };
-    ValueError::with_text(format!("{wanted} was to be adopted, and the descriptor is {found}"))
+    ValueError::with_text(format!("expected {wanted} to adopt, and the descriptor is {found}"))
         .into()
 }
 

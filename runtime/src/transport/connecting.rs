@@ -1,5 +1,5 @@
-//! An attempt to connect, of every kind: begin, wait for the decision, hand the connection over, or
-//! tell why not in a later turn.
+//! An attempt to connect, of every kind: begin, wait for the result, hand the connection over, or
+//! report the failure in a later turn.
 use crate::{
     address::Address,
     defer::{Deferred, Resolver},
@@ -25,9 +25,9 @@ use std::{
     time::Duration,
 };
 
-/// The failure of an attempt to reach `to`, named after what the operating system says: refused,
-/// timed out, no route, or else a plain [`ConnectError`]. It keeps the system's number and text,
-/// and an error without a number its own text.
+/// Creates the failure of an attempt to reach `to`, with the class that fits the operating-system
+/// error: refused, timed out, no route, or else a plain [`ConnectError`]. It keeps the number and
+/// text of that error, or the text alone if there is no number.
 ///
 /// ```
 /// use std::io;
@@ -53,12 +53,13 @@ pub fn connect_error(error: &io::Error, to: &Address) -> Failure {
     }
 }
 
-/// The local address of an attempt.
+/// Returns the local address of an attempt.
 fn bind_address(dial: &Dial) -> Address {
     dial.from.map_or(Address::Unix(None), Address::from)
 }
 
-/// Connects with `factory` and gives the protocol's handle: `dial` makes the attempt.
+/// Connects with `factory` and returns a Deferred of the protocol's handle; `dial` makes the
+/// attempt.
 #[track_caller]
 pub(crate) fn connect_with<F: IntoFactory>(
     factory: F,
@@ -68,10 +69,10 @@ pub(crate) fn connect_with<F: IntoFactory>(
     dial(acceptor).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
 }
 
-/// Where the handle of a connection is kept.
+/// The cell for the handle of a connection.
 type Kept<F> = Rc<RefCell<Option<Handle<<<F as IntoFactory>::Factory as Factory>::Protocol>>>>;
 
-/// A factory without its type, and where the handle of what it builds is kept.
+/// Erases the type of a factory, and returns the cell for the handle of what it builds.
 pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn ErasedFactory>, Kept<F>) {
     let kept = Kept::<F>::default();
     let keep = kept.clone();
@@ -81,7 +82,7 @@ pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn ErasedFactory>, Kep
     (Rc::new(acceptor), kept)
 }
 
-/// The factory is used by one less.
+/// Counts one user of the factory less.
 pub(super) fn stop_factory(acceptor: &Rc<dyn ErasedFactory>, to: &Address) {
     if let Err(failure) = acceptor.stop() {
         report(failure, format!("the factory of the connection to {to}"));
@@ -162,7 +163,7 @@ impl Connecting {
                     ))),
                 )
             }
-            // also what fails at once is told in a later turn
+            // a failure that is known at once is reported in a later turn too
             Err(DialError::Bind(error)) => (
                 Duration::ZERO,
                 ConnectBindError::from_io(&error).with_address(bind_address(dial)).into(),
@@ -177,12 +178,12 @@ impl Connecting {
         self.timer.set(Some(timer));
     }
 
-    /// Ends the attempt: closes the socket, leaves the slot, tells the factory.
+    /// Ends the attempt: closes the socket, frees the slot, and releases the factory.
     fn give_up(&self) {
         let wire = self.wire.take();
         drop(wire);
         if let Some(timer) = self.timer.take() {
-            // it may be the one that struck
+            // the timer may be what has called this
             let _ = timer.cancel();
         }
         if let (Some(slot), Some(core)) = (self.slot.take(), self.core.upgrade()) {
@@ -206,7 +207,7 @@ impl Connecting {
     fn on_connected(&self, core: &Rc<Core>) {
         let (Some(wire), Some(slot)) = (self.wire.take(), self.slot.take()) else { return };
         if let Some(timer) = self.timer.take() {
-            // it has not struck: that would have taken the wire
+            // the timer has not run: it would have taken the wire
             let _ = timer.cancel();
         }
         let _ = wire.set_option(WireOption::NoDelay(true));
@@ -227,10 +228,10 @@ impl Connecting {
             Ok(connection) if core.fill(slot, connection.clone()) => {
                 connection.on_connected();
                 if self.resolver.take().is_some_and(|resolver| self.put_back(resolver)) {
-                    // cancelled in `connection_made`: nobody has the connection
+                    // cancelled in `connection_made`: the connection has no owner
                     stream.abort_connection();
                 }
-                // what came with the connect event has had no reader yet
+                // input that came with the connect event has not been read yet
                 core.reschedule(slot, Readiness::TO_THE_END);
                 stream.failure().map_or(Ok(()), Err)
             }
@@ -252,7 +253,7 @@ impl Connecting {
 }
 
 impl Connecting {
-    /// Keeps the resolver for later and says whether nobody wants it any more.
+    /// Stores the resolver for later. Returns whether the result is no longer wanted.
     fn put_back(&self, resolver: Resolver<()>) -> bool {
         let unwanted = !resolver.is_wanted();
         self.resolver.set(Some(resolver));

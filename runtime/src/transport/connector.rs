@@ -1,5 +1,4 @@
-//! Connector: the attempts of a client that may connect more than once, and what its factory hears
-//! of them.
+//! Connector: the attempts and connections of a client, and the events for its factory.
 //!
 //! ```text
 //!                 connect                    connection made
@@ -7,7 +6,8 @@
 //!        ▲                      │ client_connection_failed        │ client_connection_lost
 //!        └──────────────────────┴─────────────────────────────────┘
 //! ```
-//! The factory may call `connect` again inside either; if it does not, it is stopped.
+//! The factory may call `connect` again inside either method; if it does not, `stop_factory` is
+//! called.
 use super::{
     ConnectTcpOptions,
     connecting::{connect, stop_factory},
@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 
-/// A factory that hears how its connections come and go, and may connect again.
+/// A factory that receives the events of a [`Connector`], and may connect again.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -59,39 +59,39 @@ use std::{
 /// ```
 #[doc(alias = "protocol.ClientFactory")]
 pub trait ClientFactory: Factory {
-    /// An attempt has begun.
+    /// Called when an attempt begins.
     #[doc(alias = "startedConnecting")]
     fn started_connecting(self: &Rc<Self>, connector: &Connector) {
         let _ = connector;
     }
 
-    /// The attempt has failed: for the reasons of [`Reactor::connect_tcp`], or [`UserError`] after
-    /// [`Connector::stop_connecting`].
+    /// Called when the attempt has failed, for the reasons of [`Reactor::connect_tcp`], or with
+    /// [`UserError`] after [`Connector::stop_connecting`].
     #[doc(alias = "clientConnectionFailed")]
     fn client_connection_failed(self: &Rc<Self>, connector: &Connector, reason: &Failure) {
         let _ = (connector, reason);
     }
 
-    /// The connection is over, after its protocol's `connection_lost`.
+    /// Called when the connection has closed, after its protocol's `connection_lost`.
     #[doc(alias = "clientConnectionLost")]
     fn client_connection_lost(self: &Rc<Self>, connector: &Connector, reason: &Failure) {
         let _ = (connector, reason);
     }
 }
 
-/// Where a [`Connector`] stands.
+/// The state of a [`Connector`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectorState {
-    /// Nothing is under way.
+    /// There is neither an attempt nor a connection.
     Disconnected,
-    /// An attempt is.
+    /// An attempt is in progress.
     Connecting,
-    /// A connection is there.
+    /// There is a connection.
     Connected,
 }
 
-/// A [`ClientFactory`] without its type.
+/// A [`ClientFactory`], type-erased.
 trait Client {
     fn acceptor(&self) -> Rc<dyn ErasedFactory>;
     fn started(&self, connector: &Connector);
@@ -102,7 +102,7 @@ trait Client {
 struct Typed<F>(Rc<F>);
 
 impl<F: ClientFactory> Typed<F> {
-    /// Runs a method of the factory; a panic in it is reported, and the connector goes on.
+    /// Calls a method of the factory. A panic in it is reported, and the connector continues.
     fn deliver(&self, name: &'static str, call: impl FnOnce(&Rc<F>)) {
         // user code
         if let Err(failure) = guarded(|| Frame::new(name, Location::caller()), || call(&self.0)) {
@@ -133,11 +133,11 @@ impl<F: ClientFactory> Client for Typed<F> {
     }
 }
 
-/// What makes one attempt.
+/// The function that makes one attempt.
 type Dialler = Box<dyn Fn(Rc<dyn ErasedFactory>) -> Deferred<()>>;
 
-/// A client that connects, tells its [`ClientFactory`], and can connect again. A cheap handle;
-/// clones are the same connector. Dropping it changes nothing.
+/// A client that connects, reports to its [`ClientFactory`], and can connect again. Clones are the
+/// same connector; dropping it changes nothing.
 ///
 /// ```no_run
 /// # use std::rc::Rc;
@@ -162,11 +162,11 @@ struct Inner {
     state: Cell<ConnectorState>,
     attempt: RefCell<Option<CancelHandle>>,
     transport: RefCell<Transport>,
-    /// Whether this connector is one of those that use the factory.
+    /// Whether this connector counts as a user of the factory.
     counted: Cell<bool>,
-    /// `stop_connecting` was called.
+    /// Whether `stop_connecting` was called.
     stopping: Cell<bool>,
-    /// A method of the connector runs: what it brings about is told in a later turn.
+    /// Whether a method of the connector is running: its events are delivered in a later turn.
     inside: Cell<bool>,
 }
 
@@ -194,7 +194,7 @@ impl Connector {
         })
     }
 
-    /// Connects `factory` to an address of any kind: `dial` makes one attempt.
+    /// Connects `factory` to an address of any kind; `dial` makes one attempt.
     pub(super) fn start<F: ClientFactory>(
         reactor: &Reactor,
         destination: Address,
@@ -219,15 +219,16 @@ impl Connector {
             stopping: Cell::new(false),
             inside: Cell::new(false),
         }));
-        // it is disconnected; on a closed reactor it stays so
+        // the connector is disconnected, so this fails only on a closed reactor
         let _ = connector.connect();
         connector
     }
 
-    /// Begins another attempt.
+    /// Starts another attempt.
     ///
     /// # Errors
-    /// [`RuntimeError`] unless it is [`ConnectorState::Disconnected`]; [`ReactorClosed`].
+    /// Fails with [`RuntimeError`] unless the state is [`ConnectorState::Disconnected`], and with
+    /// [`ReactorClosed`].
     pub fn connect(&self) -> Result<(), Failure> {
         let inner = &self.0;
         if inner.state.get() != ConnectorState::Disconnected {
@@ -251,7 +252,7 @@ impl Connector {
         let ended = self.clone();
         attempt.add_both(move |result| ended.attempt_ended(result)).detach();
         if inner.stopping.get() {
-            // by `start_factory`, before there was anything to stop
+            // stopped by `start_factory`, before the attempt had begun
             canceller.cancel();
         }
         inner.inside.set(outer);
@@ -259,11 +260,11 @@ impl Connector {
         Ok(())
     }
 
-    /// Ends the attempt: [`ClientFactory::client_connection_failed`] is told of a [`UserError`], in
-    /// a later turn.
+    /// Stops the attempt: [`ClientFactory::client_connection_failed`] is called with a
+    /// [`UserError`], in a later turn.
     ///
     /// # Errors
-    /// [`NotConnectingError`] unless it is [`ConnectorState::Connecting`].
+    /// Fails with [`NotConnectingError`] unless the state is [`ConnectorState::Connecting`].
     #[doc(alias = "stopConnecting")]
     pub fn stop_connecting(&self) -> Result<(), Failure> {
         let inner = &self.0;
@@ -279,39 +280,39 @@ impl Connector {
         Ok(())
     }
 
-    /// Ends whatever is under way: the attempt, or the connection as [`Transport::lose_connection`]
-    /// does. The factory hears of it as of any other end.
+    /// Stops the attempt, or closes the connection as [`Transport::lose_connection`] does. The
+    /// factory's methods are called as usual.
     pub fn disconnect(&self) {
         match self.0.state.get() {
             ConnectorState::Disconnected => {}
-            // it is connecting
+            // an attempt is in progress, so this succeeds
             ConnectorState::Connecting => drop(self.stop_connecting()),
             ConnectorState::Connected => self.transport().lose_connection(),
         }
     }
 
-    /// Where it connects to.
+    /// Returns the address that it connects to.
     #[doc(alias = "getDestination")]
     pub fn destination(&self) -> Address {
         self.0.destination.clone()
     }
 
-    /// Where it stands.
+    /// Returns the connector's current state.
     pub fn state(&self) -> ConnectorState {
         self.0.state.get()
     }
 
-    /// The transport of its connection; an unconnected one if there is none.
+    /// Returns the transport of its connection, or an unconnected one if there is none.
     pub fn transport(&self) -> Transport {
         self.0.transport.borrow().clone()
     }
 
-    /// The attempt is over.
+    /// Handles the result of the attempt.
     fn attempt_ended(&self, result: Result<(), Failure>) {
         let inner = &self.0;
         inner.attempt.take();
-        // a connection that was made is told of when it is lost, also if its `connection_made` has
-        // failed
+        // if there was a connection, its loss has been or will be reported, even after a failed
+        // `connection_made`
         let (ConnectorState::Connecting, Err(failure)) = (inner.state.get(), result) else {
             return;
         };
@@ -326,7 +327,7 @@ impl Connector {
         if !inner.inside.get() {
             return notice.deliver();
         }
-        // not before the call that has brought it about has returned
+        // a failure inside a method of the connector is reported after that method has returned
         inner.state.set(ConnectorState::Connecting);
         core.timer(Duration::ZERO, move || notice.deliver());
     }
@@ -350,7 +351,7 @@ impl Connector {
         self.over();
     }
 
-    /// The factory is done with, unless it has connected again.
+    /// Releases the factory, unless it has connected again.
     fn over(&self) {
         if self.0.state.get() == ConnectorState::Disconnected && self.0.counted.replace(false) {
             stop_factory(&self.0.acceptor, &self.0.destination);
@@ -359,14 +360,14 @@ impl Connector {
 }
 
 impl Inner {
-    /// The reactor's, unless it is closed.
+    /// Returns the reactor's core, unless the reactor is closed.
     fn open_core(&self) -> Option<Rc<Core>> {
         self.core.upgrade().filter(|core| !core.is_closed())
     }
 }
 
-/// The news that an attempt has failed. A reactor that is closed meanwhile drops it untold, and the
-/// factory is stopped all the same.
+/// A pending `client_connection_failed`. If the reactor closes first it is dropped without a call;
+/// the factory is stopped either way.
 struct FailureNotice {
     connector: Connector,
     reason: Option<Failure>,
@@ -390,7 +391,7 @@ impl Drop for FailureNotice {
     }
 }
 
-/// Sees the connections of a connector being made and lost.
+/// The factory of the attempts, which tells the connector of connections that are made and lost.
 struct ConnectorFactory {
     inner: Rc<dyn ErasedFactory>,
     connector: Connector,

@@ -1,4 +1,4 @@
-//! Datagram ports of every kind: the protocol, its transport, the loop that reads.
+//! Datagram ports of every kind: the protocol, its transport, and the read loop.
 use super::listener::log_closed;
 use crate::{
     address::Address,
@@ -22,10 +22,11 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// How many datagrams one event reads before the others have their turn.
+/// The maximum number of datagrams read for one event.
 const READS_PER_TURN: u32 = 64;
 
-/// What a datagram port calls. A panic in a handler is reported, and the port stays open.
+/// Handles the events of a datagram port. A panic in a handler is reported, and the port stays
+/// open.
 ///
 /// ```
 /// use twistor::{address::Address, transport::{DatagramProtocol, DatagramTransport}};
@@ -46,30 +47,30 @@ const READS_PER_TURN: u32 = 64;
 /// ```
 #[doc(alias = "IDatagramProtocol")]
 pub trait DatagramProtocol: Sized + 'static {
-    /// The port is open.
+    /// Called when the port is open.
     #[doc(alias = "startProtocol")]
     fn start_protocol(&mut self, transport: &DatagramTransport) {
         let _ = transport;
     }
 
-    /// A datagram has arrived: up to 65536 bytes, whole, perhaps none. The address is who has sent
-    /// it; that of an unnamed UNIX socket is `Address::Unix(None)`.
+    /// Called for each datagram, of 0 to 65536 bytes, with the address of the sender. The address
+    /// of an unnamed UNIX socket is `Address::Unix(None)`.
     #[doc(alias = "datagramReceived")]
     fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport);
 
-    /// On a connected port: nobody listens at the other side.
+    /// Called on a connected port when no program listens at the peer's address.
     #[doc(alias = "connectionRefused")]
     fn connection_refused(&mut self, transport: &DatagramTransport) {
         let _ = transport;
     }
 
-    /// The port is closed.
+    /// Called when the port is closed.
     #[doc(alias = "stopProtocol")]
     fn stop_protocol(&mut self) {}
 }
 
-/// The sending side of a datagram port. A cheap handle; clones are the same port. No method of it
-/// enters a handler.
+/// The sending side of a datagram port. Clones are the same port. None of its methods calls a
+/// handler.
 #[doc(alias = "IUDPTransport")]
 #[derive(Clone)]
 pub struct DatagramTransport(Rc<Socket>);
@@ -80,19 +81,20 @@ struct Socket {
     peer: RefCell<Option<Address>>,
     core: Weak<Core>,
     slot: Cell<usize>,
-    /// A send on a connected port was refused: told in a later turn.
+    /// A send on a connected port was refused; the handler is called in a later turn.
     refused: Cell<bool>,
 }
 
 impl DatagramTransport {
-    /// Sends one datagram to `to`, or to the other side of a connected port with `None`. It goes
-    /// out now or not at all.
+    /// Sends one datagram to `to`, or with `None` to the peer of a connected port. It is sent at
+    /// once or not at all.
     ///
     /// # Errors
-    /// [`InvalidAddressError`] for a host name, for an address of another kind than the port's, and
-    /// on a connected port for any other address; [`MessageLengthError`]; [`NotListeningError`]
-    /// after the end; what the operating system says, with [`WouldBlock`](ErrorKind::WouldBlock)
-    /// where its buffer is full. That nobody listens is no error here.
+    /// Fails with [`InvalidAddressError`] for a host name, for an address of another kind than the
+    /// port's, and on a connected port for any address but the peer's. Fails with
+    /// [`MessageLengthError`], with [`NotListeningError`] after the port was closed, and with an
+    /// operating-system error, which is [`WouldBlock`](ErrorKind::WouldBlock) if the send buffer is
+    /// full. A peer that does not listen is not an error here.
     pub fn write<'a>(
         &self,
         datagram: impl AsRef<[u8]>,
@@ -129,7 +131,7 @@ impl DatagramTransport {
                 }
                 Err(error) if error.raw_os_error() == Some(EMSGSIZE) => {
                     return Err(MessageLengthError::with_text(format!(
-                        "{} bytes in one datagram",
+                        "a datagram of {} bytes",
                         datagram.len()
                     ))
                     .into());
@@ -142,7 +144,7 @@ impl DatagramTransport {
     /// Sends the pieces as one datagram.
     ///
     /// # Errors
-    /// As for [`write`](Self::write).
+    /// Fails as [`write`](Self::write) does.
     #[doc(alias = "writeSequence")]
     pub fn write_sequence<'a, D: AsRef<[u8]>>(
         &self,
@@ -156,12 +158,12 @@ impl DatagramTransport {
         self.write(datagram, to)
     }
 
-    /// Connects the port: from now on it sends to `to` alone, hears it alone, and is told when
-    /// nobody listens there.
+    /// Connects the port to a peer: from then on it sends to `to` and receives from `to` only, and
+    /// `connection_refused` is called if no program listens there.
     ///
     /// # Errors
-    /// [`InvalidAddressError`] for a host name or an address of another kind, [`RuntimeError`] if
-    /// it is connected, and what the operating system says.
+    /// Fails with [`InvalidAddressError`] for a host name or an address of another kind, with
+    /// [`RuntimeError`] if the port is connected already, and with an operating-system error.
     pub fn connect(&self, to: &Address) -> Result<(), Failure> {
         if let Some(peer) = &*self.0.peer.borrow() {
             return Err(RuntimeError::with_text(format!(
@@ -178,7 +180,7 @@ impl DatagramTransport {
     /// Closes the port; `stop_protocol` is called in a later turn.
     #[doc(alias = "stopListening")]
     pub fn stop_listening(&self) {
-        // what the system says to the closing has nobody to hear it here
+        // there is no caller to return the error of the close to
         if let Err(error) = self.close() {
             tracing::warn!("closing the port {}: {error}", self.0.host);
         }
@@ -192,18 +194,18 @@ impl DatagramTransport {
         closed
     }
 
-    /// The address it is bound to, with the real port number where 0 was asked for.
+    /// Returns the local address, with the actual port number if port 0 was requested.
     #[doc(alias = "getHost")]
     pub fn host(&self) -> Address {
         self.0.host.clone()
     }
 
-    /// Whom it is connected to.
+    /// Returns the peer's address, if the port is connected.
     pub fn peer(&self) -> Option<Address> {
         self.0.peer.borrow().clone()
     }
 
-    /// Whether it is open.
+    /// Returns whether the port is open.
     pub fn is_listening(&self) -> bool {
         self.0.open.borrow().is_some()
     }
@@ -227,7 +229,7 @@ impl DatagramTransport {
         }
     }
 
-    /// The error of a call, unless it is only that the port is closed.
+    /// Converts the error of a call, which is `NotListeningError` on a closed port.
     fn closed_or(&self, error: io::Error) -> Failure {
         if self.is_listening() {
             error.into()
@@ -236,14 +238,14 @@ impl DatagramTransport {
         }
     }
 
-    /// `to`, if this port can send there.
+    /// Returns `to` if this port can send there.
     fn usable<'a>(&self, to: &'a Address) -> Result<&'a Address, Failure> {
         let fits = match (&self.0.host, to) {
             (Address::IPv4(_), Address::IPv4(_))
             | (Address::IPv6(_), Address::IPv6(_))
             | (Address::Unix(_), Address::Unix(Some(_))) => true,
             (_, Address::Hostname(..)) => {
-                let text = "a host name has to be looked up first";
+                let text = "expected an address, and found a host name: resolve it first";
                 return Err(InvalidAddressError::with_text(text).with_address(to.clone()).into());
             }
             _ => false,
@@ -263,24 +265,23 @@ impl DatagramTransport {
     }
 }
 
-/// "Message too long": std has no stable kind for it. The number of Linux, and of the BSDs and
+/// "Message too long", for which std has no stable kind: the number on Linux, and on the BSDs and
 /// macOS.
 const EMSGSIZE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 90 } else { 40 };
 
-/// An open datagram port with its protocol. A cheap handle; clones are the same port. Dropping it
-/// changes nothing.
-#[must_use = "keep it to stop listening; it listens all the same if it is dropped"]
+/// An open datagram port with its protocol. Clones are the same port; dropping it changes nothing.
+#[must_use = "keep it to stop listening; dropping it does not"]
 pub struct DatagramPort<P: 'static>(Rc<Bound<P>>);
 
 struct Bound<P: 'static> {
     transport: DatagramTransport,
     protocol: RefCell<Option<P>>,
-    /// Who gets the protocol back.
+    /// The Deferred that returns the protocol.
     stopping: RefCell<Option<Resolver<P>>>,
 }
 
 impl<P: DatagramProtocol> DatagramPort<P> {
-    /// Puts `protocol` on `socket`.
+    /// Opens a port for `protocol` on `socket`.
     pub(super) fn open(
         core: &Rc<Core>,
         mut socket: Box<dyn Datagrams>,
@@ -313,22 +314,22 @@ impl<P: DatagramProtocol> DatagramPort<P> {
         Ok(Self(bound))
     }
 
-    /// The sending side.
+    /// Returns the transport.
     pub fn transport(&self) -> &DatagramTransport {
         &self.0.transport
     }
 
-    /// The address it is bound to, with the real port number where 0 was asked for.
+    /// Returns the local address, with the actual port number if port 0 was requested.
     #[doc(alias = "getHost")]
     pub fn host(&self) -> Address {
         self.0.transport.host()
     }
 
-    /// Looks at the protocol now or not at all.
+    /// Runs `f` on the protocol now, or returns why it cannot.
     ///
     /// # Errors
-    /// [`NotNow::Busy`] inside one of its handlers, [`NotNow::Lost`] when the protocol has been
-    /// given back.
+    /// Fails with [`NotNow::Busy`] inside one of its handlers, and with [`NotNow::Lost`] after the
+    /// protocol was returned.
     pub fn try_with<V>(&self, f: impl FnOnce(&mut P) -> V) -> Result<V, NotNow> {
         match self.0.protocol.try_borrow_mut() {
             Err(_) => Err(NotNow::Busy),
@@ -340,12 +341,12 @@ impl<P: DatagramProtocol> DatagramPort<P> {
         }
     }
 
-    /// Closes the port, and gives the protocol back when its `stop_protocol` has returned, in a
-    /// later turn: it can be listened with again.
+    /// Closes the port, and returns the protocol after its `stop_protocol` has run in a later turn,
+    /// so that it can be used again.
     ///
     /// # Errors
-    /// What the operating system says to the closing; [`NotListeningError`] if the protocol was
-    /// given back before.
+    /// Fails with the operating-system error of the close, and with [`NotListeningError`] if the
+    /// protocol was returned before.
     #[doc(alias = "stopListening")]
     #[track_caller]
     pub fn stop_listening(&self) -> Deferred<P> {
@@ -374,12 +375,12 @@ impl<P: DatagramProtocol> DatagramPort<P> {
 }
 
 impl<P: DatagramProtocol> Bound<P> {
-    /// Whether it has left its slot.
+    /// Returns whether the port has given up its slot.
     fn is_over(&self) -> bool {
         self.transport.0.slot.get() == usize::MAX
     }
 
-    /// Runs a handler; a panic in it is reported.
+    /// Runs a handler. A panic in it is reported.
     fn enter(&self, handler: &'static str, run: impl FnOnce(&mut P, &DatagramTransport)) {
         let result = guarded(
             || Frame::new(handler, Location::caller()),
@@ -441,7 +442,7 @@ impl<P: DatagramProtocol> Source for Bound<P> {
                     ErrorKind::WouldBlock => return,
                     ErrorKind::Interrupted => {}
                     ErrorKind::ConnectionRefused => self.refused(),
-                    // it is told of once; there may be datagrams behind it
+                    // reported once; there may be datagrams behind the error
                     _ => report(
                         error.into(),
                         format!("reading from the port {}", self.transport.0.host),

@@ -1,4 +1,4 @@
-//! Ports: accept, back off when descriptors run out, stop.
+//! Ports: accepting connections, backing off when descriptors run out, stopping.
 use crate::{
     address::Address,
     defer::Deferred,
@@ -22,10 +22,10 @@ use std::{
     time::Duration,
 };
 
-/// How many connections one event accepts before the others have their turn.
+/// The maximum number of connections accepted for one event.
 const ACCEPTS_PER_TURN: u32 = 100;
 
-/// How long a port waits when the descriptors have run out: the first time, and at most.
+/// The first and the longest time for which a port waits when it has run out of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -36,17 +36,18 @@ pub(super) struct Listening {
     core: Weak<Core>,
     slot: Cell<usize>,
     host: RefCell<Rc<Address>>,
-    /// The host of each of its connections, unless it listens on any interface: then they differ.
+    /// The local address of all its connections, unless it listens on every interface, where the
+    /// addresses differ.
     shared_host: RefCell<Option<Rc<Address>>>,
-    /// How it is opened again; nothing for one that was adopted.
+    /// The parameters for reopening it; `None` for an adopted port.
     bind: Option<Bind>,
-    /// How long the next back-off is; zero while accepting works.
+    /// The duration of the next back-off; zero while accepting works.
     back_off: Cell<Duration>,
-    /// The end of the back-off.
+    /// The timer that ends the back-off.
     retry: Cell<Option<DelayedCall>>,
 }
 
-/// A factory without its type, whose handles nobody keeps.
+/// Erases the type of a factory, and drops the handles of what it builds.
 pub(crate) fn erase_factory(factory: impl IntoFactory) -> Rc<dyn ErasedFactory> {
     Rc::new(FactoryAdapter::many(factory.into_factory()))
 }
@@ -62,7 +63,7 @@ pub(crate) fn listen(
     Ok(port)
 }
 
-/// The port of a socket that somebody else has opened.
+/// Opens a port on a listening socket that was opened elsewhere.
 pub(super) fn adopt(
     core: &Rc<Core>,
     accept: Box<dyn RawListener>,
@@ -73,7 +74,7 @@ pub(super) fn adopt(
     Ok(port)
 }
 
-/// The failure of a port at `at` that could not be opened.
+/// Creates the failure of a port at `at` that could not be opened.
 pub(super) fn cannot_listen(at: &Address, error: io::Error) -> Failure {
     CannotListenError::new(at.host(), at.port(), error).into()
 }
@@ -82,7 +83,7 @@ impl Source for Listening {
     fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {
         let Some(core) = self.core.upgrade() else { return };
         for _ in 0..ACCEPTS_PER_TURN {
-            // a handler may have stopped the port meanwhile
+            // a handler may have stopped the port in the meantime
             let accepted = match &*self.accept.borrow() {
                 Some(accept) => accept.accept(),
                 None => return,
@@ -94,7 +95,7 @@ impl Source for Listening {
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
-                    // that one has gone already
+                    // this peer has disconnected already
                     ErrorKind::Interrupted
                     | ErrorKind::ConnectionAborted
                     | ErrorKind::ConnectionReset => {}
@@ -120,7 +121,7 @@ impl Source for Listening {
 }
 
 impl Listening {
-    /// Puts `accept` into a slot of `core` and tells the factory.
+    /// Registers `accept` in a slot of `core` and starts the factory.
     fn open(self: &Rc<Self>, core: &Rc<Core>, mut accept: Box<dyn RawListener>) -> io::Result<()> {
         let host = Rc::new(accept.host()?);
         let any = host.socket_addr().is_some_and(|at| at.ip().is_unspecified());
@@ -167,7 +168,7 @@ impl Listening {
         }
     }
 
-    /// The system does not tell of events of a new connection: it ends, and no handler is called.
+    /// Drops a new connection that cannot be registered with the poller, without calling a handler.
     #[cold]
     fn cannot_watch(
         &self,
@@ -176,7 +177,7 @@ impl Listening {
         error: io::Error,
     ) {
         tracing::error!(
-            "the connection of {} to {} could not be watched: {error}",
+            "the connection of {} to {} could not be registered: {error}",
             stream.peer(),
             self.host.borrow()
         );
@@ -184,12 +185,15 @@ impl Listening {
         connection.closed();
     }
 
-    /// Descriptors or memory have run out, or the system says something unheard of: the port stays,
-    /// and tries again in a while.
+    /// Backs off because descriptors or memory have run out, or for an unexpected error: the port
+    /// stays open and retries later.
     fn retry_later(&self, core: &Rc<Core>, error: &io::Error) {
         let wait = self.back_off.get();
         if wait.is_zero() {
-            tracing::error!("{} cannot accept and will try again: {error}", self.host.borrow());
+            tracing::error!(
+                "{} cannot accept connections and will retry: {error}",
+                self.host.borrow()
+            );
         }
         let wait = (wait * 2).clamp(BACK_OFF, LONGEST_BACK_OFF);
         self.back_off.set(wait);
@@ -200,7 +204,7 @@ impl Listening {
             }
         });
         if let Some(old) = self.retry.replace(Some(retry)) {
-            // it may be the one that has struck
+            // the timer may be what has called this
             let _ = old.cancel();
         }
     }
@@ -210,7 +214,7 @@ impl Listening {
 /// [`stop_listening`](Self::stop_listening).
 #[doc(alias = "IListeningPort")]
 #[derive(Clone)]
-#[must_use = "keep it to stop listening; it listens all the same if it is dropped"]
+#[must_use = "keep it to stop listening; dropping it does not"]
 pub struct Port(Rc<Listening>);
 
 impl Port {
@@ -233,18 +237,18 @@ impl Port {
         }))
     }
 
-    /// The address it listens on, with the real port number where 0 was asked for.
+    /// Returns the local address, with the actual port number if port 0 was requested.
     #[doc(alias = "getHost")]
     pub fn host(&self) -> Address {
         Address::clone(&self.0.host.borrow())
     }
 
-    /// Listens again after [`stop_listening`](Self::stop_listening), at the same address: with the
-    /// number that was found where port 0 was asked for.
+    /// Listens again after [`stop_listening`](Self::stop_listening), at the same address; if port 0
+    /// was requested, with the port number that it had.
     ///
     /// # Errors
-    /// [`CannotListenError`] with the address and what the operating system said; [`RuntimeError`]
-    /// if it listens, or if it was adopted; [`ReactorClosed`].
+    /// Fails with [`CannotListenError`], which holds the address and the operating-system error,
+    /// with [`RuntimeError`] if the port is listening or was adopted, and with [`ReactorClosed`].
     #[doc(alias = "startListening")]
     pub fn start_listening(&self) -> Result<(), Failure> {
         let core = self
@@ -259,8 +263,7 @@ impl Port {
             );
         }
         let Some(bind) = &self.0.bind else {
-            let text =
-                format!("the port {} was adopted, and nobody knows how it was opened", self.host());
+            let text = format!("adopted ports cannot be reopened: {}", self.host());
             return Err(RuntimeError::with_text(text).into());
         };
         let bind = Bind { at: self.host(), ..bind.clone() };
@@ -270,13 +273,12 @@ impl Port {
             .map_err(|error| cannot_listen(&bind.at, error))
     }
 
-    /// Stops listening: the socket is closed when this returns, and the file of a UNIX socket is
-    /// gone. Connections that were accepted stay.
+    /// Stops listening: when this returns, the socket is closed and the file of a UNIX socket
+    /// removed. Accepted connections stay open.
     ///
     /// # Errors
-    /// The Deferred fails with what the system said to the closing, with what the factory's
-    /// `stop_factory` panicked with, or with [`NotListeningError`] if the port had been stopped
-    /// before.
+    /// The Deferred fails with the operating-system error of the close, with a panic of the
+    /// factory's `stop_factory`, and with [`NotListeningError`] if the port was stopped before.
     #[doc(alias = "stopListening")]
     #[track_caller]
     pub fn stop_listening(&self) -> Deferred<()> {
@@ -286,7 +288,7 @@ impl Port {
         };
         let closed = accept.close();
         if let Some(retry) = self.0.retry.take() {
-            // it may have struck
+            // the timer may have run
             let _ = retry.cancel();
         }
         if let Some(core) = self.0.core.upgrade() {
@@ -301,7 +303,7 @@ impl Port {
     }
 }
 
-/// Says in the log that a port is closed; `protocol` is that of IP.
+/// Logs that a port is closed; `protocol` is the name of the IP protocol.
 pub(super) fn log_closed(protocol: &str, host: &Address) {
     match host {
         Address::Unix(_) => tracing::info!("(UNIX Port {host} Closed)"),

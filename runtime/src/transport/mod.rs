@@ -1,4 +1,4 @@
-//! Transports: connections and ports, whatever carries their bytes.
+//! Transports: connections and ports over every kind of socket.
 //!
 //! | you want | write |
 //! |---|---|

@@ -14,10 +14,10 @@ use crate::{
 };
 use std::{net::SocketAddr, panic::Location, time::Duration};
 
-/// How many connections wait to be accepted unless you say otherwise.
+/// The default backlog: the number of connections that may wait to be accepted.
 pub const DEFAULT_BACKLOG: u32 = 50;
 
-/// How a TCP port is opened.
+/// Options of a TCP port.
 ///
 /// ```
 /// use twistor::transport::ListenTcpOptions;
@@ -27,7 +27,7 @@ pub const DEFAULT_BACKLOG: u32 = 50;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenTcpOptions {
-    /// How many connections wait to be accepted: 50 by default.
+    /// The number of connections that may wait to be accepted: 50 by default.
     pub backlog: u32,
 }
 
@@ -45,7 +45,7 @@ impl ListenTcpOptions {
     }
 }
 
-/// How an attempt to connect is made.
+/// Options of an attempt to connect.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,7 +58,7 @@ impl ListenTcpOptions {
 pub struct ConnectTcpOptions {
     /// The time limit: 30 seconds by default.
     pub timeout: Duration,
-    /// The local address to connect from; any by default. A port of 0 is any port.
+    /// The local address to connect from; any by default. A port of 0 means any.
     pub bind_address: Option<SocketAddr>,
 }
 
@@ -83,12 +83,12 @@ impl ConnectTcpOptions {
 }
 
 impl Reactor {
-    /// Listens on a TCP address and builds a protocol with `factory` for each connection. Port 0 is
-    /// any free port; ask [`Port::host`].
+    /// Listens on a TCP address and builds a protocol with `factory` for each connection. Port 0
+    /// means any free port, which [`Port::host`] returns.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the
-    /// operating system said.
+    /// Fails with [`CannotListenError`](crate::error::CannotListenError), which holds the address
+    /// and the operating-system error.
     #[doc(alias = "listenTCP")]
     #[track_caller]
     pub fn listen_tcp(
@@ -109,19 +109,20 @@ impl Reactor {
         )
     }
 
-    /// Connects to a TCP address and gives the protocol's handle, right after its `connection_made`
-    /// has returned.
+    /// Connects to a TCP address and returns a Deferred of the protocol's handle, which fires right
+    /// after `connection_made` has returned.
     ///
     /// # Errors
-    /// Always in a later turn: [`ConnectionRefusedError`](crate::error::ConnectionRefusedError) and
-    /// the other kinds of [`ConnectError`](crate::error::ConnectError),
-    /// [`TimeoutError`](crate::error::TimeoutError) when the limit has passed,
-    /// [`ConnectBindError`](crate::error::ConnectBindError) for the local address,
-    /// [`NoProtocol`](crate::error::NoProtocol) if the factory refuses, and what a failing
-    /// `connection_made` failed with.
+    /// Always fails in a later turn. Fails with
+    /// [`ConnectionRefusedError`](crate::error::ConnectionRefusedError) and the other kinds of
+    /// [`ConnectError`](crate::error::ConnectError), with
+    /// [`TimeoutError`](crate::error::TimeoutError) after the time limit, and with
+    /// [`ConnectBindError`](crate::error::ConnectBindError) for the local address. Fails with
+    /// [`NoProtocol`](crate::error::NoProtocol) if the factory refuses, and with the failure of
+    /// `connection_made`.
     ///
     /// # Cancellation
-    /// Ends the attempt and fails with
+    /// Stops the attempt and fails with
     /// [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
     #[doc(alias = "connectTCP")]
     #[track_caller]

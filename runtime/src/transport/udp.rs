@@ -1,4 +1,4 @@
-//! UDP and UNIX datagrams: how a port is opened; multicast.
+//! UDP and UNIX datagrams: opening ports, and multicast.
 use super::{
     datagrams::{DatagramPort, DatagramProtocol, DatagramTransport},
     listener::cannot_listen,
@@ -20,18 +20,18 @@ use std::{
     path::PathBuf,
 };
 
-/// How a UDP port is opened.
+/// Options of a UDP port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpOptions {
-    /// Whether several ports may be bound to the same address, each hearing what is sent to a
-    /// group: not by default.
+    /// Whether several ports may be bound to the same address, each of which receives the datagrams
+    /// of a group. Off by default.
     #[doc(alias = "listenMultiple")]
     pub listen_multiple: bool,
 }
 
 impl UdpOptions {
-    /// The same with several ports on an address allowed, or not.
+    /// Sets whether several ports may be bound to the same address.
     #[must_use]
     pub fn listen_multiple(self, yes: bool) -> Self {
         Self { listen_multiple: yes }
@@ -39,7 +39,8 @@ impl UdpOptions {
 }
 
 impl Reactor {
-    /// Opens a UDP port for `protocol`. Port 0 is any free one; ask [`DatagramPort::host`].
+    /// Opens a UDP port for `protocol`. Port 0 means any free one, which [`DatagramPort::host`]
+    /// returns.
     ///
     /// ```
     /// use twistor::{address::Address, reactor::Reactor};
@@ -58,8 +59,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the address and what the
-    /// operating system said.
+    /// Fails with [`CannotListenError`](crate::error::CannotListenError), which holds the address
+    /// and the operating-system error.
     #[doc(alias = "listenUDP")]
     #[doc(alias = "listenMulticast")]
     #[track_caller]
@@ -78,12 +79,12 @@ impl Reactor {
         self.bind(&bind, protocol)
     }
 
-    /// Opens a UNIX datagram port for `protocol` at `path`, or without a name: then it sends, and
-    /// nobody can answer. The file is removed when the port is closed.
+    /// Opens a UNIX datagram port for `protocol` at `path`, or an unnamed one, which can send but
+    /// receives no answers. Closing the port removes the file.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating
-    /// system said.
+    /// Fails with [`CannotListenError`](crate::error::CannotListenError), which holds the path and
+    /// the operating-system error.
     #[doc(alias = "listenUNIXDatagram")]
     #[track_caller]
     pub fn listen_unix_datagram<P: DatagramProtocol>(
@@ -103,12 +104,12 @@ impl Reactor {
         )
     }
 
-    /// Opens a UNIX datagram port and connects it to the socket at `to`. With `from` it has a path
-    /// of its own, so that the other side can answer.
+    /// Opens a UNIX datagram port and connects it to the socket at `to`. With `from` the port has
+    /// its own path, so that the peer can answer.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError), and what the operating system says
-    /// to the connecting.
+    /// Fails with [`CannotListenError`](crate::error::CannotListenError), and with the
+    /// operating-system error of the connect.
     #[doc(alias = "connectUNIXDatagram")]
     #[track_caller]
     pub fn connect_unix_datagram<P: DatagramProtocol>(
@@ -142,15 +143,15 @@ impl Reactor {
     }
 }
 
-/// By which interface a multicast group is heard.
+/// The interface on which a multicast group is received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MulticastInterface {
-    /// One of the system's choice.
+    /// An interface that the operating system chooses.
     Any,
-    /// The one with this address: for IPv4.
+    /// The interface with this address, for IPv4.
     Address(Ipv4Addr),
-    /// The one with this number: for IPv6.
+    /// The interface with this number, for IPv6.
     Index(u32),
 }
 
@@ -162,17 +163,19 @@ impl From<Ipv4Addr> for MulticastInterface {
 
 /// Broadcast and multicast.
 impl DatagramTransport {
-    /// Lets datagrams go to broadcast addresses, such as 255.255.255.255; at first they may not.
+    /// Sets whether datagrams may be sent to broadcast addresses, such as 255.255.255.255. Off by
+    /// default.
     ///
     /// # Errors
-    /// This and the others of this block: what the operating system says;
-    /// [`NotListeningError`](crate::error::NotListeningError) after the end.
+    /// Fails with the operating-system error, and with
+    /// [`NotListeningError`](crate::error::NotListeningError) after the port was closed. All
+    /// functions of this block do.
     #[doc(alias = "setBroadcastAllowed")]
     pub fn set_broadcast_allowed(&self, yes: bool) -> Result<(), Failure> {
         self.set_option(DatagramOption::Broadcast(yes))
     }
 
-    /// Whether datagrams may go to broadcast addresses.
+    /// Returns whether datagrams may be sent to broadcast addresses.
     #[doc(alias = "getBroadcastAllowed")]
     pub fn broadcast_allowed(&self) -> Result<bool, Failure> {
         Ok(matches!(
@@ -181,13 +184,13 @@ impl DatagramTransport {
         ))
     }
 
-    /// Hears what is sent to the group `address`, by one interface or by one of the system's
-    /// choice.
+    /// Joins the multicast group `address`, on one interface or on one that the operating system
+    /// chooses.
     ///
     /// # Errors
-    /// [`MulticastJoinError`] with the address and what the operating system said: it is no
-    /// multicast address, it is joined already, there is no such interface, or it is named as the
-    /// other version of IP does.
+    /// Fails with [`MulticastJoinError`], which holds the address and the operating-system error:
+    /// it is not a multicast address, the group was joined before, the interface does not exist, or
+    /// it is identified in the way of the other IP version.
     #[doc(alias = "joinGroup")]
     pub fn join_group(
         &self,
@@ -197,10 +200,10 @@ impl DatagramTransport {
         self.change_group(address.into(), interface.into(), true)
     }
 
-    /// Hears the group no more.
+    /// Leaves the multicast group.
     ///
     /// # Errors
-    /// [`MulticastJoinError`] if it was not joined.
+    /// Fails with [`MulticastJoinError`] if the group was not joined.
     #[doc(alias = "leaveGroup")]
     pub fn leave_group(
         &self,
@@ -231,46 +234,46 @@ impl DatagramTransport {
         let changed = if fits {
             self.group(&group)
         } else {
-            Err(io::Error::other("IPv4 names an interface by its address, IPv6 by its number"))
+            Err(io::Error::other("IPv4 identifies an interface by its address, IPv6 by its number"))
         };
         changed.map_err(|error| {
             MulticastJoinError::from_io(&error).with_address(Address::from((address, 0))).into()
         })
     }
 
-    /// Sets how many networks a multicast datagram crosses: 1 at first.
+    /// Sets the number of networks that a multicast datagram may cross: 1 by default.
     #[doc(alias = "setTTL")]
     pub fn set_ttl(&self, hops: u32) -> Result<(), Failure> {
         self.set_option(DatagramOption::Ttl(hops))
     }
 
-    /// How many networks a multicast datagram crosses.
+    /// Returns the number of networks that a multicast datagram may cross.
     #[doc(alias = "getTTL")]
     pub fn ttl(&self) -> Result<u32, Failure> {
         let DatagramOption::Ttl(hops) = self.option(DatagramOption::Ttl(0))? else { return Ok(0) };
         Ok(hops)
     }
 
-    /// Sets whether this machine hears its own multicast datagrams: it does at first.
+    /// Sets whether this machine receives its own multicast datagrams. On by default.
     #[doc(alias = "setLoopbackMode")]
     pub fn set_loopback_mode(&self, yes: bool) -> Result<(), Failure> {
         self.set_option(DatagramOption::Loopback(yes))
     }
 
-    /// Whether this machine hears its own multicast datagrams.
+    /// Returns whether this machine receives its own multicast datagrams.
     #[doc(alias = "getLoopbackMode")]
     pub fn loopback_mode(&self) -> Result<bool, Failure> {
         Ok(matches!(self.option(DatagramOption::Loopback(false))?, DatagramOption::Loopback(true)))
     }
 
-    /// Sets the interface, by its IPv4 address, that multicast datagrams leave by; `0.0.0.0`, as at
-    /// first, is one of the system's choice.
+    /// Sets the interface, by its IPv4 address, through which multicast datagrams are sent.
+    /// `0.0.0.0`, the default, lets the operating system choose.
     #[doc(alias = "setOutgoingInterface")]
     pub fn set_outgoing_interface(&self, interface: Ipv4Addr) -> Result<(), Failure> {
         self.set_option(DatagramOption::Interface(interface))
     }
 
-    /// The interface that multicast datagrams leave by.
+    /// Returns the interface through which multicast datagrams are sent.
     #[doc(alias = "getOutgoingInterface")]
     pub fn outgoing_interface(&self) -> Result<Ipv4Addr, Failure> {
         let any = Ipv4Addr::UNSPECIFIED;

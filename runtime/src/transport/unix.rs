@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-/// How a UNIX port is opened.
+/// Options of a UNIX port.
 ///
 /// ```
 /// use twistor::transport::ListenUnixOptions;
@@ -35,13 +35,13 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenUnixOptions {
-    /// How many connections wait to be accepted: 50 by default.
+    /// The number of connections that may wait to be accepted: 50 by default.
     pub backlog: u32,
     /// The permissions of the socket file: `0o666` by default.
     pub mode: u32,
-    /// Whether a lock file, named like the socket with `.lock` behind it, says which process has
-    /// it: not by default. With it, a socket file that a process has left behind when it died is
-    /// taken over; without it, such a file is in use.
+    /// Whether a lock file, named like the socket with `.lock` appended, names the process that
+    /// owns the socket. Off by default. With it, the socket file of a dead process is taken over;
+    /// without it, such a file makes the address in use.
     #[doc(alias = "wantPID")]
     pub want_pid: bool,
 }
@@ -54,19 +54,19 @@ impl Default for ListenUnixOptions {
 }
 
 impl ListenUnixOptions {
-    /// The same with another backlog.
+    /// Sets the backlog.
     #[must_use]
     pub fn backlog(self, backlog: u32) -> Self {
         Self { backlog, ..self }
     }
 
-    /// The same with other permissions.
+    /// Sets the permissions of the socket file.
     #[must_use]
     pub fn mode(self, mode: u32) -> Self {
         Self { mode, ..self }
     }
 
-    /// The same with a lock file, or without.
+    /// Sets whether there is a lock file.
     #[must_use]
     pub fn want_pid(self, yes: bool) -> Self {
         Self { want_pid: yes, ..self }
@@ -77,13 +77,13 @@ impl ListenUnixOptions {
     }
 }
 
-/// How an attempt to connect to a UNIX socket is made.
+/// Options of an attempt to connect to a UNIX socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectUnixOptions {
     /// The time limit: 30 seconds by default.
     pub timeout: Duration,
-    /// Whether the lock file of the server has to name a process that lives: not by default.
+    /// Whether the lock file of the server must name a running process. Off by default.
     #[doc(alias = "checkPID")]
     pub check_pid: bool,
 }
@@ -95,13 +95,13 @@ impl Default for ConnectUnixOptions {
 }
 
 impl ConnectUnixOptions {
-    /// The same with another time limit.
+    /// Sets the time limit.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// The same with a look at the lock file, or without.
+    /// Sets whether the lock file is checked.
     #[must_use]
     pub fn check_pid(self, yes: bool) -> Self {
         Self { check_pid: yes, ..self }
@@ -109,13 +109,13 @@ impl ConnectUnixOptions {
 }
 
 impl Reactor {
-    /// Listens on a UNIX socket and builds a protocol with `factory` for each connection. The file
-    /// is removed when the port is closed. On Linux a path that begins with a NUL byte is a name of
-    /// the abstract namespace, without a file.
+    /// Listens on a UNIX socket and builds a protocol with `factory` for each connection. Closing
+    /// the port removes the file. On Linux a path that begins with a NUL byte is a name in the
+    /// abstract namespace, without a file.
     ///
     /// # Errors
-    /// [`CannotListenError`](crate::error::CannotListenError) with the path and what the operating
-    /// system said, or who holds the lock.
+    /// Fails with [`CannotListenError`](crate::error::CannotListenError), which holds the path and
+    /// the operating-system error, or names the holder of the lock.
     #[doc(alias = "listenUNIX")]
     #[track_caller]
     pub fn listen_unix(
@@ -133,17 +133,17 @@ impl Reactor {
         listen(self, bind, erase_factory(factory))
     }
 
-    /// Connects to a UNIX socket and gives the protocol's handle, right after its `connection_made`
-    /// has returned.
+    /// Connects to a UNIX socket and returns a Deferred of the protocol's handle, which fires right
+    /// after `connection_made` has returned.
     ///
     /// # Errors
-    /// In a later turn: the kinds of [`ConnectError`](crate::error::ConnectError),
-    /// [`TimeoutError`](crate::error::TimeoutError), [`NoProtocol`](crate::error::NoProtocol) if
-    /// the factory refuses, and what a failing `connection_made` failed with. At once:
-    /// [`BadFileError`] if the lock file names nobody who lives.
+    /// Fails at once with [`BadFileError`] if the lock file does not name a running process. Fails
+    /// in a later turn with the kinds of [`ConnectError`](crate::error::ConnectError), with
+    /// [`TimeoutError`](crate::error::TimeoutError), with [`NoProtocol`](crate::error::NoProtocol)
+    /// if the factory refuses, and with the failure of `connection_made`.
     ///
     /// # Cancellation
-    /// Ends the attempt and fails with
+    /// Stops the attempt and fails with
     /// [`ConnectingCancelledError`](crate::error::ConnectingCancelledError), which has the address.
     #[doc(alias = "connectUNIX")]
     #[track_caller]
@@ -164,8 +164,8 @@ impl Reactor {
 }
 
 impl Connector {
-    /// Connects `factory` to a UNIX socket. With `check_pid` each attempt looks at the lock file
-    /// first, and fails with [`BadFileError`] if it names nobody who lives.
+    /// Connects `factory` to a UNIX socket. With `check_pid` each attempt checks the lock file
+    /// first, and fails with [`BadFileError`] if it does not name a running process.
     #[doc(alias = "connectUNIX")]
     #[track_caller]
     pub fn unix<F: IntoFactory>(
@@ -190,7 +190,7 @@ impl Connector {
     }
 }
 
-/// One attempt to connect, with a look at the lock file first if that was asked for.
+/// Makes one attempt to connect, which checks the lock file first if that was requested.
 #[track_caller]
 fn attempt(
     reactor: &Reactor,
@@ -207,12 +207,12 @@ fn attempt(
     connect(reactor, dial, acceptor, options.timeout)
 }
 
-/// Whether the server that made the socket at `path` lives, by its lock file.
+/// Checks by its lock file that the server of the socket at `path` is running.
 fn check_pid(path: &Path) -> Result<(), Failure> {
     let lock = lock_path(path);
     if lockfile::is_locked(&lock)? {
         return Ok(());
     }
-    let text = format!("{} names no process that lives", lock.display());
+    let text = format!("lock file `{}` does not name a running process", lock.display());
     Err(BadFileError::with_text(text).with_address(Address::Unix(Some(path.to_owned()))).into())
 }

@@ -20,7 +20,7 @@ pub(super) struct SystemDatagrams {
     pub(super) socket: Socket,
     pub(super) registry: Rc<Registry>,
     pub(super) file: Option<SocketFile>,
-    /// As for a stream that is [`Shared`](super::sockets::Shared).
+    /// As for a stream that is [`SharedSocket`](super::sockets::SharedSocket).
     pub(super) adopted: bool,
 }
 
@@ -110,7 +110,7 @@ impl Datagrams for SystemDatagrams {
     }
 }
 
-/// An address as the system gives it with a datagram.
+/// Converts the sender's address of a datagram.
 fn any_address(from: SocketAddrAny) -> Address {
     if let Ok(at) = SocketAddrV4::try_from(from.clone()) {
         return Address::IPv4(at);

@@ -1,5 +1,4 @@
-//! The operating system through mio: the one place that opens, reads, writes and sets options of
-//! sockets.
+//! The operating system through mio. All sockets are opened, read, written and configured here.
 mod datagram_sockets;
 mod sockets;
 mod standard_io;

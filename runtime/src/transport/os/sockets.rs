@@ -28,10 +28,11 @@ use std::{
     time::Duration,
 };
 
-/// Room for the descriptors of one message: Linux sends no more than 253 (`SCM_MAX_FD`).
+/// The maximum number of descriptors in one message: Linux sends no more than 253 (`SCM_MAX_FD`).
 const MOST_DESCRIPTORS: usize = 253;
 
-/// A socket's address as ours; one of a family that is neither IP nor UNIX is told as unnamed.
+/// Converts a socket's address. One of a family that is neither IP nor UNIX becomes an unnamed UNIX
+/// address.
 pub(super) fn address(found: &SockAddr) -> Address {
     match found.as_socket() {
         Some(SocketAddr::V4(at)) => Address::IPv4(at),
@@ -40,7 +41,7 @@ pub(super) fn address(found: &SockAddr) -> Address {
     }
 }
 
-/// The path of a UNIX address; a name of the abstract namespace begins with a NUL byte.
+/// Returns the path of a UNIX address; a name in the abstract namespace begins with a NUL byte.
 pub(super) fn unix_path(name: Option<&[u8]>, path: Option<&Path>) -> Option<PathBuf> {
     match name {
         Some(name) => Some(OsString::from_vec([&[0], name].concat()).into()),
@@ -48,24 +49,24 @@ pub(super) fn unix_path(name: Option<&[u8]>, path: Option<&Path>) -> Option<Path
     }
 }
 
-/// Our address as a socket's.
+/// Converts into a socket's address.
 pub(super) fn socket_address(at: &Address) -> io::Result<SockAddr> {
     match at {
         Address::IPv4(at) => Ok((*at).into()),
         Address::IPv6(at) => Ok((*at).into()),
         Address::Unix(Some(path)) => SockAddr::unix(path),
         Address::Unix(None) | Address::Hostname(..) => {
-            Err(io::Error::new(ErrorKind::InvalidInput, format!("{at} is no address of a socket")))
+            Err(io::Error::new(ErrorKind::InvalidInput, format!("{at} is not a socket address")))
         }
     }
 }
 
-/// Whether `path` is a name of the abstract namespace, which no file stands for.
+/// Returns whether `path` is a name in the abstract namespace, which has no file.
 pub(super) fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_bytes().first() == Some(&0)
 }
 
-/// Every socket of the system is a wire.
+/// Every stream socket of the operating system is a wire.
 impl<S: Source + AsFd> Wire for S
 where
     for<'a> &'a S: Read + Write,
@@ -89,7 +90,7 @@ where
 
     fn shutdown(&self) -> io::Result<()> {
         match SockRef::from(self).shutdown(Shutdown::Write) {
-            // the other side was faster
+            // the peer has disconnected already
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
             other => other,
         }
@@ -158,9 +159,7 @@ where
             if let RecvAncillaryMessage::ScmRights(got) = message {
                 descriptors.extend(got);
             } else {
-                tracing::warn!(
-                    "a control message that is not about descriptors came with data, and is ignored"
-                );
+                tracing::warn!("ignored a control message that carries no descriptors");
             }
         }
         Ok(got.bytes)
@@ -179,21 +178,21 @@ impl backend::Socket for TcpStream {
     }
 }
 
-/// A socket of which a copy may live on elsewhere: closing this one does not take it out of the
-/// poller, so it leaves before.
-pub(super) struct Shared<S: Source> {
+/// A socket of which another process may have a copy. Closing it does not remove it from the
+/// poller, so it is deregistered first.
+pub(super) struct SharedSocket<S: Source> {
     pub(super) socket: S,
     pub(super) registry: Rc<Registry>,
 }
 
-impl<S: Source> Drop for Shared<S> {
+impl<S: Source> Drop for SharedSocket<S> {
     fn drop(&mut self) {
-        // one that never was registered is out already
+        // an error means that it was never registered
         let _ = self.registry.deregister(&mut self.socket);
     }
 }
 
-impl<S: Source> Source for Shared<S> {
+impl<S: Source> Source for SharedSocket<S> {
     fn register(
         &mut self,
         registry: &Registry,
@@ -217,13 +216,13 @@ impl<S: Source> Source for Shared<S> {
     }
 }
 
-impl<S: Source + AsFd> AsFd for Shared<S> {
+impl<S: Source + AsFd> AsFd for SharedSocket<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl<S: Source> Read for &Shared<S>
+impl<S: Source> Read for &SharedSocket<S>
 where
     for<'a> &'a S: Read,
 {
@@ -232,7 +231,7 @@ where
     }
 }
 
-impl<S: Source> Write for &Shared<S>
+impl<S: Source> Write for &SharedSocket<S>
 where
     for<'a> &'a S: Write,
 {
@@ -249,11 +248,11 @@ where
     }
 }
 
-/// What accepts connections: mio's two kinds of listener.
+/// A listening socket: one of mio's two types.
 pub(super) trait Listener: Source + AsFd {
     type Stream: Into<AnyWire>;
 
-    /// The next connection, and who has made it.
+    /// Accepts the next connection; returns it with the peer's address.
     fn next(&self) -> io::Result<(Self::Stream, Address)>;
 }
 
@@ -281,9 +280,9 @@ impl Listener for mio::net::UnixListener {
 pub(super) struct SystemPort<L: Source> {
     pub(super) listener: L,
     pub(super) registry: Rc<Registry>,
-    /// As for a socket that is [`Shared`].
+    /// As for a socket that is [`SharedSocket`].
     pub(super) adopted: bool,
-    /// What is taken away with it, for a port of the file system.
+    /// The file to remove with it, for a port in the file system.
     pub(super) file: Option<SocketFile>,
 }
 
@@ -314,31 +313,32 @@ impl<L: Listener> RawListener for SystemPort<L> {
     }
 }
 
-/// The file of a UNIX socket, and the lock that says whose it is. Both go with the socket.
+/// The file of a UNIX socket, and the lock that names its owner. Both are removed with the socket.
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Which file it is, once it is made: what has taken its place is somebody else's.
+    /// Identifies the file once it has been created: another file at the same path belongs to
+    /// somebody else and is kept.
     identity: Option<(u64, u64)>,
     lock: Option<FilesystemLock>,
 }
 
 impl SocketFile {
-    /// Gets `path` ready for a socket. With a lock beside it, only one process has it, and a file
-    /// left behind by one that has died is removed.
+    /// Prepares `path` for a socket. With a lock file, only one process owns the path, and the
+    /// socket file of a dead process is removed.
     pub(super) fn prepare(path: &Path, want_pid: bool) -> io::Result<Self> {
         let mut file = Self { path: path.to_owned(), identity: None, lock: None };
         if want_pid {
             let mut lock = FilesystemLock::new(lock_path(path));
             if !lock.lock()? {
                 let text = format!(
-                    "the lock file {} is held by a process that lives",
+                    "lock file `{}` is held by a running process",
                     lock_path(path).display()
                 );
                 return Err(io::Error::new(ErrorKind::AddrInUse, text));
             }
             let clean = lock.is_clean();
             file.lock = Some(lock);
-            // what is no socket stays, and is in the way
+            // a file that is not a socket is kept, and makes the bind fail
             if !clean
                 && std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
             {
@@ -348,7 +348,7 @@ impl SocketFile {
         Ok(file)
     }
 
-    /// The socket has been made at its path.
+    /// Records the identity of the file after the socket was bound.
     pub(super) fn on_bound(&mut self) -> io::Result<()> {
         self.identity = Some(identity(&self.path)?);
         Ok(())
@@ -387,7 +387,7 @@ fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Where the lock of a socket lies: beside it.
+/// Returns the path of a socket's lock file, which is beside it.
 pub(in crate::transport) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

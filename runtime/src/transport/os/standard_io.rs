@@ -13,11 +13,11 @@ use std::{
     rc::Rc,
 };
 
-/// Copies of descriptors 0 and 1, which do not wait while this lives: terminals and pipes are
-/// shared with other processes, so what they were is put back.
+/// Copies of descriptors 0 and 1, in non-blocking mode. Terminals and pipes are shared with other
+/// processes, so their former mode is restored at the end.
 pub(super) struct StandardIo {
     input: Side,
-    /// Gone when the writing side has ended.
+    /// `None` after the end of file was sent.
     output: RefCell<Option<Side>>,
     registry: Rc<Registry>,
 }
@@ -25,9 +25,10 @@ pub(super) struct StandardIo {
 /// One direction.
 struct Side {
     file: File,
-    /// How it was before; nothing if the other side puts it back.
+    /// The former mode; `None` if the other direction restores it.
     flags: Option<OFlags>,
-    /// Whether the poller tells of it; a plain file is always ready, and the poller refuses it.
+    /// Whether it is registered with the poller, which rejects plain files because they are always
+    /// ready.
     polled: bool,
 }
 
@@ -53,7 +54,7 @@ impl Side {
 
     fn leave(&self, registry: &Registry) {
         if self.polled {
-            // it is being closed: nothing can be done about a refusal
+            // it is being closed, so an error changes nothing
             let _ = registry.deregister(&mut SourceFd(&self.file.as_raw_fd()));
         }
     }
@@ -74,8 +75,8 @@ impl StandardIo {
         if fcntl_getfl(&output.file)?.contains(OFlags::NONBLOCK)
             && !output.flags.is_some_and(|flags| flags.contains(OFlags::NONBLOCK))
         {
-            // the two are one open file, such as a terminal: waiting is one flag of both, and the
-            // input puts it back
+            // both are one open file, such as a terminal: the mode is shared, and the input
+            // restores it
             output.flags = None;
         } else {
             output.stop_waiting()?;
@@ -116,8 +117,8 @@ impl Wire for StandardIo {
         if let Some(output) = self.output.take() {
             output.leave(&self.registry);
             drop(output);
-            // the reader sees the end only when descriptor 1 is closed too; what prints later
-            // prints nowhere
+            // the reader sees the end of file only when descriptor 1 is closed too; later prints
+            // write nowhere
             rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
         }
         Ok(())

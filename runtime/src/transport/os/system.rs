@@ -1,7 +1,10 @@
-//! The reactor over mio: waiting, and opening what the other files of this folder read and write.
+//! The reactor's back end over mio: waiting, and opening the sockets that the other files here read
+//! and write.
 use super::{
     datagram_sockets::SystemDatagrams,
-    sockets::{Listener, Shared, SocketFile, SystemPort, address, is_abstract, socket_address},
+    sockets::{
+        Listener, SharedSocket, SocketFile, SystemPort, address, is_abstract, socket_address,
+    },
     standard_io::StandardIo,
 };
 use crate::{
@@ -33,10 +36,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many events one wait brings at most.
+/// The maximum number of events in one wait.
 const EVENTS: usize = 1024;
 
-/// The token of the alarm: no slot has it, so its events reach nobody, and end the wait.
+/// The token of the alarm. No slot has this number, so its events are not delivered; they only end
+/// the wait.
 const ALARM: Token = Token(usize::MAX);
 
 struct System {
@@ -47,11 +51,11 @@ struct System {
 }
 
 impl Reactor {
-    /// A reactor over the operating system.
+    /// Creates a reactor over the operating system.
     ///
     /// # Errors
-    /// What the operating system says when it gives no event queue: mostly that there are no
-    /// descriptors left.
+    /// Fails with the operating-system error if there can be no event queue, mostly because no
+    /// descriptors are left.
     pub fn new() -> Result<Self, Failure> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -73,7 +77,7 @@ impl Backend for System {
     fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
         let (poll, found) = &mut *self.poll.borrow_mut();
         match poll.poll(found, timeout) {
-            // a signal: its pipe is readable in the next wait
+            // interrupted by a signal, whose pipe is readable in the next wait
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
@@ -88,7 +92,7 @@ impl Backend for System {
     fn alarm(&self) -> Alarm {
         let waker = self.waker.clone();
         Arc::new(move || {
-            // it fails only when the queue is gone, and then nobody waits
+            // this fails only when the queue is gone, and then nothing waits
             let _ = waker.wake();
         })
     }
@@ -99,7 +103,7 @@ impl Backend for System {
             let socket = open(&bind.at, Type::STREAM)?;
             socket.set_reuse_address(true)?;
             socket.bind(&socket_address(&bind.at)?)?;
-            // what it accepts has it too; a socket that refuses works all the same
+            // accepted connections inherit it; a socket that rejects it works all the same
             let _ = socket.set_tcp_nodelay(true);
             socket.listen(backlog)?;
             return Ok(self.port(TcpListener::from_std(socket.into()), None, false));
@@ -118,7 +122,7 @@ impl Backend for System {
         let begun = socket_address(&dial.to).and_then(|to| socket.connect(&to));
         match begun {
             Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
-            // a UNIX socket says so when the other side's backlog is full, and no event would
+            // on a UNIX socket this means that the peer's backlog is full, and no event would
             // follow
             Err(error) if error.kind() == ErrorKind::WouldBlock && !unix => {}
             Err(error) => return Err(DialError::Connect(error)),
@@ -177,9 +181,9 @@ impl Backend for System {
             let peer = address(&peer);
             let registry = self.registry.clone();
             let wire = if unix {
-                AnyWire::new(Shared { socket: UnixStream::from_std(socket.into()), registry })
+                AnyWire::new(SharedSocket { socket: UnixStream::from_std(socket.into()), registry })
             } else {
-                AnyWire::new(Shared { socket: TcpStream::from_std(socket.into()), registry })
+                AnyWire::new(SharedSocket { socket: TcpStream::from_std(socket.into()), registry })
             };
             return Ok(Adopted::Stream(wire, peer));
         }
@@ -217,7 +221,7 @@ impl Backend for System {
     }
 }
 
-/// "The connection is being made": std has no stable kind for it. The number of Linux, and of the
+/// "Operation now in progress", for which std has no stable kind: the number on Linux, and on the
 /// BSDs and macOS.
 const EINPROGRESS: i32 =
     if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
@@ -233,8 +237,7 @@ fn open(at: &Address, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether connections can be accepted from it. Where the system does not say, the first accept
-/// does.
+/// Returns whether the socket is listening. Where the system does not tell, the first accept does.
 fn listens(socket: &Socket) -> io::Result<bool> {
     #[cfg(not(target_vendor = "apple"))]
     return Ok(rustix::net::sockopt::socket_acceptconn(socket)?);
@@ -245,8 +248,7 @@ fn listens(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-/// A UNIX socket at its path, with the mode and the lock that were asked for. Without a path it is
-/// unnamed.
+/// Binds a UNIX socket to its path, with the requested mode and lock. Without a path it is unnamed.
 fn bind_file(
     at: &Address,
     path: Option<&Path>,
