@@ -1,5 +1,5 @@
-//! Options in attributes: `name`, `name = value`, `name(..)`. Says once what "duplicate", "unknown"
-//! and "wrong kind" mean.
+//! Options in attributes: `name`, `name = value`, `name(..)`. The errors for duplicate, unknown and
+//! malformed options are worded here.
 use crate::{diag::Diag, names};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -9,14 +9,14 @@ use syn::{
     punctuated::Punctuated,
 };
 
-/// One option as it was written.
+/// One option, as written.
 pub(crate) struct Written {
     pub(crate) name: Ident,
     pub(crate) value: Value,
     tokens: TokenStream,
 }
 
-/// What stands after an option's name.
+/// The part of an option after its name.
 pub(crate) enum Value {
     Nothing,
     /// `= value`
@@ -58,7 +58,7 @@ impl Parse for Written {
     }
 }
 
-/// The options in `tokens`, in order. What cannot be read is told; so is a name that comes twice.
+/// Parses the options in `tokens`, in order, and reports malformed and repeated ones.
 pub(crate) fn options(tokens: TokenStream, diag: &Diag) -> Vec<Written> {
     let parser = Punctuated::<Written, Token![,]>::parse_terminated;
     let written: Vec<Written> = diag.parsed(parser.parse2(tokens)).into_iter().flatten().collect();
@@ -79,7 +79,7 @@ pub(crate) fn options(tokens: TokenStream, diag: &Diag) -> Vec<Written> {
 }
 
 impl Written {
-    /// Tells that there is no such option, and which there are.
+    /// Reports an unknown option, and names the known ones.
     pub(crate) fn unknown(&self, what: &str, known: &[&str], diag: &Diag) {
         let name = self.name.to_string();
         let hint = match names::meant(&name, known) {
@@ -90,7 +90,7 @@ impl Written {
         diag.at(&self.name, format!("{what} has no option `{name}`; {hint}"));
     }
 
-    /// The value of `name = value` as an expression; anything else is told, with `example`.
+    /// Returns the value of `name = value` as an expression; reports anything else, with `example`.
     pub(crate) fn expression(&self, example: &str, diag: &Diag) -> Option<Expr> {
         match &self.value {
             Value::Is(value) => diag.parsed(syn::parse2(value.clone())),
@@ -98,7 +98,7 @@ impl Written {
         }
     }
 
-    /// The value of `name = path`.
+    /// Returns the value of `name = path`; reports anything else, with `example`.
     pub(crate) fn path(&self, example: &str, diag: &Diag) -> Option<Path> {
         match &self.value {
             Value::Is(value) => match Path::parse_mod_style.parse2(value.clone()) {
@@ -109,7 +109,7 @@ impl Written {
         }
     }
 
-    /// Tells that the option is written otherwise.
+    /// Reports an option that is written in a wrong form.
     pub(crate) fn wrong<T>(&self, example: &str, diag: &Diag) -> Option<T> {
         diag.at(self, format!("write `{example}`"));
         None

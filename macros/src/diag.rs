@@ -1,10 +1,10 @@
-//! All errors of one expansion, told at once, each at its token.
+//! The errors of one expansion, each with its token, emitted together.
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 use std::cell::RefCell;
 
-/// Collects errors. It must be [`finish`](Self::finish)ed: dropping it with errors inside would
-/// lose them.
+/// Collects errors. It must be [finished](Self::finish): dropping it with errors inside would lose
+/// them.
 pub(crate) struct Diag {
     errors: RefCell<Option<Vec<syn::Error>>>,
 }
@@ -14,12 +14,12 @@ impl Diag {
         Self { errors: RefCell::new(Some(Vec::new())) }
     }
 
-    /// An error that underlines `at`.
+    /// Adds an error that underlines `at`.
     pub(crate) fn at(&self, at: impl ToTokens, message: impl std::fmt::Display) {
         self.push(syn::Error::new_spanned(at, message));
     }
 
-    /// An error at one span.
+    /// Adds an error at one span.
     pub(crate) fn span(&self, at: Span, message: impl std::fmt::Display) {
         self.push(syn::Error::new(at, message));
     }
@@ -30,7 +30,7 @@ impl Diag {
         }
     }
 
-    /// What was parsed; an error is told.
+    /// Returns the parsed value, or adds the error.
     pub(crate) fn parsed<T>(&self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
@@ -39,12 +39,12 @@ impl Diag {
         self.count() == 0
     }
 
-    /// How many errors there are so far.
+    /// Returns the number of errors so far.
     pub(crate) fn count(&self) -> usize {
         self.errors.borrow().as_ref().map_or(0, Vec::len)
     }
 
-    /// The errors as tokens, to be emitted beside the item.
+    /// Returns the errors as tokens, to be emitted beside the item.
     pub(crate) fn finish(self) -> TokenStream {
         self.errors.take().into_iter().flatten().map(syn::Error::into_compile_error).collect()
     }

@@ -28,7 +28,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     if diag.is_empty() {
         return main(&function, &root, &inline_callbacks::expand(options, item));
     }
-    // the name is still there, so that nothing else is missed
+    // the name is still defined, so that no further error follows
     let (mut tokens, name) = (diag.finish(), &function.sig.ident);
     tokens.extend(quote!(#[allow(dead_code, reason = "the item is only here so that nothing else \
         is missed")] fn #name() {}));
@@ -50,7 +50,7 @@ fn check(function: &Function, diag: &Diag) {
     }
 }
 
-/// Which of its two arguments this is.
+/// Returns which of the two arguments this is.
 fn given(argument: &FnArg) -> Option<&'static str> {
     let FnArg::Typed(typed) = argument else { return None };
     let name = type_name(&typed.ty)?;

@@ -1,7 +1,7 @@
-//! Did-you-mean.
+//! Suggestions for misspelt names.
 
-/// How many letters have to be inserted, deleted, replaced or swapped with their neighbour to make
-/// `b` of `a`.
+/// Returns how many letters must be inserted, deleted, replaced or swapped with their neighbour to
+/// turn `a` into `b`.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
@@ -20,7 +20,7 @@ pub(crate) fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// The known name that `written` was meant to be, at most two edits away.
+/// Returns the known name that `written` was probably meant to be, at most two edits away.
 pub(crate) fn meant<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
@@ -30,7 +30,7 @@ pub(crate) fn meant<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// `a`, `b` or `c`, in backquotes.
+/// Lists names as `a`, `b` or `c`, in backquotes.
 pub(crate) fn list(known: &[&str]) -> String {
     let quoted: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {

@@ -1,7 +1,7 @@
-//! The walk over a coroutine's body: `yield_!(e)` and `return_value!(e)`, on token trees.
+//! Rewrites `yield_!(e)` and `return_value!(e)` in the body of a coroutine, as token trees.
 //!
-//! Nothing is parsed, so half-typed code expands as far as it goes and rustc's own messages stay on
-//! the user's tokens.
+//! Nothing is parsed, so half-typed code expands as far as possible, and rustc's own messages stay
+//! on the user's tokens.
 use crate::{paths::Root, spans::ours};
 use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::quote_spanned;
@@ -12,8 +12,8 @@ use quote::quote_spanned;
 /// Input:   let n = yield_!(d)?;  return_value!(n)
 /// Output:  let n = (d).await?;   return ::twistor::__private::done(n)
 /// ```
-/// It enters every group, macro arguments too (`println!("{}", yield_!(d)?)`), and stops at `fn`
-/// and `impl` items, which are functions of their own.
+/// It enters every group, including macro arguments (`println!("{}", yield_!(d)?)`), and skips `fn`
+/// and `impl` items, which contain functions of their own.
 pub(crate) fn body(tokens: TokenStream, root: &Root) -> TokenStream {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut out = TokenStream::new();
@@ -37,8 +37,8 @@ pub(crate) fn body(tokens: TokenStream, root: &Root) -> TokenStream {
     out
 }
 
-/// A token with what is inside it rewritten. A group without one of our calls stays untouched: a
-/// rebuilt one has lost the spans of its ends.
+/// Rewrites the contents of a token. A group that contains none of these calls stays untouched,
+/// because a rebuilt group loses the spans of its ends.
 fn inside(token: &TokenTree, root: &Root) -> TokenTree {
     match token {
         TokenTree::Group(group) if has_call(group.stream()) => {
@@ -50,7 +50,7 @@ fn inside(token: &TokenTree, root: &Root) -> TokenTree {
     }
 }
 
-/// Whether one of our calls stands somewhere in `tokens`.
+/// Returns whether `tokens` contains one of these calls.
 pub(crate) fn has_call(tokens: TokenStream) -> bool {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     (0..tokens.len()).any(|at| {
@@ -59,7 +59,7 @@ pub(crate) fn has_call(tokens: TokenStream) -> bool {
     })
 }
 
-/// `yield_ ! (..)` or `return_value ! (..)` at the start of `tokens`, with any brackets.
+/// Parses `yield_ ! (..)` or `return_value ! (..)` at the start of `tokens`, with any brackets.
 fn call(tokens: &[TokenTree]) -> Option<(Ident, Group)> {
     match tokens {
         [TokenTree::Ident(name), TokenTree::Punct(bang), TokenTree::Group(group), ..]
@@ -71,7 +71,7 @@ fn call(tokens: &[TokenTree]) -> Option<(Ident, Group)> {
     }
 }
 
-/// The length of the `fn` or `impl` item at the start of `tokens`.
+/// Returns the length of the `fn` or `impl` item at the start of `tokens`.
 fn item_end(tokens: &[TokenTree]) -> Option<usize> {
     let is_item = match tokens {
         [TokenTree::Ident(word), TokenTree::Ident(_), ..] if word == "fn" => true,
@@ -89,8 +89,8 @@ fn item_end(tokens: &[TokenTree]) -> Option<usize> {
 /// Input:   yield_!(e)
 /// Output:  (e).await
 /// ```
-/// with the user's spans: an error underlines the user's expression, and a frame of a traceback
-/// names this line.
+/// with the user's spans, so that an error underlines the user's expression, and a traceback names
+/// this line
 fn awaited(name: &Ident, group: &Group, root: &Root) -> TokenStream {
     let span = name.span();
     let mut operand = Group::new(Delimiter::Parenthesis, body(group.stream(), root));
@@ -106,8 +106,8 @@ fn awaited(name: &Ident, group: &Group, root: &Root) -> TokenStream {
 /// Input:   return_value!(e)
 /// Output:  return ::twistor::__private::done(e)
 /// ```
-/// A function of ours and not `Ok`, so that an error about `e` shows no source of the standard
-/// library.
+/// Calls a function of twistor instead of `Ok`, so that an error about `e` shows no source of the
+/// standard library.
 fn returned(name: &Ident, group: &Group, root: &Root) -> TokenStream {
     let span = ours(name.span());
     let value =

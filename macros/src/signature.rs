@@ -1,5 +1,4 @@
-//! Function signatures: what is parsed, what of them a coroutine can have, and how arguments are
-//! handed in.
+//! Function signatures: parsing, the restrictions of coroutines, and how arguments enter the frame.
 use crate::{
     diag::Diag,
     spans::{local, ours},
@@ -42,8 +41,8 @@ impl Parse for Function {
     }
 }
 
-/// The `&`s in a type that borrow for less than `'static`. `Fn(&T)` and `fn(&T)` borrow from
-/// whoever calls them, so those are skipped.
+/// Returns the `&`s in a type that borrow for less than `'static`. `Fn(&T)` and `fn(&T)` borrow
+/// from whoever calls them, so they are skipped.
 pub(crate) fn borrows(ty: impl ToTokens) -> Vec<Span> {
     let mut found = Vec::new();
     collect_borrows(ty.to_token_stream(), &mut found);
@@ -84,7 +83,7 @@ fn is_parenthesised(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis)
 }
 
-/// The last name of a type's path: `Handle` of `twistor::Handle<Self>`.
+/// Returns the last name of a type's path: `Handle` of `twistor::Handle<Self>`.
 pub(crate) fn type_name(ty: &Type) -> Option<&Ident> {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
@@ -94,7 +93,7 @@ pub(crate) fn type_name(ty: &Type) -> Option<&Ident> {
     }
 }
 
-/// The generic arguments of the last name of a type's path.
+/// Returns the generic arguments of the last name of a type's path.
 pub(crate) fn type_arguments(ty: &Type) -> Vec<&Type> {
     let Type::Path(path) = ty else { return Vec::new() };
     let Some(segment) = path.path.segments.last() else { return Vec::new() };
@@ -110,8 +109,8 @@ pub(crate) fn type_arguments(ty: &Type) -> Vec<&Type> {
         .collect()
 }
 
-/// Arguments of a coroutine: in the signature by plain names, and bound inside the frame, in order,
-/// to the patterns that were written.
+/// The arguments of a coroutine: plain names in the signature, which the frame binds, in order, to
+/// the patterns as written.
 pub(crate) struct Bound {
     /// The arguments of the function.
     pub(crate) outer: Vec<TokenStream>,
@@ -126,8 +125,8 @@ pub(crate) struct Bound {
 /// Output:  __arg0: (u32, u32), n: u32, __arg2: Guard
 ///     and  let (a, b) = __arg0; let mut n = n; let __arg2 = __arg2;
 /// ```
-/// Each is moved into the frame, used or not, so that it is dropped with the frame, the last one
-/// first.
+/// Each argument is moved into the frame, used or not, so that it is dropped with the frame, the
+/// last one first.
 pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
     let (mut outer, mut inner) = (Vec::new(), TokenStream::new());
     for (index, argument) in arguments.enumerate() {
@@ -139,8 +138,8 @@ pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
             }
             FnArg::Typed(typed) => {
                 let (attrs, pat, ty) = (&typed.attrs, &*typed.pat, &*typed.ty);
-                // what is said about unused or mutable names concerns the binding; an expectation
-                // would go unfulfilled on the argument
+                // lint attributes about unused or mutable names concern the binding; an expectation
+                // on the argument would be unfulfilled
                 let is = |attr: &syn::Attribute, names: &[&str]| {
                     names.iter().any(|name| attr.path().is_ident(name))
                 };
@@ -157,7 +156,7 @@ pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
                 }) = pat
                 {
                     let mut right = ident.clone();
-                    // written by us: clippy does not take it for a use by the user
+                    // a generated span: clippy does not count it as a use by the user
                     right.set_span(span);
                     (ident.clone(), underscored(ident, quote_spanned!(span=> let #pat = #right;)))
                 } else if let Pat::Wild(_) = pat {
@@ -175,7 +174,7 @@ pub(crate) fn bind<'a>(arguments: impl Iterator<Item = &'a FnArg>) -> Bound {
     Bound { outer, inner }
 }
 
-/// A binding of a name that begins with `_` is used by us, which is no misuse of it.
+/// Allows the generated code to use a binding whose name begins with `_`.
 fn underscored(name: &Ident, binding: TokenStream) -> TokenStream {
     if name.to_string().starts_with('_') {
         let span = ours(name.span());
@@ -193,14 +192,14 @@ fn underscored(name: &Ident, binding: TokenStream) -> TokenStream {
     }
 }
 
-/// A receiver without `mut`, which is the frame's business.
+/// Returns the receiver without `mut`, which concerns the frame only.
 fn plain_receiver(receiver: &Receiver) -> TokenStream {
     let mut plain = receiver.clone();
     plain.mutability = None;
     plain.to_token_stream()
 }
 
-/// Rules that every coroutine keeps.
+/// Checks the rules for every coroutine.
 pub(crate) fn check_coroutine(function: &Function, attribute: &str, diag: &Diag) {
     refuse_qualifiers(function, attribute, diag);
     refuse_lifetimes(function, diag);

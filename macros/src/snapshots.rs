@@ -1,4 +1,4 @@
-//! What the macros write, as formatted Rust in `macros/snapshots/<macro>/<case>.rs`.
+//! Snapshots of generated code, as formatted Rust in `macros/snapshots/<macro>/<case>.rs`.
 //!
 //! `TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-macros` refreshes the files; read the
 //! difference before you commit it.

@@ -1,18 +1,19 @@
-//! Whose token is it? Tokens that stand for user code carry the user's span, everything else one of
-//! ours at the user's place.
+//! Spans of generated tokens: a token that stands for user code has the user's span, and every
+//! other one a generated span at the user's position.
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 
-/// A span of ours that points at the user's `at`: rustc and clippy see that a macro wrote it.
+/// Returns a generated span that points at the user's `at`: rustc and clippy see that a macro wrote
+/// it.
 pub(crate) fn ours(at: Span) -> Span {
     Span::call_site().located_at(at)
 }
 
-/// A local of ours: it cannot be seen from user code.
+/// Returns the name of a generated local variable, which user code cannot see.
 pub(crate) fn local(name: &str, at: Span) -> Ident {
     Ident::new(name, Span::mixed_site().located_at(at))
 }
 
-/// The same tokens with spans of ours.
+/// Gives the tokens generated spans.
 pub(crate) fn respan(tokens: TokenStream) -> TokenStream {
     tokens
         .into_iter()

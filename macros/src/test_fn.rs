@@ -1,4 +1,4 @@
-//! `#[twistor::test]`: a test with a reactor, a time limit, and an eye on what it leaves behind.
+//! `#[twistor::test]`: a test with a reactor, a time limit, and a check of what it leaves behind.
 use crate::{
     attr::{self, Written},
     diag::Diag,
@@ -11,7 +11,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, ExprLit, FnArg, Lit, ReturnType};
 
-/// How long a test may take that does not say so.
+/// The default time limit, in milliseconds.
 const DEFAULT_LIMIT: u64 = 30_000;
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -38,7 +38,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     tokens
 }
 
-/// `"500ms"`, `"5s"`, `"2m"` as milliseconds; anything else is told.
+/// Converts `"500ms"`, `"5s"` or `"2m"` to milliseconds; reports anything else.
 fn milliseconds(option: &Written, diag: &Diag) -> Option<u64> {
     let example = "timeout = \"5s\"";
     let Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) = option.expression(example, diag)

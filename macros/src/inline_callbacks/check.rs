@@ -1,4 +1,4 @@
-//! The rules, one function each.
+//! The rules for coroutines, one function each.
 use super::model::{Coroutine, Output};
 use crate::{diag::Diag, signature};
 use syn::Type;

@@ -1,4 +1,4 @@
-//! The coroutine as Rust.
+//! Generates the code of a coroutine.
 use super::model::{Coroutine, Output};
 use crate::{
     rewrite,
@@ -34,7 +34,7 @@ pub(super) fn expand(input: &Coroutine) -> TokenStream {
     }
 }
 
-/// The signature and the body of the function that is made of a coroutine.
+/// Generates the signature and the body of the function that replaces a coroutine.
 fn coroutine(input: &Coroutine) -> (TokenStream, TokenStream) {
     let function = &input.function;
     let sig = &function.sig;
@@ -60,7 +60,8 @@ fn coroutine(input: &Coroutine) -> (TokenStream, TokenStream) {
     (head, braced(&call, function.body.as_ref()))
 }
 
-/// The frame of the coroutine: the typed `return` that pins the type, the arguments, the body.
+/// Generates the frame of the coroutine: the typed `return` that determines the type, the
+/// arguments, the body.
 fn frame(input: &Coroutine, arguments: &TokenStream) -> TokenStream {
     let Some(body) = &input.function.body else { return TokenStream::new() };
     let at = input.function.sig.ident.span();
@@ -75,13 +76,13 @@ fn frame(input: &Coroutine, arguments: &TokenStream) -> TokenStream {
     let user = rewrite::body(body.stream(), &input.root);
     let tokens = quote!(#pin #arguments #user);
     let mut group = Group::new(Delimiter::Brace, tokens);
-    // where rustc puts the error of an unfinished body, once
+    // rustc reports an unfinished body there, once
     group.set_span(body.span_close());
     group.into_token_stream()
 }
 
-/// The user's braces around what we wrote: with fresh ones `dead_code` is not reported for the
-/// function.
+/// Puts the user's braces around generated code: with other braces `dead_code` is not reported for
+/// the function.
 fn braced(tokens: &TokenStream, body: Option<&Group>) -> TokenStream {
     let mut group = Group::new(Delimiter::Brace, tokens.clone());
     if let Some(body) = body {
@@ -90,7 +91,8 @@ fn braced(tokens: &TokenStream, body: Option<&Group>) -> TokenStream {
     group.into_token_stream()
 }
 
-/// The type that callers see: what is written, or the Deferred of an `async fn`'s `Result`.
+/// Returns the type that callers see: the declared one, or the Deferred of an `async fn`'s
+/// `Result`.
 fn result(input: &Coroutine) -> TokenStream {
     match &input.output {
         Output::Deferred(ty) => ty.to_token_stream(),
@@ -104,7 +106,7 @@ fn result(input: &Coroutine) -> TokenStream {
     }
 }
 
-/// `T` of `Result<T, E>`; of an alias without arguments, by its trait.
+/// Returns the `T` of `Result<T, E>`, or for an alias without arguments the type through a trait.
 fn value_of(ty: &Type, input: &Coroutine, at: Span) -> TokenStream {
     let is_result = type_name(ty).is_some_and(|name| name == "Result");
     match type_arguments(ty).first() {
@@ -116,7 +118,7 @@ fn value_of(ty: &Type, input: &Coroutine, at: Span) -> TokenStream {
     }
 }
 
-/// Lints that our part of the function would set off, in one place.
+/// Allows the lints that the generated code would trigger.
 fn allows(at: Span) -> TokenStream {
     quote_spanned!(ours(at)=>
         #[allow(

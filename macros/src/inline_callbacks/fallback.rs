@@ -1,4 +1,5 @@
-//! The function beside its errors: callers still find it, with the type it says it has.
+//! The function that is emitted beside errors, so that callers still find it with its declared
+//! type.
 use super::model::Coroutine;
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -8,7 +9,7 @@ use syn::{FnArg, ReceiverKind, punctuated::Punctuated};
 /// Input:   fn f(&self, name: &str) -> Deferred<()> { .. }
 /// Output:  fn f(&self, name: &str) -> Deferred<()> { loop {} }
 /// ```
-/// Without what has no meaning on its own: a `self: Handle<Self>`, which would be a second error.
+/// Generates the function, without what would cause a second error, such as `self: Handle<Self>`.
 pub(super) fn fallback(input: &Coroutine) -> TokenStream {
     let function = &input.function;
     let mut sig = function.sig.clone();
@@ -20,7 +21,7 @@ pub(super) fn fallback(input: &Coroutine) -> TokenStream {
     sig.constness = None;
     sig.variadic = None;
     let (attrs, vis) = (&function.attrs, &function.vis);
-    // a declaration stays one
+    // a declaration stays a declaration
     let body = function.body.as_ref().map_or_else(|| quote!(;), |_| quote!({ loop {} }));
     quote! {
         #(#attrs)*

@@ -1,4 +1,4 @@
-//! `#[inline_callbacks]`: a function written step by step, as a Deferred.
+//! `#[inline_callbacks]`: turns a function written step by step into one that returns a Deferred.
 mod check;
 mod expand;
 mod fallback;
@@ -8,7 +8,7 @@ mod parse;
 use crate::diag::Diag;
 use proc_macro2::TokenStream;
 
-/// Parse, check, expand; or the item as far as it goes, and every error.
+/// Parses, checks and expands; after an error, emits a stub of the function and every error.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let diag = Diag::new();
     let Some(input) = parse::parse(options, item.clone(), &diag) else {

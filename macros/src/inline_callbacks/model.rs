@@ -1,20 +1,20 @@
-//! What `#[inline_callbacks]` has read.
+//! The parsed input of `#[inline_callbacks]`.
 use crate::{paths::Root, signature::Function};
 use syn::Type;
 
-/// A function to be made a coroutine.
+/// A function to turn into a coroutine.
 pub(crate) struct Coroutine {
     pub(crate) root: Root,
     pub(crate) function: Function,
     pub(crate) output: Output,
 }
 
-/// What the function says it returns.
+/// The declared return type.
 pub(crate) enum Output {
-    /// A plain `fn`: the Deferred itself.
+    /// The Deferred that a plain `fn` returns.
     Deferred(Type),
-    /// An `async fn`: a `Result`, of which the Deferred is made.
+    /// The `Result` of an `async fn`, which becomes a Deferred.
     Result(Type),
-    /// Nothing at all.
+    /// No return type.
     Missing,
 }

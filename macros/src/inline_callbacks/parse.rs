@@ -1,10 +1,10 @@
-//! Reads the attribute and the function.
+//! Parses the attribute and the function.
 use super::model::{Coroutine, Output};
 use crate::{attr, diag::Diag, paths::Root, signature::Function};
 use proc_macro2::TokenStream;
 use syn::ReturnType;
 
-/// `None` if the item is no function at all; that has been told then.
+/// Returns `None`, after reporting it, if the item is not a function.
 pub(super) fn parse(options: TokenStream, item: TokenStream, diag: &Diag) -> Option<Coroutine> {
     let mut root = Root(None);
     for option in attr::options(options, diag) {

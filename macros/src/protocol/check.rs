@@ -1,4 +1,4 @@
-//! The rules, one function each.
+//! The rules for protocols, one function each.
 use super::{
     handlers::{Event, Family, HANDLERS, Handler, from_camel_case, named},
     model::{Declaration, Given, Handlers, Item, Method, Role},
@@ -79,8 +79,9 @@ pub(super) fn handlers(input: &mut Handlers, diag: &Diag) {
 /// ```text
 /// fn line_recieved(&mut self, line: &[u8]) {}
 /// ```
-/// Only where it can be nothing else: a private name at most two edits away that the impl does not
-/// use itself; a handler's camelCase always. It is then taken for the handler that was meant.
+/// Finds misspelt handlers and treats them as the handlers that were meant. A name counts as
+/// misspelt if it is a handler's name in camelCase, or if it is private, at most two edits away,
+/// and not used in the impl.
 fn find_misspelt(input: &mut Handlers, diag: &Diag) {
     let known: Vec<&str> = HANDLERS.iter().map(|handler| handler.name).collect();
     let used = used_names(input);
@@ -106,7 +107,7 @@ fn find_misspelt(input: &mut Handlers, diag: &Diag) {
     }
 }
 
-/// The names that the bodies of the impl mention as `.name` or `::name`.
+/// Returns the names that the bodies of the impl mention as `.name` or `::name`.
 fn used_names(input: &Handlers) -> Vec<String> {
     fn collect(tokens: TokenStream, used: &mut Vec<String>) {
         let mut before = ' ';
@@ -213,7 +214,7 @@ fn no_handler_marks(method: &Method, diag: &Diag) {
     }
 }
 
-/// Finds out what each argument is, by its type.
+/// Determines what each argument is, by its type.
 fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
     let owned = method.is_coroutine();
     let own = match handler.event {
@@ -296,7 +297,7 @@ fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: b
         let noun = what.noun();
         diag.at(ty, format!("`{name}` takes {noun} as another type: write `{write}`"));
     }
-    // a coroutine that borrows is told by `#[inline_callbacks]`
+    // `#[inline_callbacks]` reports a coroutine that borrows
 }
 
 fn inner(ty: &Type) -> &Type {
@@ -349,7 +350,7 @@ fn lines_need_line_received(input: &Handlers, diag: &Diag) {
     }
 }
 
-/// The functions that handle something.
+/// Iterates over the functions that are handlers.
 pub(super) fn handling(input: &Handlers) -> impl Iterator<Item = &Method> {
     input.items.iter().filter_map(|item| match item {
         Item::Function(method) if method.handler.is_some() => Some(&**method),

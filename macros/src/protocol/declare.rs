@@ -1,4 +1,4 @@
-//! The struct half as Rust.
+//! Generates the code of the struct half.
 use super::model::{Declaration, Field, Framing, Role};
 use crate::{
     signature::type_name,
@@ -28,7 +28,7 @@ pub(super) fn expand(input: &Declaration) -> TokenStream {
     quote!(#item #declared #build #probe)
 }
 
-/// The framing, and where the transport is kept.
+/// Generates the framing, and the function that stores the transport.
 fn declared(input: &Declaration) -> TokenStream {
     let name = &input.item.ident;
     let at = name.span();
@@ -59,7 +59,7 @@ fn declared(input: &Declaration) -> TokenStream {
     }
 }
 
-/// The framing's type, and an expression for a value of it.
+/// Returns the framing's type, and an expression for its value.
 fn framing(input: &Declaration, at: Span) -> (TokenStream, TokenStream) {
     let span = ours(at);
     let private = input.root.private(at);
@@ -89,8 +89,8 @@ fn framing(input: &Declaration, at: Span) -> (TokenStream, TokenStream) {
     }
 }
 
-/// How it is made from its factory. The bounds say `for<'a>`, so that a false one is no error until
-/// somebody builds the protocol so.
+/// Generates how the protocol is built from its factory. The bounds contain `for<'a>`, so that an
+/// unsatisfied one is an error only where the protocol is built in this way.
 fn build_from(input: &Declaration) -> TokenStream {
     let name = &input.item.ident;
     let at = name.span();
@@ -152,8 +152,8 @@ fn first_value(field: &Field, factory: &syn::Ident) -> TokenStream {
     }
 }
 
-/// Says at the struct's name that the impl half is missing. (For a generic struct there is no one
-/// type to ask.)
+/// Generates the check that reports a missing impl half at the struct's name. (A generic struct has
+/// no single type to check.)
 fn probe(input: &Declaration) -> TokenStream {
     if !input.item.generics.params.is_empty() {
         return TokenStream::new();

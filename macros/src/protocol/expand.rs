@@ -1,4 +1,4 @@
-//! The impl half as Rust.
+//! Generates the code of the impl half.
 use super::{
     check::handling,
     handlers::{Event, Family},
@@ -19,7 +19,7 @@ use syn::spanned::Spanned;
 ///              }
 ///          }
 /// ```
-/// After an error (`healthy` is false) nothing is said about messages that nobody handles.
+/// After an error (`healthy` is false) unhandled messages are not reported.
 pub(super) fn expand(input: &Handlers, healthy: bool) -> TokenStream {
     let (attrs, generics, self_ty) = (&input.attrs, &input.generics, &input.self_ty);
     let (params, _, clause) = generics.split_for_impl();
@@ -47,7 +47,7 @@ pub(super) fn expand(input: &Handlers, healthy: bool) -> TokenStream {
     }
 }
 
-/// An item of the user's block; a handler's signature is not of the user's choice, so lints about
+/// Emits an item of the user's block. The user cannot choose a handler's signature, so lints about
 /// it are allowed.
 fn item(item: &Item) -> TokenStream {
     let method = match item {
@@ -77,7 +77,7 @@ fn item(item: &Item) -> TokenStream {
     quote!(#(#attrs)* #unused #allows #vis #sig #body #end)
 }
 
-/// What the generated code calls its own arguments.
+/// The names of the arguments in generated code.
 struct Names {
     this: Ident,
     message: Ident,
@@ -112,7 +112,7 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
                 let span = ours(input.self_ty.span());
                 out.extend(quote_spanned!(span=> const TAKES_DESCRIPTORS: bool = true;));
             }
-            // messages: below, all at once
+            // `message_received`, below, handles all messages
             Event::DataReceived
             | Event::LineReceived
             | Event::LineLengthExceeded
@@ -128,8 +128,8 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
     out
 }
 
-/// A handler that is told something: `connection_made`, the ends of one direction, and, with a
-/// value, a descriptor that has come.
+/// Generates a handler without messages or reasons: `connection_made`, `read_connection_lost` and
+/// `write_connection_lost`, and with `descriptor` the handler of a descriptor.
 fn told(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> TokenStream {
     let at = method.function.sig.ident.span();
     let names = Names::at(at);
@@ -147,8 +147,7 @@ fn told(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> Toke
     }
 }
 
-/// The reason is made for a handler that asks for it: mostly that is the trait's own method, and
-/// one that does not ask starts as a coroutine does.
+/// Generates `connection_lost`. The reason is created only for a handler that takes it.
 fn connection_lost(input: &Handlers, method: Option<&Method>) -> TokenStream {
     let at = method.map_or_else(|| input.self_ty.span(), |method| method.function.sig.ident.span());
     let names = Names::at(at);
@@ -174,11 +173,11 @@ fn connection_lost(input: &Handlers, method: Option<&Method>) -> TokenStream {
     quote_spanned!(ours(at)=> fn __connection_lost(#this: &#private::Handle<Self>) { #made #call })
 }
 
-/// The one message method: a bounded conversion for the framing that the handlers are for, and a
-/// call of each.
+/// Generates the one method for messages: a conversion bounded by the framing of the handlers, and
+/// a call for each handler.
 ///
-/// If one of them is a coroutine, it is the method that starts with the protocol free, and the
-/// plain ones borrow it there.
+/// If one of the handlers is a coroutine, the method starts without borrowing the protocol, and the
+/// plain handlers borrow it inside.
 fn message_received(input: &Handlers, healthy: bool) -> TokenStream {
     let handlers: Vec<&Method> = handling(input)
         .filter(|method| family(method) != Family::Connection && !method.broken)
@@ -223,7 +222,8 @@ fn family(method: &Method) -> Family {
     method.handler.map_or(Family::Connection, |handler| handler.family)
 }
 
-/// Nothing handles messages: right without a framing, an error at the type otherwise.
+/// Generates the method of a protocol without message handlers: valid without a framing, and
+/// otherwise an error at the type.
 fn ignored(input: &Handlers) -> TokenStream {
     let at = input.self_ty.span();
     let private = input.root.private(at);
@@ -272,7 +272,8 @@ fn lines(input: &Handlers, handlers: &[&Method], names: &Names, free: bool) -> T
     }
 }
 
-/// A call of a message handler, with the protocol borrowed if the method around it has it not.
+/// Generates the call of a message handler, which borrows the protocol if the method around it has
+/// not.
 fn arm(input: &Handlers, method: &Method, names: &Names, value: &Ident, free: bool) -> TokenStream {
     let call = call(input, method, names, value);
     if !free || method.is_coroutine() {
@@ -343,7 +344,7 @@ fn call_on(
     quote!(#unused #unused_this #run)
 }
 
-/// Whether a coroutine holds back the next message: one for messages does, unless it is concurrent.
+/// Returns whether a coroutine suspends delivery: one for messages does, unless it is concurrent.
 fn holds(method: &Method) -> bool {
     family(method) != Family::Connection && !method.marks.concurrent
 }

@@ -1,6 +1,6 @@
-//! The handlers there are.
+//! The table of handlers.
 
-/// What a handler is called for.
+/// The event for which a handler is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     ConnectionMade,
@@ -15,20 +15,20 @@ pub(crate) enum Event {
     MessageReceived,
 }
 
-/// A handler: its event, its name, its family, and what it is lent.
+/// A handler: its event, its name, its family, and its own argument.
 pub(crate) struct Handler {
     pub(crate) event: Event,
     pub(crate) name: &'static str,
     pub(crate) family: Family,
-    /// How its own argument is written, lent and owned.
+    /// The handler's own argument, by reference and owned.
     pub(crate) lent: &'static str,
     pub(crate) owned: &'static str,
 }
 
-/// Which framing gives what a handler handles.
+/// The framings with which a handler can be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// The beginning and the end: every framing.
+    /// Every framing: the handlers for the beginning and the end of a connection.
     Connection,
     /// No framing.
     Data,
@@ -91,12 +91,12 @@ pub(crate) static HANDLERS: [Handler; 10] = [
     ),
 ];
 
-/// The handler of that name.
+/// Returns the handler with this name.
 pub(crate) fn named(name: &str) -> Option<&'static Handler> {
     HANDLERS.iter().find(|handler| handler.name == name)
 }
 
-/// The handler that `camelCase` is in Rust.
+/// Returns the handler with this name in camelCase.
 pub(crate) fn from_camel_case(name: &str) -> Option<&'static Handler> {
     let mut snake = String::new();
     for letter in name.chars() {

@@ -1,4 +1,4 @@
-//! `#[protocol]`: on the struct, what a connection is made of; on the impl, what it calls.
+//! `#[protocol]`: framing and fields on the struct, handlers on the impl.
 mod check;
 mod declare;
 mod expand;
@@ -9,8 +9,8 @@ mod parse;
 use crate::diag::Diag;
 use proc_macro2::TokenStream;
 
-/// Parse, check, expand. After an error the healthy parts are emitted all the same, so that one
-/// mistake gives one message.
+/// Parses, checks and expands. After an error the valid parts are emitted all the same, so that one
+/// mistake causes one message.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let diag = Diag::new();
     let mut tokens = match parse::parse(options, item.clone(), &diag) {

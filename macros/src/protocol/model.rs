@@ -1,4 +1,4 @@
-//! What `#[protocol]` has read.
+//! The parsed input of `#[protocol]`.
 use super::handlers::{Event, Handler};
 use crate::{paths::Root, signature::Function};
 use proc_macro2::TokenStream;
@@ -8,19 +8,19 @@ use syn::{Attribute, Expr, Generics, ItemStruct, Path, Type};
 pub(crate) struct Declaration {
     pub(crate) root: Root,
     pub(crate) framing: Framing,
-    /// The struct without the attributes that are ours.
+    /// The struct without the attributes of this macro.
     pub(crate) item: ItemStruct,
     pub(crate) fields: Vec<Field>,
 }
 
-/// How the struct is framed.
+/// The framing of the struct.
 pub(crate) enum Framing {
     Raw,
     Lines { delimiter: Option<Box<Expr>>, max_length: Option<Box<Expr>> },
     Own(Path),
 }
 
-/// Where a field gets its first value.
+/// The source of a field's initial value.
 pub(crate) enum Role {
     /// `Default`
     Default,
@@ -35,7 +35,7 @@ pub(crate) enum Role {
 pub(crate) struct Field {
     pub(crate) role: Role,
     pub(crate) ty: Type,
-    /// Its name, or its number in a tuple struct.
+    /// The field's name, or its number in a tuple struct.
     pub(crate) member: syn::Member,
 }
 
@@ -48,26 +48,27 @@ pub(crate) struct Handlers {
     pub(crate) items: Vec<Item>,
 }
 
-/// Something in the impl block.
+/// An item of the impl block.
 pub(crate) enum Item {
     Function(Box<Method>),
-    /// A constant, a type, a macro: passed through.
+    /// A constant, a type or a macro, which is emitted unchanged.
     Other(TokenStream),
 }
 
 /// A function in the impl block.
 pub(crate) struct Method {
     pub(crate) function: Function,
-    /// What it handles, unless it is a helper.
+    /// The handler that it implements, unless it is a helper.
     pub(crate) handler: Option<&'static Handler>,
     pub(crate) marks: Marks,
-    /// Whether an error was told about it: then nothing calls it, so that no other error follows.
+    /// Whether an error was reported for it. Nothing calls it then, so that no further error
+    /// follows.
     pub(crate) broken: bool,
-    /// How its arguments are given, in the order in which they are written; known after the check.
+    /// The kinds of its arguments, in order; known after the check.
     pub(crate) given: Vec<Given>,
 }
 
-/// The attributes of ours on a function.
+/// The attributes of this macro on a function.
 #[derive(Default)]
 pub(crate) struct Marks {
     pub(crate) helper: bool,
@@ -75,7 +76,7 @@ pub(crate) struct Marks {
     pub(crate) cancel_on_loss: bool,
 }
 
-/// What an argument of a handler is.
+/// The kind of a handler's argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Given {
     This,
@@ -99,12 +100,12 @@ impl Given {
 }
 
 impl Method {
-    /// What it is called for, unless it is a helper.
+    /// Returns the event that it handles, unless it is a helper.
     pub(crate) fn event(&self) -> Option<Event> {
         self.handler.map(|handler| handler.event)
     }
 
-    /// Whether it takes `this: Handle<Self>` instead of `self`.
+    /// Returns whether it takes `this: Handle<Self>` instead of `self`.
     pub(crate) fn is_coroutine(&self) -> bool {
         self.function.sig.receiver().is_none()
     }

@@ -1,4 +1,4 @@
-//! Reads either half. The bodies of functions stay tokens.
+//! Parses either half. The bodies of functions stay tokens.
 use super::{
     handlers::named,
     model::{Declaration, Field, Framing, Handlers, Item, Marks, Method, Role},
@@ -22,7 +22,7 @@ pub(crate) enum Half {
     Impl(Box<Handlers>),
 }
 
-/// `None` if the item is neither; that has been told then.
+/// Returns `None`, after reporting it, if the item is neither half.
 pub(crate) fn parse(options: TokenStream, item: TokenStream, diag: &Diag) -> Option<Half> {
     let options = attr::options(options, diag);
     match keyword(&item).as_deref() {
@@ -44,7 +44,7 @@ pub(crate) fn parse(options: TokenStream, item: TokenStream, diag: &Diag) -> Opt
     }
 }
 
-/// The word that says what kind of item it is.
+/// Returns the keyword that says what kind of item it is.
 fn keyword(item: &TokenStream) -> Option<String> {
     item.clone().into_iter().find_map(|token| match token {
         TokenTree::Ident(word) => {
@@ -130,7 +130,7 @@ fn lines(option: &Written, diag: &Diag) -> Option<Framing> {
     Some(Framing::Lines { delimiter, max_length })
 }
 
-/// Takes the attributes that are ours off a field.
+/// Removes the attributes of this macro from a field.
 fn field_of(index: usize, field: &mut syn::Field, diag: &Diag) -> Field {
     let mut role = Role::Default;
     let mut first: Option<Attribute> = None;
