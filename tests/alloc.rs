@@ -80,7 +80,7 @@ fn a_pending_deferred_with_n_callbacks_makes_n_plus_one() {
 }
 
 #[test]
-fn a_canceller_lies_in_the_leaf() {
+fn a_canceller_is_stored_in_the_leaf() {
     let word = 5u64;
     let made = allocations(|| {
         Deferred::<u64>::with_canceller(move |cancelling| cancelling.callback(word))

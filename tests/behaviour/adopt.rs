@@ -45,7 +45,7 @@ fn t_104_an_adopted_port_serves_and_stopping_it_leaves_other_copies_listening() 
 }
 
 #[test]
-fn an_adopted_connection_is_made_at_once_and_gets_what_has_arrived_before() {
+fn an_adopted_connection_is_made_at_once_and_receives_what_has_arrived_before() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut peer, ours) = UnixStream::pair().unwrap();
     peer.write_all(b"early").unwrap();
@@ -118,7 +118,7 @@ impl DatagramProtocol for Notes {
 }
 
 #[test]
-fn an_adopted_datagram_port_hears_what_is_sent_to_its_socket() {
+fn an_adopted_datagram_port_receives_what_is_sent_to_its_socket() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let original = UdpSocket::bind(LOCAL).unwrap();
     let at = original.local_addr().unwrap();
@@ -139,7 +139,7 @@ fn an_adopted_datagram_port_hears_what_is_sent_to_its_socket() {
 }
 
 #[test]
-fn t_102_t_103_what_does_not_fit_is_an_error_that_says_what_it_is() {
+fn t_102_t_103_an_unsuitable_descriptor_is_an_error_that_names_its_kind() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let factory = || Noting::factory(&log, Noting::echo);
     let stream = || OwnedFd::from(UnixStream::pair().unwrap().0);

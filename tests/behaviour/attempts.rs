@@ -144,7 +144,7 @@ fn an_attempt_cancelled_in_build_protocol_frees_its_factory_and_protocol() {
 }
 
 #[test]
-fn an_attempt_cancelled_in_connection_made_ends_the_connection_that_nobody_has() {
+fn an_attempt_cancelled_in_connection_made_ends_the_connection_without_an_owner() {
     struct Canc {
         c: Rc<RefCell<Option<twistor::defer::CancelHandle>>>,
         log: Log,

@@ -38,7 +38,8 @@ fn i_030_i_033_cancelling_d_cancels_c_and_its_error_becomes_d_s() {
 }
 
 #[test]
-fn i_031_i_032_i_034_the_same_through_a_nested_function_of_either_kind_also_after_a_first_wait() {
+fn i_031_i_032_i_034_a_cancel_passes_through_a_nested_function_of_either_kind_also_after_a_first_wait()
+ {
     for by_async in [false, true] {
         for second in [false, true] {
             let log = Log::new();
@@ -145,7 +146,7 @@ fn clean_up_after_a_cancel_can_yield() {
 }
 
 #[test]
-fn a_cancel_that_comes_while_it_runs_meets_the_next_wait() {
+fn a_cancel_that_comes_while_it_runs_cancels_the_next_wait() {
     #[inline_callbacks]
     fn cancels_itself(
         handle: std::rc::Rc<std::cell::RefCell<Option<twistor::defer::CancelHandle>>>,

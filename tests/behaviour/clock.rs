@@ -19,7 +19,7 @@ fn k_001_a_new_clock_is_at_zero_and_has_no_calls() {
 }
 
 #[test]
-fn k_002_k_004_call_later_gives_a_new_active_call_each_time() {
+fn k_002_k_004_call_later_returns_a_new_active_call_each_time() {
     let clock = Clock::new();
     let (one, two) = (clock.call_later(secs(1.0), || ()), clock.call_later(secs(1.0), || ()));
     assert_eq!(one.time(), secs(1.0));
@@ -28,7 +28,7 @@ fn k_002_k_004_call_later_gives_a_new_active_call_each_time() {
 }
 
 #[test]
-fn k_003_a_cancelled_call_is_inactive_and_gone_at_once() {
+fn k_003_a_cancelled_call_is_inactive_and_removed_at_once() {
     let clock = Clock::new();
     let log = Log::new();
     let noted = log.clone();

@@ -156,7 +156,7 @@ fn t_040_stop_connecting_in_started_connecting_is_a_user_error_in_a_later_turn()
 }
 
 #[test]
-fn t_041_t_050_connecting_again_in_connection_lost_goes_on_with_a_started_factory() {
+fn t_041_t_050_connecting_again_in_connection_lost_continues_with_a_started_factory() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (port, at) = served(&reactor, &Log::new());
     let mut client = Client::new(&log);
@@ -213,7 +213,7 @@ fn t_043_t_044_the_reactor_can_be_stopped_from_either_side_of_an_attempt() {
 }
 
 #[test]
-fn an_attempt_that_takes_too_long_is_told_of_a_timeout() {
+fn an_attempt_that_takes_too_long_is_reported_as_a_timeout() {
     // a listener whose queue is full answers no further SYN
     let stream =
         || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -257,7 +257,7 @@ fn t_037_t_056_factory_and_transport_see_the_numeric_address_and_the_chosen_loca
 }
 
 #[test]
-fn disconnect_ends_whatever_is_under_way() {
+fn disconnect_stops_an_attempt_or_closes_a_connection() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (_port, at) = served(&reactor, &Log::new());
     let connector = Connector::tcp(&reactor, at, Client::new(&log), &options());
@@ -273,7 +273,7 @@ fn disconnect_ends_whatever_is_under_way() {
 }
 
 #[test]
-fn a_connection_made_that_panics_is_told_as_lost_and_not_as_failed() {
+fn a_connection_made_that_panics_is_reported_as_lost_and_not_as_failed() {
     struct Panics(Log);
     struct Panicking;
     impl twistor::protocol::Protocol for Panicking {
@@ -306,7 +306,7 @@ fn a_connection_made_that_panics_is_told_as_lost_and_not_as_failed() {
 }
 
 #[test]
-fn a_panic_in_the_factory_is_reported_and_the_connector_goes_on() {
+fn a_panic_in_the_factory_is_reported_and_the_connector_continues() {
     let reports = Reports::new();
     let (reactor, at) = nobody();
     let log = Log::new();

@@ -138,7 +138,7 @@ fn cancelling_one_branch_fails_that_branch_and_cancelling_all_cancels_the_source
 }
 
 #[test]
-fn a_shared_failure_that_nobody_asked_for_is_reported_once() {
+fn a_shared_failure_without_consumers_is_reported_once() {
     let reports = Reports::new();
     drop(Deferred::<u32>::fail(Bang("lost")).shared());
     assert_eq!(reports.take().len(), 1);
@@ -151,7 +151,7 @@ fn a_shared_failure_that_nobody_asked_for_is_reported_once() {
 // ---- looking
 
 #[test]
-fn tap_looks_and_take_result_takes_what_is_there() {
+fn tap_observes_and_take_result_takes_a_result() {
     let log = Log::new();
     let noted = log.clone();
     let tapped =

@@ -51,7 +51,7 @@ fn k_052_several_iterators_take_turns() {
 }
 
 #[test]
-fn k_053_a_turn_ends_when_the_predicate_says_so() {
+fn k_053_a_turn_ends_when_the_predicate_reports_it() {
     let clock = Clock::new();
     let turns = Rc::new(Cell::new(0));
     let begun = turns.clone();
@@ -91,7 +91,7 @@ fn k_054_a_stopped_cooperator_refuses_new_work() {
 }
 
 #[test]
-fn k_055_stopping_fails_what_runs_and_it_does_not_run_on() {
+fn k_055_stopping_fails_running_tasks_and_stops_their_work() {
     let (cooperator, clock) = greedy();
     let (count, stop) = (Rc::new(Cell::new(0)), cooperator.clone());
     let counted = count.clone();
@@ -134,7 +134,7 @@ fn k_056_stopped_while_it_waits_it_is_not_resumed() {
 }
 
 #[test]
-fn k_058_work_taken_on_when_other_work_ends_is_one_tick_and_no_more() {
+fn k_058_work_added_when_other_work_ends_schedules_one_call() {
     let clock = Clock::new();
     let cooperator = Cooperator::with_predicate(clock.clone(), || {
         let mut left = 5;
@@ -158,7 +158,7 @@ fn k_058_work_taken_on_when_other_work_ends_is_one_tick_and_no_more() {
 }
 
 #[test]
-fn k_059_without_tasks_there_is_no_tick() {
+fn k_059_without_tasks_no_call_is_scheduled() {
     let (cooperator, clock) = greedy();
     let count = Rc::new(Cell::new(0));
     let task = cooperator.cooperate(endless(&count));
@@ -187,7 +187,7 @@ fn k_060_running_says_whether_it_was_started_and_not_stopped() {
 }
 
 #[test]
-fn k_062_a_paused_task_does_nothing_and_goes_on_in_a_later_turn() {
+fn k_062_a_paused_task_does_nothing_and_continues_in_a_later_turn() {
     let (cooperator, clock) = greedy();
     let count = Rc::new(Cell::new(0));
     let task = cooperator.cooperate(endless(&count).take(3));
@@ -201,7 +201,7 @@ fn k_062_a_paused_task_does_nothing_and_goes_on_in_a_later_turn() {
 }
 
 #[test]
-fn k_063_k_064_resumes_match_pauses() {
+fn k_063_k_064_each_pause_needs_a_resume() {
     let (cooperator, clock) = greedy();
     let count = Rc::new(Cell::new(0));
     let task = cooperator.cooperate(endless(&count).take(1));
@@ -218,7 +218,7 @@ fn k_063_k_064_resumes_match_pauses() {
 }
 
 #[test]
-fn k_065_paused_while_it_waits_it_needs_both() {
+fn k_065_a_task_paused_while_it_waits_continues_after_both() {
     let (cooperator, clock) = greedy();
     let (work, resolver, count) = waiting();
     let task = cooperator.cooperate(work);
@@ -244,7 +244,7 @@ fn k_065_paused_while_it_waits_it_needs_both() {
 }
 
 #[test]
-fn k_066_when_done_gives_a_new_deferred_at_each_call() {
+fn k_066_when_done_returns_a_new_deferred_at_each_call() {
     let (cooperator, clock) = greedy();
     let task = cooperator.cooperate(std::iter::once(()));
     let one = watch(task.when_done().map(|()| "changed"));
@@ -273,7 +273,7 @@ fn k_067_when_done_fails_with_the_work_s_error_or_with_the_stop() {
 }
 
 #[test]
-fn k_068_k_072_a_finished_task_says_so() {
+fn k_068_k_072_a_finished_task_reports_it() {
     let (cooperator, clock) = greedy();
     let done = cooperator.cooperate(std::iter::once(()));
     let failed = cooperator.cooperate([Err::<(), _>(Failure::new(Bang("no")))]);
@@ -314,7 +314,7 @@ fn k_073_when_done_may_stop_the_cooperator() {
 }
 
 #[test]
-fn work_is_dropped_when_it_ends_and_a_failure_that_nobody_asks_about_is_reported() {
+fn work_is_dropped_when_it_finishes_and_a_failure_without_consumers_is_reported() {
     let (cooperator, clock) = greedy();
     let reports = Reports::new();
     let held = Rc::new(());

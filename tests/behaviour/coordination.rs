@@ -146,7 +146,7 @@ fn c_045_c_048_gets_are_served_by_puts_in_order_inside_put() {
 }
 
 #[test]
-fn c_046_c_047_limits_are_told_at_once_and_nothing_is_lost() {
+fn c_046_c_047_limits_are_reported_at_once_and_nothing_is_lost() {
     let queue = DeferredQueue::<u32>::with_limits(Some(2), Some(2));
     let gets = [queue.get().unwrap(), queue.get().unwrap()];
     assert!(queue.get().is_err());
@@ -206,7 +206,7 @@ fn a_million_lock_waiters_that_each_release_inside_their_wake_up() {
 }
 
 #[test]
-fn a_hundred_thousand_that_leave_the_line_cost_nothing_and_the_others_keep_their_turns() {
+fn a_hundred_thousand_cancelled_requests_cost_nothing_and_the_others_keep_their_turns() {
     let queue = DeferredQueue::<usize>::new();
     let first = watch(queue.get().unwrap());
     let mut stays = Vec::new();

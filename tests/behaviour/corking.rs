@@ -266,7 +266,7 @@ impl Waiting {
 }
 
 #[test]
-fn a_handler_that_waits_in_the_middle_of_a_burst_lets_the_corked_bytes_go() {
+fn a_handler_that_waits_in_the_middle_of_a_burst_sends_the_corked_bytes() {
     let pair = join(Waiting::factory());
     pair.client().write("a\nwait\nb\n");
     pair.settle();
@@ -278,7 +278,7 @@ fn a_handler_that_waits_in_the_middle_of_a_burst_lets_the_corked_bytes_go() {
 }
 
 #[test]
-fn a_close_in_the_middle_of_a_burst_sends_what_was_written_in_its_piece_of_code() {
+fn a_close_in_the_middle_of_a_burst_sends_what_was_written_by_the_same_code() {
     let (pair, log) = pair(|transport, line| {
         transport.send_line(line);
         if line == "quit" {
@@ -292,7 +292,7 @@ fn a_close_in_the_middle_of_a_burst_sends_what_was_written_in_its_piece_of_code(
 }
 
 #[test]
-fn after_the_piece_of_code_that_closes_writes_are_dropped() {
+fn writes_are_dropped_when_the_code_that_closes_has_returned() {
     let later = Log::new();
     let noted = later.clone();
     let (pair, _) = pair(move |transport, line| {
@@ -318,7 +318,7 @@ fn after_the_piece_of_code_that_closes_writes_are_dropped() {
 }
 
 #[test]
-fn a_queued_call_is_another_piece_of_code_than_the_handler_that_closes() {
+fn a_queued_call_is_separate_from_the_handler_that_closes() {
     let calls: Rc<RefCell<Option<Handle<Server>>>> = Rc::default();
     let inside = calls.clone();
     let (pair, _) = pair(move |transport, _| {

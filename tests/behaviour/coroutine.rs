@@ -247,7 +247,7 @@ fn i_024_i_025_a_failure_inside_rises_at_the_outer_wait_point_and_can_be_caught(
 }
 
 #[test]
-fn i_027_i_028_the_trace_names_the_raising_function_and_each_that_waited() {
+fn i_027_i_028_the_traceback_names_the_raising_function_and_each_that_waited() {
     #[inline_callbacks]
     fn innermost(wait: Deferred<()>) -> Deferred<()> {
         yield_!(wait)?;
@@ -282,7 +282,7 @@ fn i_027_i_028_the_trace_names_the_raising_function_and_each_that_waited() {
 }
 
 #[test]
-fn d_115_d_116_d_117_traces_name_the_place_of_the_failure_and_the_awaiting_function() {
+fn d_115_d_116_d_117_tracebacks_name_the_place_of_the_failure_and_the_awaiting_function() {
     #[inline_callbacks]
     fn awaiting(bad: Deferred<()>) -> Deferred<()> {
         let line = line!() + 1;

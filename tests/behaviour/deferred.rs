@@ -72,7 +72,7 @@ fn d_010_a_callback_that_panics_or_returns_an_error_turns_the_chain() {
 }
 
 #[test]
-fn d_011_one_callback_may_give_a_value_or_a_failure() {
+fn d_011_one_callback_may_return_a_value_or_a_failure() {
     let failure = Failure::new(Bang("odd"));
     let same = failure.clone();
     let maybe = move |n: u32| if n == 6 { Ok(n + 1) } else { Err(failure) };
@@ -106,7 +106,7 @@ fn d_012_a_callback_added_inside_a_running_one_goes_to_the_end() {
 }
 
 #[test]
-fn d_013_it_never_runs_inside_the_running_one() {
+fn d_013_it_never_runs_inside_the_running_callback() {
     let (log, tail) = (Log::new(), Tail::default());
     let (deferred, resolver) = Deferred::new();
     let (noted, end) = (log.clone(), tail.clone());
@@ -173,7 +173,7 @@ fn d_029_an_errback_may_return_a_deferred() {
 }
 
 #[test]
-fn d_032_the_inner_chain_runs_to_its_end_before_the_outer_goes_on() {
+fn d_032_the_inner_chain_runs_to_its_end_before_the_outer_continues() {
     let log = Log::new();
     let (c, fire) = Deferred::new();
     let noted = log.clone();
@@ -189,7 +189,7 @@ fn d_032_the_inner_chain_runs_to_its_end_before_the_outer_goes_on() {
 }
 
 #[test]
-fn d_034_what_stands_behind_the_outer_runs_after_the_whole_inner_chain() {
+fn d_034_what_was_added_to_the_outer_runs_after_the_whole_inner_chain() {
     let log = Log::new();
     let noted = |what: &'static str| {
         let log = log.clone();
@@ -339,7 +339,7 @@ fn d_065_cancel_without_a_canceller_fails_with_cancelled_error_at_once() {
 }
 
 #[test]
-fn d_066_d_067_d_070_one_late_fire_of_a_shared_resolver_is_swallowed_and_no_more() {
+fn d_066_d_067_d_070_one_late_fire_of_a_shared_resolver_is_ignored_and_no_more() {
     for fails in [false, true] {
         let (deferred, resolver) = Deferred::<u32>::new();
         let shared = resolver.shared();
@@ -353,7 +353,7 @@ fn d_066_d_067_d_070_one_late_fire_of_a_shared_resolver_is_swallowed_and_no_more
 }
 
 #[test]
-fn d_068_d_069_a_second_cancel_after_a_swallowed_fire_changes_nothing() {
+fn d_068_d_069_a_second_cancel_after_a_ignored_fire_changes_nothing() {
     for fails in [false, true] {
         let (deferred, resolver) = Deferred::<u32>::new();
         let shared = resolver.shared();
@@ -419,7 +419,7 @@ fn d_076_d_077_a_canceller_may_fire_otherwise() {
 }
 
 #[test]
-fn d_078_cancelling_a_fired_deferred_that_waits_cancels_what_it_waits_for() {
+fn d_078_cancelling_a_fired_deferred_that_waits_cancels_what_it_awaits() {
     let log = Log::new();
     let (for_inner, for_outer) = (log.clone(), log.clone());
     let (inner, _inner) = Deferred::<u32>::with_canceller(move |_| for_inner.add("inner"));
@@ -449,7 +449,7 @@ fn d_079_d_080_firing_drops_the_canceller() {
 }
 
 #[test]
-fn a_cancel_that_finds_a_callback_running_meets_what_it_waits_for_next() {
+fn a_cancel_that_finds_a_callback_running_cancels_what_it_awaits_next() {
     let (inner, _keep) = Deferred::<u32>::new();
     let (deferred, fire) = Deferred::<()>::new();
     let handle: Rc<RefCell<twistor::defer::CancelHandle>> = Rc::default();
@@ -474,7 +474,7 @@ fn a_cancel_that_finds_a_callback_running_meets_what_it_waits_for_next() {
 }
 
 #[test]
-fn a_canceller_handle_covers_what_stood_before_it_and_nothing_later() {
+fn a_canceller_handle_covers_what_was_added_before_it_and_nothing_later() {
     let (deferred, fire) = Deferred::<()>::new();
     let (first, _first) = Deferred::<u32>::new();
     let (second, second_fire) = Deferred::<u32>::new();
@@ -502,7 +502,7 @@ fn a_panicking_canceller_is_reported_and_the_deferred_fails_all_the_same() {
 // ---- dropping and reports
 
 #[test]
-fn d_101_a_failure_that_nobody_consumed_is_reported_once_when_it_is_dropped() {
+fn d_101_an_unconsumed_failure_is_reported_once_when_it_is_dropped() {
     let reports = Reports::new();
     let (deferred, resolver) = Deferred::<u32>::new();
     let made = line!() - 1;
@@ -533,7 +533,7 @@ fn d_103_the_report_begins_with_unhandled_error_and_the_traceback() {
 }
 
 #[test]
-fn d_106_a_failure_handed_to_a_deferred_that_never_fires_is_gone() {
+fn d_106_a_failure_handed_to_a_deferred_that_never_fires_is_not_reported() {
     let reports = Reports::new();
     let (never, resolver) = Deferred::<u32>::new();
     let chain = Deferred::<u32>::fail(Bang("handled")).add_errback(move |_| never);
@@ -579,7 +579,7 @@ impl Drop for Grenade {
 }
 
 #[test]
-fn panics_in_drops_of_user_values_unwind_out_of_nothing() {
+fn panics_in_drops_of_user_values_do_not_propagate() {
     let reports = Reports::new();
     let (deferred, resolver) = Deferred::<Grenade>::new();
     deferred.cancel();
@@ -597,7 +597,7 @@ fn panics_in_drops_of_user_values_unwind_out_of_nothing() {
 // ---- what a kept Resolver does not keep
 
 #[test]
-fn a_failure_is_reported_when_its_deferred_is_dropped_although_somebody_keeps_a_resolver() {
+fn a_failure_is_reported_when_its_deferred_is_dropped_even_if_a_resolver_is_kept() {
     let reports = Reports::new();
     // cancelled with an error of the canceller's own
     let (deferred, resolver) = Deferred::<u32>::with_canceller(|right| right.errback(Bang("no")));
@@ -618,7 +618,7 @@ fn a_failure_is_reported_when_its_deferred_is_dropped_although_somebody_keeps_a_
 }
 
 #[test]
-fn a_value_that_nobody_takes_is_dropped_with_its_deferred_although_somebody_keeps_a_resolver() {
+fn an_unconsumed_value_is_dropped_with_its_deferred_even_if_a_resolver_is_kept() {
     let value = std::rc::Rc::new(());
     let (deferred, resolver) = Deferred::new();
     let resolver = resolver.shared();

@@ -127,7 +127,7 @@ fn e_006_e_007_listen_has_fired_already_with_a_port_or_with_cannot_listen_error(
 }
 
 #[test]
-fn e_001_e_002_e_012_connect_gives_the_protocol_or_the_failure_of_the_attempt() {
+fn e_001_e_002_e_012_connect_returns_the_protocol_or_the_failure_of_the_attempt() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let endpoint = server_from_string(&reactor, "tcp:0:interface=127.0.0.1").unwrap();
@@ -230,7 +230,7 @@ fn k_043_k_047_a_main_that_has_fired_already_stops_at_once_and_gets_its_argument
 }
 
 #[test]
-fn k_046_stopped_by_somebody_else_and_fired_during_the_stop() {
+fn k_046_stopped_by_other_code_and_fired_during_the_stop() {
     for fails in [false, true] {
         let reactor = MemoryReactor::new().reactor();
         let result = react_on(&reactor, Args::default(), move |reactor, _| {

@@ -22,7 +22,7 @@ fn f_001_trap_takes_the_kind_and_the_failure_keeps_its_own_type() {
 }
 
 #[test]
-fn f_002_trap_of_another_type_gives_the_identical_error_back() {
+fn f_002_trap_of_another_type_returns_the_identical_error() {
     let failure = Failure::new(Bang("one"));
     let back = failure.clone().trap::<ConnectionDone>().unwrap_err();
     assert!(back.is_same(&failure));
@@ -49,7 +49,7 @@ fn f_012_the_debug_text_is_one_line_with_type_and_message() {
 }
 
 #[test]
-fn f_013_the_trace_has_a_header_the_frames_and_ends_with_type_and_message() {
+fn f_013_the_traceback_has_a_header_the_frames_and_ends_with_type_and_message() {
     let line = line!() + 1;
     let text = Failure::new(Bang("hello")).traceback();
     let lines: Vec<_> = text.lines().collect();
@@ -59,7 +59,7 @@ fn f_013_the_trace_has_a_header_the_frames_and_ends_with_type_and_message() {
 }
 
 #[test]
-fn clones_share_the_error_and_keep_trails_of_their_own() {
+fn clones_share_the_error_and_have_tracebacks_of_their_own() {
     let one = Failure::new(Bang("x"));
     let two = crate::support::now(twistor::defer::Deferred::<u32>::fail(one.clone()).map(|n| n))
         .unwrap_err();
@@ -68,7 +68,7 @@ fn clones_share_the_error_and_keep_trails_of_their_own() {
 }
 
 #[test]
-fn f_029_f_030_kinds() {
+fn f_029_f_030_errors_are_of_their_kinds() {
     assert!(Failure::new(ConnectionDone::new()).check::<ConnectionClosed>());
     assert!(Failure::new(ConnectionLost::new()).check::<ConnectionClosed>());
     let aborted = Failure::new(ConnectionAborted::new());
@@ -151,7 +151,7 @@ fn passed() -> Failure {
 }
 
 #[test]
-fn f_014_the_brief_trace_has_type_and_message_first_and_a_line_a_frame() {
+fn f_014_the_brief_traceback_has_type_and_message_first_and_a_line_a_frame() {
     let failure = passed();
     let text = failure.traceback_with(TracebackDetail::Brief);
     let lines: Vec<_> = text.lines().collect();
@@ -175,7 +175,7 @@ fn f_014_the_brief_trace_has_type_and_message_first_and_a_line_a_frame() {
 }
 
 #[test]
-fn f_015_the_verbose_trace_stands_between_lines_with_the_failure_s_number() {
+fn f_015_the_verbose_traceback_is_between_lines_with_the_failure_s_number() {
     let number = |failure: &Failure| {
         let text = failure.traceback_with(TracebackDetail::Verbose);
         let lines: Vec<_> = text.lines().collect();
@@ -213,7 +213,7 @@ impl fmt::Debug for Broken {
 impl Error for Broken {}
 
 #[test]
-fn f_018_a_trace_can_be_made_of_an_error_whose_text_cannot() {
+fn f_018_a_traceback_can_be_made_of_an_error_whose_text_cannot() {
     let failure = Failure::new(Broken);
     for detail in [TracebackDetail::Brief, TracebackDetail::Normal, TracebackDetail::Verbose] {
         let text = failure.traceback_with(detail);
@@ -244,7 +244,7 @@ impl Error for Circle {
 }
 
 #[test]
-fn a_trace_can_be_made_of_an_error_whose_cause_panics_or_is_a_circle() {
+fn a_traceback_can_be_made_of_an_error_whose_cause_panics_or_is_a_circle() {
     assert!(Failure::new(Circle(false)).traceback().ends_with("Circle: round"));
     assert_eq!(Failure::new(Circle(true)).traceback().matches("Caused by: round").count(), 64);
 }
@@ -255,7 +255,7 @@ fn fails_inside() -> twistor::defer::Deferred<()> {
 }
 
 #[test]
-fn f_021_a_trace_lists_the_same_frames_after_its_coroutine_has_gone_and_in_another_thread() {
+fn f_021_a_traceback_lists_the_same_frames_after_its_coroutine_has_gone_and_in_another_thread() {
     let failure = crate::support::now(fails_inside()).unwrap_err();
     let text = failure.traceback();
     assert!(text.contains("fails_inside"), "{text}");

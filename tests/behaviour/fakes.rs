@@ -67,7 +67,7 @@ fn the_other_side_of_a_string_transport_may_end_or_reset() {
 }
 
 #[test]
-fn p_114_p_115_a_producer_on_a_string_transport_feels_its_room() {
+fn p_114_p_115_a_producer_on_a_string_transport_is_paused_by_its_capacity() {
     struct Counts(Log, Transport);
     impl Producer for Counts {
         fn resume_producing(&self) {
@@ -145,7 +145,7 @@ fn a_string_transport_lives_in_the_time_of_the_test_s_clock() {
 
 #[test]
 #[should_panic(expected = "cannot be delivered")]
-fn what_cannot_arrive_fails_the_test() {
+fn input_that_cannot_be_delivered_fails_the_test() {
     let transport = StringTransport::new();
     transport.connect(lines(&Log::new()), &Clock::new());
     transport.end();
@@ -243,7 +243,7 @@ fn a_pump_moves_the_time_of_both_ends_and_runs_a_turn_at_a_time() {
 }
 
 #[test]
-fn a_pump_of_a_factory_that_fails_says_so() {
+fn a_pump_of_a_factory_that_fails_reports_it() {
     let _reports = Reports::new();
     let result = std::panic::catch_unwind(|| {
         let refuses =

@@ -55,7 +55,7 @@ fn t_074_a_push_producer_is_paused_in_the_write_that_fills_and_resumed_when_it_h
 }
 
 #[test]
-fn a_full_queue_that_is_not_above_the_high_mark_pauses_nobody() {
+fn a_full_queue_that_is_not_above_the_high_mark_does_not_pause_the_producer() {
     let pair = Pair::new(100);
     let log = Log::new();
     pair.client.set_write_marks(0, 500);
@@ -299,7 +299,7 @@ fn t_100_a_panic_in_a_producer_is_the_reason_also_after_an_abort_and_reported_on
 }
 
 #[test]
-fn a_panic_in_pause_costs_the_connection_and_not_the_writer() {
+fn a_panic_in_pause_closes_the_connection_and_not_the_writer() {
     let pair = Pair::new(10);
     let reports = Reports::new();
     struct Panics;
@@ -389,7 +389,7 @@ fn a_coroutine_that_waits_for_drained_after_each_piece_queues_no_more_than_one()
 }
 
 #[test]
-fn a_reader_that_stops_reading_costs_its_writer_the_high_mark_and_one_chunk() {
+fn a_reader_that_stops_reading_makes_its_writer_queue_the_high_mark_and_one_chunk() {
     use std::{io::Read, net::TcpStream};
     const CHUNK: usize = 16 * 1024;
     /// More than the buffers of the system take, however much they grow.
@@ -534,7 +534,7 @@ fn a_pipe_carries_half_closes_and_ends_with_both() {
 }
 
 #[test]
-fn a_lost_side_closes_the_other_after_what_was_queued_for_it() {
+fn a_lost_side_closes_the_other_after_its_queue_was_sent() {
     let piped = Piped::new(100).pipe();
     piped.right.pause_producing();
     piped.left.write([b'x'; 1000]);

@@ -289,7 +289,7 @@ fn a_cancel_in_a_local_set_drops_the_foreign_await() {
 }
 
 #[test]
-fn without_reactor_and_executor_a_wake_fails_the_result() {
+fn without_a_reactor_or_an_executor_a_wake_fails_the_result() {
     let (send, receive) = oneshot::channel();
     let result = watch(foreign(receive, Log::new()));
     send.send(1).unwrap();

@@ -17,7 +17,7 @@ fn c_022_values_come_in_the_order_given_whatever_the_order_of_firing() {
 }
 
 #[test]
-fn vectors_tuples_and_nothing_at_all() {
+fn vectors_tuples_and_empty_lists_are_gathered() {
     let values = watch(gather_results((1..4).map(Deferred::succeed).collect::<Vec<_>>()));
     assert_eq!(values.value(), vec![1, 2, 3]);
     let (late, resolver) = Deferred::new();

@@ -113,7 +113,7 @@ fn run<S: Protocol, C: Protocol>(
 }
 
 #[test]
-fn t_087_ending_the_writing_tells_both_sides_and_drops_later_writes() {
+fn t_087_closing_the_sending_direction_notifies_both_sides_and_drops_later_writes() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let says_hello: Told = |transport| {
         transport.write("hello");
@@ -133,7 +133,7 @@ fn t_087_ending_the_writing_tells_both_sides_and_drops_later_writes() {
 }
 
 #[test]
-fn t_088_a_server_that_ends_its_writing_still_reads() {
+fn t_088_a_server_that_half_closes_still_reads() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, Transport::lose_write_connection, nothing, nothing);
     let client =
@@ -145,7 +145,7 @@ fn t_088_a_server_that_ends_its_writing_still_reads() {
 }
 
 #[test]
-fn with_both_directions_ended_the_connection_is_over_on_both_sides() {
+fn the_connection_is_closed_when_both_directions_are() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, nothing, Transport::lose_write_connection, nothing);
     let client = halves(&at_client, Transport::lose_write_connection, nothing, nothing);
@@ -180,7 +180,7 @@ fn t_093_answering_each_end_with_the_next_closes_without_hanging() {
 }
 
 #[test]
-fn a_protocol_that_is_not_half_closeable_may_end_its_writing_and_read_on() {
+fn a_protocol_that_is_not_half_closeable_may_half_close_and_read_on() {
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, nothing, |transport| transport.write("answer"), nothing);
     let reactor = Reactor::new().unwrap();
@@ -209,7 +209,7 @@ fn a_protocol_that_is_not_half_closeable_may_end_its_writing_and_read_on() {
 }
 
 #[test]
-fn t_090_ending_the_writing_after_the_other_side_has_closed_is_silent() {
+fn t_090_closing_the_sending_direction_after_the_other_side_has_closed_is_silent() {
     let reports = Reports::new();
     let (at_server, at_client) = (Log::new(), Log::new());
     let server = halves(&at_server, Transport::lose_connection, nothing, nothing);
@@ -262,7 +262,7 @@ fn a_half_closed_connection_that_is_reset_is_lost() {
 }
 
 #[test]
-fn ending_the_writing_waits_for_what_is_queued_and_for_a_producer() {
+fn closing_the_sending_direction_waits_for_what_is_queued_and_for_a_producer() {
     use crate::support::{Noting, accepted, keep_made};
     use twistor::{
         protocol::{Producer, ProducerKind},

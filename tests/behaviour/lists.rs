@@ -156,7 +156,7 @@ fn c_026_the_winner_of_a_race_cancels_every_loser_once_and_itself_never() {
 }
 
 #[test]
-fn c_027_if_all_fail_the_race_fails_with_their_failures_in_order_and_nobody_is_cancelled() {
+fn c_027_if_all_fail_the_race_fails_with_their_failures_in_order_and_no_member_is_cancelled() {
     let log = Log::new();
     let (members, fires): (Vec<_>, Vec<_>) =
         ["0", "1"].into_iter().map(|name| member(&log, name, None)).unzip();

@@ -61,7 +61,7 @@ fn held(folder: &Folder) -> (FilesystemLock, DeferredFilesystemLock, Clock) {
 }
 
 #[test]
-fn c_052_a_lock_that_nobody_holds_is_had_at_once() {
+fn c_052_a_lock_that_nobody_holds_is_acquired_at_once() {
     let (folder, clock) = (Folder::new(), Clock::new());
     let lock = DeferredFilesystemLock::new(folder.lock(), clock.clone());
     let held = watch(lock.defer_until_locked().add_timeout(seconds(1), &clock)).value();
@@ -72,7 +72,7 @@ fn c_052_a_lock_that_nobody_holds_is_had_at_once() {
 }
 
 #[test]
-fn c_053_a_held_lock_is_given_up_when_the_limit_passes() {
+fn c_053_a_held_lock_fails_when_the_limit_passes() {
     let folder = Folder::new();
     let (_other, lock, clock) = held(&folder);
     let result = watch(lock.defer_until_locked().add_timeout(Duration::from_millis(5500), &clock));
@@ -84,7 +84,7 @@ fn c_053_a_held_lock_is_given_up_when_the_limit_passes() {
 }
 
 #[test]
-fn c_054_a_lock_that_is_released_is_had_at_the_next_try() {
+fn c_054_a_lock_that_is_released_is_acquired_at_the_next_try() {
     let folder = Folder::new();
     let (mut other, lock, clock) = held(&folder);
     let result = watch(lock.defer_until_locked().add_timeout(seconds(10), &clock));
@@ -165,7 +165,7 @@ fn a_wait_that_is_dropped_has_the_lock_and_lets_it_go() {
 }
 
 #[test]
-fn a_lock_taken_away_from_its_holder_is_told_when_it_releases() {
+fn a_lock_taken_away_from_its_holder_is_reported_at_the_release() {
     let folder = Folder::new();
     let reports = Reports::new();
     let lock = DeferredFilesystemLock::new(folder.lock(), Clock::new());
@@ -191,7 +191,7 @@ fn c_060_c_061_a_lock_is_taken_cleanly_and_after_a_release_by_another() {
 }
 
 #[test]
-fn c_062_a_held_lock_is_not_had() {
+fn c_062_a_held_lock_is_not_acquired() {
     let folder = Folder::new();
     let (_other, _, _) = held(&folder);
     let mut lock = FilesystemLock::new(folder.lock());

@@ -80,7 +80,7 @@ fn k_019_reset_starts_the_wait_again() {
 }
 
 #[test]
-fn k_020_runs_stay_on_the_grid_and_missed_slots_are_not_made_up_for() {
+fn k_020_calls_stay_on_the_grid_and_missed_ones_are_skipped() {
     let clock = Clock::new();
     let (log, time) = (Log::new(), clock.clone());
     let (into, takes) = (log.clone(), RefCell::new(vec![ms(1000), ms(2000)]));
@@ -99,7 +99,7 @@ fn k_020_runs_stay_on_the_grid_and_missed_slots_are_not_made_up_for() {
 }
 
 #[test]
-fn k_021_a_late_reactor_costs_the_slots_that_have_passed() {
+fn k_021_a_late_reactor_skips_the_intervals_that_have_passed() {
     let clock = Clock::new();
     let (looping, log) = noting(&clock);
     let _ended = looping.start(ms(1000));
@@ -282,7 +282,7 @@ fn k_035_while_its_deferred_is_pending_nothing_runs_and_the_next_count_has_the_s
 }
 
 #[test]
-fn starting_twice_cancelling_the_deferred_and_a_failure_that_nobody_can_hear() {
+fn starting_twice_cancelling_the_deferred_and_an_unreportable_failure() {
     let clock = Clock::new();
     let reports = Reports::new();
     let (looping, log) = noting(&clock);
@@ -301,7 +301,7 @@ fn starting_twice_cancelling_the_deferred_and_a_failure_that_nobody_can_hear() {
 }
 
 #[test]
-fn k_038_k_039_defer_later_calls_at_its_time_and_fires_with_what_comes_of_it() {
+fn k_038_k_039_defer_later_calls_at_its_time_and_fires_with_its_result() {
     let clock = Clock::new();
     let log = Log::new();
     let into = log.clone();

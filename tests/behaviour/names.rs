@@ -52,7 +52,7 @@ fn r_083_r_090_the_reactor_s_own_resolver_looks_names_up_on_threads_and_answers_
 }
 
 #[test]
-fn r_090_installing_a_resolver_gives_the_one_before() {
+fn r_090_installing_a_resolver_returns_the_previous_one() {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
     let mine = Rc::new(FixedNameResolver::new([("one", [192, 0, 2, 1])]));
@@ -152,7 +152,7 @@ fn r_094_an_answer_that_takes_more_than_ten_seconds_comes_too_late() {
 }
 
 #[test]
-fn a_cancelled_question_is_not_waited_for() {
+fn a_cancelled_query_is_discarded() {
     let memory = MemoryReactor::new();
     let asked = asked(&memory);
     let found = memory.reactor().resolve("name");

@@ -33,7 +33,7 @@ fn a_test_that_returns_a_result_passes() -> Result<(), std::num::ParseIntError> 
 }
 
 #[twistor::test(timeout = "5s")]
-fn a_coroutine_passes_and_its_connections_may_say_goodbye(reactor: Reactor) -> Deferred<()> {
+fn a_coroutine_passes_and_its_connections_may_linger(reactor: Reactor) -> Deferred<()> {
     let port = yield_!(
         server_from_string(&reactor, "tcp:0:interface=127.0.0.1")?.listen(Echo::factory())
     )?;
@@ -70,7 +70,7 @@ fn waits(resolver: Deferred<()>) -> Deferred<()> {
 }
 
 #[test]
-fn a_failure_is_shown_with_its_trace() {
+fn a_failure_is_shown_with_its_traceback() {
     let text = complaint(|_| waits(Deferred::fail(Bang("no"))));
     assert!(
         text.starts_with("Traceback")
@@ -81,7 +81,7 @@ fn a_failure_is_shown_with_its_trace() {
 }
 
 #[test]
-fn a_test_that_takes_too_long_says_what_it_waits_for() {
+fn a_test_that_takes_too_long_says_what_it_awaits() {
     let text = complaint(|_| {
         let (never, resolver) = Deferred::<()>::new();
         std::mem::forget(resolver);
@@ -130,7 +130,7 @@ fn a_port_a_connection_a_call_and_a_coroutine_left_behind_are_named() {
 }
 
 #[test]
-fn a_failure_that_nobody_consumed_fails_the_test() {
+fn an_unconsumed_failure_fails_the_test() {
     let text = complaint(|_| Deferred::<u32>::fail(Bang("lost")).detach());
     assert!(
         text.starts_with("an unhandled failure: Unhandled Error\n") && text.contains("Bang: lost"),

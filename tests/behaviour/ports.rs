@@ -121,7 +121,7 @@ fn t_008_t_009_a_closed_reactor_closes_its_ports_and_reports_a_stop_factory_that
 }
 
 #[test]
-fn p_007_p_008_starting_and_stopping_a_factory_is_logged_before_it_is_told() {
+fn p_007_p_008_starting_and_stopping_a_factory_is_logged_before_its_method_is_called() {
     let (reactor, log, logged) = (Reactor::new().unwrap(), Log::new(), Logged::new());
     let factory = || {
         let lines: Vec<_> =
@@ -168,7 +168,7 @@ fn t_015_t_121_an_address_with_a_scope_keeps_it_in_its_text() {
 }
 
 #[test]
-fn t_017_build_protocol_is_given_the_ipv6_address_of_the_peer() {
+fn t_017_build_protocol_receives_the_ipv6_address_of_the_peer() {
     let reactor = Reactor::new().unwrap();
     let seen = Rc::new(std::cell::RefCell::new(None));
     let into = seen.clone();
@@ -186,7 +186,7 @@ fn t_017_build_protocol_is_given_the_ipv6_address_of_the_peer() {
 }
 
 #[test]
-fn t_053_keep_alive_is_off_at_first_and_can_be_set_and_cleared_on_both_sides() {
+fn t_053_keep_alive_is_off_by_default_and_can_be_set_and_cleared_on_both_sides() {
     struct Sets(Log);
     impl Protocol for Sets {
         type Framing = Raw;

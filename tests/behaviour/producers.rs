@@ -127,7 +127,7 @@ fn drained_fails_when_the_producer_aborts_as_it_resumes() {
 }
 
 #[test]
-fn a_panic_in_a_producer_costs_the_connection_also_after_lose_connection() {
+fn a_panic_in_a_producer_closes_the_connection_also_after_lose_connection() {
     let pair = Pair::new(1000);
     let _reports = Reports::new();
     let log = Log::new();
@@ -207,7 +207,7 @@ fn lose_write_connection_waits_for_a_pull_producer() {
 }
 
 #[test]
-fn a_producer_registered_after_the_end_of_writing_does_not_delay_the_loss() {
+fn a_producer_registered_after_a_half_close_does_not_delay_the_loss() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     keep_made();

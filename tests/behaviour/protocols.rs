@@ -102,7 +102,7 @@ fn p_001_r_101_fields_are_filled_before_connection_made_and_handlers_called_by_n
 }
 
 #[test]
-fn a_handler_that_fails_or_panics_costs_its_connection_and_is_reported_with_its_name() {
+fn a_handler_that_fails_or_panics_closes_its_connection_and_is_reported_with_its_name() {
     for (line, text) in [("fail\n", "asked to fail"), ("panic\n", "panicked: asked to panic")] {
         let (reports, club) = (Reports::new(), Rc::new(Club::default()));
         let pair = pair(club.clone());
@@ -227,7 +227,7 @@ fn a_call_on_a_free_protocol_runs_now_and_one_inside_a_handler_right_after_it() 
 }
 
 #[test]
-fn queued_calls_run_in_order_and_a_cancelled_one_is_taken_out_unrun() {
+fn queued_calls_run_in_order_and_a_cancelled_one_is_removed_without_running() {
     let (memory, asker, log, far) = asker();
     let (inside, noted) = (asker.clone(), log.clone());
     asker
@@ -264,7 +264,7 @@ fn a_panic_or_failure_in_a_call_belongs_to_its_caller() {
 }
 
 #[test]
-fn after_the_end_calls_fail_at_once_with_the_reason_and_what_waited_is_abandoned() {
+fn after_the_end_calls_fail_at_once_with_the_reason_and_pending_calls_are_abandoned() {
     let (memory, asker, _log, far) = asker();
     let waiting = watch(asker.call(|asker| asker.ask("never answered")));
     far.take().unwrap().lose_connection();
@@ -341,7 +341,7 @@ impl Slow {
 }
 
 #[test]
-fn a_coroutine_handler_starts_with_the_protocol_free_and_holds_back_the_next_message() {
+fn a_coroutine_handler_starts_with_the_protocol_free_and_suspends_the_next_message() {
     let (log, gates) = (Log::new(), Rc::<RefCell<VecDeque<_>>>::default());
     let (noted, waiting) = (log.clone(), gates.clone());
     let pair = pair(move |_: &Address| Slow { log: noted.clone(), gates: waiting.clone() });
@@ -368,7 +368,7 @@ fn a_coroutine_handler_starts_with_the_protocol_free_and_holds_back_the_next_mes
 }
 
 #[test]
-fn loss_does_not_cancel_a_handler_s_coroutine_unless_it_says_so() {
+fn a_loss_cancels_a_coroutine_handler_only_with_cancel_on_loss() {
     #[protocol]
     struct Both {
         log: Log,
@@ -445,7 +445,7 @@ fn send_line_on_another_framing_is_sent_as_that_one_does_and_reported_once() {
 }
 
 #[test]
-fn a_framing_of_one_s_own_has_message_received() {
+fn a_framing_of_its_own_has_message_received() {
     #[derive(Default)]
     struct Quads;
     impl twistor::protocol::Framing for Quads {

@@ -41,7 +41,7 @@ fn r_003_calls_for_the_start_run_in_order_and_at_once_while_it_runs() {
 }
 
 #[test]
-fn r_006_stop_only_asks_and_what_waits_for_it_runs_later() {
+fn r_006_stop_only_asks_and_what_is_pending_for_it_runs_later() {
     let (_memory, reactor, log) = memory();
     let noted = log.clone();
     reactor.when_stopped().map(move |()| noted.add("stopped")).detach();
@@ -210,7 +210,7 @@ fn r_107_calls_due_at_the_same_instant_run_in_the_order_they_were_made() {
 }
 
 #[test]
-fn a_panic_in_a_delayed_call_is_reported_and_the_loop_goes_on() {
+fn a_panic_in_a_delayed_call_is_reported_and_the_loop_continues() {
     let (memory, reactor, log) = memory();
     let reports = Reports::new();
     reactor.call_later(SECOND, || panic!("in a timer"));
@@ -275,7 +275,7 @@ fn r_056_r_057_r_058_a_hundred_calls_run_in_order_and_none_before_the_reactor_do
 }
 
 #[test]
-fn a_memory_reactor_in_which_nothing_can_happen_says_so() {
+fn a_memory_reactor_in_which_nothing_can_happen_reports_it() {
     let (_memory, reactor, _) = memory();
     assert!(reactor.run().unwrap_err().to_string().contains("nothing can ever happen"));
 }
@@ -313,7 +313,7 @@ fn r_045_moving_a_timer_moves_the_wait() {
 }
 
 #[test]
-fn a_signal_that_nobody_may_handle_is_refused() {
+fn a_signal_that_cannot_be_handled_is_refused() {
     let reactor = Reactor::new().unwrap();
     for forbidden in [9, 19, 11] {
         let failure = reactor.on_signal(forbidden, || ()).unwrap_err();

@@ -33,7 +33,7 @@ fn drain(reader: &mut pipe::Receiver) -> String {
 }
 
 #[test]
-fn t_108_a_source_is_told_when_it_can_be_read_and_when_it_can_be_written() {
+fn t_108_a_source_is_notified_when_it_can_be_read_and_when_it_can_be_written() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut writer, reader) = pipe::new().unwrap();
     let into = log.clone();
@@ -63,7 +63,7 @@ fn t_108_a_source_is_told_when_it_can_be_read_and_when_it_can_be_written() {
 }
 
 #[test]
-fn t_109_a_source_that_was_removed_is_told_nothing_even_if_it_is_ready() {
+fn t_109_a_source_that_was_removed_is_not_notified_even_if_it_is_ready() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let (mut writer, reader) = pipe::new().unwrap();
     let into = log.clone();

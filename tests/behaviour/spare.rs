@@ -93,7 +93,7 @@ impl Producer for Quiet {
 }
 
 #[test]
-fn a_connection_in_used_memory_is_as_new() {
+fn a_connection_in_a_recycled_allocation_is_as_new() {
     let mischiefs: [(Mischief, &str); 11] = [
         (|_| (), "ConnectionLost"),
         (
@@ -145,7 +145,7 @@ fn a_connection_in_used_memory_is_as_new() {
 }
 
 #[test]
-fn who_has_the_transport_or_a_handle_keeps_what_it_shows() {
+fn a_kept_transport_or_handle_still_shows_its_connection() {
     let memory = MemoryReactor::new();
     let house = Rc::new(House {
         log: Log::new(),
@@ -294,7 +294,7 @@ impl Protocol for Making {
 }
 
 #[test]
-fn nobody_asks_for_a_framing_that_the_protocol_makes_itself() {
+fn no_bound_is_required_of_a_framing_that_the_protocol_makes_itself() {
     let reports = Reports::new();
     let memory = MemoryReactor::new();
     let port = listen(&memory, |_: &Address| Making);

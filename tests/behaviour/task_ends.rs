@@ -140,7 +140,7 @@ fn ends_with_its_reactor(begin: impl FnOnce(Reactor, Flag) -> Deferred<()>) {
 }
 
 #[test]
-fn a_closed_reactor_ends_what_waits_for_a_loop_for_work_and_for_a_lock() {
+fn a_closed_reactor_ends_what_is_pending_for_a_loop_for_work_and_for_a_lock() {
     ends_with_its_reactor(waits_for_a_loop);
     ends_with_its_reactor(waits_for_work);
     let path = std::env::temp_dir().join(format!("twistor-ends-{}.lock", std::process::id()));
@@ -184,7 +184,7 @@ fn defer_later_ends_with_its_clock() {
 // ---- cooperative work
 
 #[test]
-fn work_goes_on_though_nobody_holds_its_cooperator() {
+fn work_continues_even_if_nothing_holds_its_cooperator() {
     let (cooperator, clock) = greedy();
     let (wait, resolver) = Deferred::<()>::new();
     let done = watch(cooperator.coiterate([wait, Deferred::succeed(())]));
@@ -201,7 +201,7 @@ fn work_goes_on_though_nobody_holds_its_cooperator() {
 }
 
 #[test]
-fn a_failure_of_work_that_was_stopped_meanwhile_is_reported() {
+fn a_failure_of_work_that_was_stopped_in_the_meantime_is_reported() {
     let (cooperator, clock) = greedy();
     let reports = Reports::new();
     let me: Rc<RefCell<Option<CooperativeTask>>> = Rc::default();
@@ -249,7 +249,7 @@ fn a_task_ends_once_also_when_the_cooperator_is_being_stopped() {
 }
 
 #[test]
-fn a_predicate_that_panics_stalls_nobody() {
+fn a_predicate_that_panics_stalls_no_task() {
     let reports = Reports::new();
     for at_the_start in [true, false] {
         let (clock, first) = (Clock::new(), Rc::new(Cell::new(true)));
@@ -276,7 +276,7 @@ fn a_predicate_that_panics_stalls_nobody() {
 }
 
 #[test]
-fn those_who_ask_and_are_cancelled_neither_stay_nor_count() {
+fn cancelled_branches_are_removed_and_not_counted() {
     let (cooperator, clock) = greedy();
     let reports = Reports::new();
     let (wait, resolver) = Deferred::<()>::new();

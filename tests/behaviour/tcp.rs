@@ -327,7 +327,7 @@ fn t_045_a_port_may_be_stopped_inside_its_factory_and_the_client_is_lost_cleanly
 }
 
 #[test]
-fn t_047_f_038_t_048_a_refused_connection_is_named_and_told_in_a_later_turn() {
+fn t_047_f_038_t_048_a_refused_connection_is_named_and_reported_in_a_later_turn() {
     let reactor = Reactor::new().unwrap();
     let free = TcpListener::bind(LOCAL).unwrap().local_addr().unwrap();
     let connected = watch(reactor.connect_tcp(
@@ -515,7 +515,7 @@ fn t_080_t_081_resume_after_the_end_was_asked_for_reads_nothing() {
 }
 
 #[test]
-fn t_083_a_paused_transport_tells_the_peer_s_end_after_the_resume() {
+fn t_083_a_paused_transport_reports_the_peers_end_of_file_after_the_resume() {
     let log = Log::new();
     let (reactor, port) = served(&log, |this, _| this.pause_producing());
     let connected = TcpStream::connect(at(&port)).unwrap();
@@ -552,7 +552,7 @@ fn t_089_a_peer_that_half_closes_still_gets_every_byte() {
 }
 
 #[test]
-fn a_close_with_unread_input_does_not_cost_the_peer_our_tail() {
+fn a_close_with_unread_input_does_not_lose_the_last_bytes() {
     let (reactor, port) = served(&Log::new(), |this, _| {
         this.write(vec![b'x'; 60_000]);
         this.lose_connection();
@@ -567,7 +567,7 @@ fn a_close_with_unread_input_does_not_cost_the_peer_our_tail() {
 }
 
 #[test]
-fn t_094_t_095_t_096_abort_drops_everything_resets_and_tells_once_in_a_later_turn() {
+fn t_094_t_095_t_096_abort_drops_everything_resets_and_reports_once_in_a_later_turn() {
     let log = Log::new();
     let (reactor, port) = served(&log, |this, _| {
         this.write("before");
@@ -625,7 +625,7 @@ fn t_099_a_panic_after_an_abort_is_the_reason_and_reported_once() {
 }
 
 #[test]
-fn a_panicking_handler_costs_its_connection_alone() {
+fn a_panicking_handler_closes_its_own_connection_only() {
     let (log, reports) = (Log::new(), Reports::new());
     let (reactor, port) = served(&log, |this, data| {
         assert_ne!(data, b"bad", "bad input");
@@ -647,7 +647,7 @@ fn a_panicking_handler_costs_its_connection_alone() {
 }
 
 #[test]
-fn a_peer_that_resets_in_the_middle_is_connection_lost_and_the_server_goes_on() {
+fn a_peer_that_resets_in_the_middle_is_connection_lost_and_the_server_continues() {
     let log = Log::new();
     let (reactor, port) = served(&log, Noting::echo);
     let mut rude = TcpStream::connect(at(&port)).unwrap();
@@ -823,7 +823,7 @@ fn input_that_comes_with_the_connect_event_is_read() {
 }
 
 #[test]
-fn a_bulk_sender_has_its_share_of_a_turn_and_goes_on_in_the_next() {
+fn a_bulk_sender_is_limited_to_its_budget_of_a_turn_and_continues_in_the_next() {
     let memory = MemoryReactor::new();
     memory.set_send_buffer(8 << 20);
     let seen = Log::new();

@@ -109,7 +109,7 @@ fn r_054_code_can_ask_whether_it_is_in_the_reactor_s_thread() {
 }
 
 #[test]
-fn r_062_r_063_a_blocking_call_gives_the_value_or_the_error_now_or_later() {
+fn r_062_r_063_a_blocking_call_returns_the_value_or_the_error_now_or_later() {
     let reactor = Reactor::new().unwrap();
     let remote = reactor.remote();
     run_beside(&reactor, move || {
@@ -229,7 +229,7 @@ fn r_066_several_pieces_run_one_after_the_other_in_one_thread() {
 }
 
 #[test]
-fn r_067_work_in_a_pool_of_one_s_own() {
+fn r_067_work_in_a_pool_of_its_own() {
     let reactor = Reactor::new().unwrap();
     let pool = ThreadPool::named("mine", 0, 1).unwrap();
     pool.start();
@@ -461,7 +461,7 @@ fn a_reactor_inside_another_s_turn_is_in_both_their_threads() {
 }
 
 #[test]
-fn a_higher_maximum_is_a_thread_for_what_waits() {
+fn a_higher_maximum_is_a_thread_for_what_is_pending() {
     let pool = ThreadPool::new(0, 1).unwrap();
     pool.start();
     let barrier = Arc::new(Barrier::new(2));
@@ -478,7 +478,7 @@ fn a_higher_maximum_is_a_thread_for_what_waits() {
 }
 
 #[test]
-fn what_a_thread_can_take_at_once_does_not_count_as_waiting() {
+fn work_that_a_thread_can_take_at_once_does_not_count_as_queued() {
     let pool = ThreadPool::new(0, 2).unwrap();
     pool.set_queue_limit(0);
     pool.start();

@@ -12,7 +12,7 @@ const TEN: Duration = Duration::from_secs(10);
 const FIFTEEN: Duration = Duration::from_secs(15);
 
 #[test]
-fn d_082_the_chain_goes_on_after_it() {
+fn d_082_the_chain_continues_after_it() {
     let clock = Clock::new();
     let (deferred, resolver) = Deferred::new();
     let result = watch(

@@ -279,7 +279,7 @@ fn crash_soon(reactor: &Reactor) {
 }
 
 #[test]
-fn what_a_crashed_run_has_waited_for_does_not_concern_the_next() {
+fn pending_triggers_of_a_crashed_run_do_not_affect_the_next() {
     // the shutdown of the first run
     let (reactor, log) = reactor();
     let first = wait_before_shutdown(&reactor);
@@ -344,7 +344,7 @@ fn turns_by_hand_wait_for_the_startup_as_a_run_does() {
 }
 
 #[test]
-fn a_reactor_that_is_closed_at_its_start_starts_nothing_and_hears_no_signals() {
+fn a_reactor_that_is_closed_at_its_start_starts_nothing_and_receives_no_signals() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let close = reactor.clone();
@@ -410,7 +410,7 @@ fn drops_that_panic_do_not_keep_a_reactor_from_closing() {
 }
 
 #[test]
-fn a_signal_handler_where_there_are_no_signals_takes_nobody_s_place() {
+fn a_signal_handler_where_there_are_no_signals_takes_no_slot() {
     let (reactor, log) = reactor();
     let handler = reactor.on_signal(10, || ()).unwrap();
     let factory = crate::support::Noting::factory(&log, crate::support::Noting::nothing);

@@ -185,7 +185,7 @@ fn t_249_t_259_datagrams_keep_their_boundaries_and_come_with_their_sender() {
 }
 
 #[test]
-fn t_250_t_270_a_connected_port_is_told_that_nobody_listens_and_goes_on() {
+fn t_250_t_270_a_connected_port_is_notified_that_no_program_listens_and_continues() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let port = open(&reactor, Notes::new(&log));
     port.transport().connect(&nobody()).unwrap();
@@ -358,7 +358,7 @@ fn t_269_many_datagrams_are_read_in_order_and_others_have_their_turn_between() {
 }
 
 #[test]
-fn t_272_t_273_t_274_multicast_options_are_what_they_are_at_first_and_can_be_changed() {
+fn t_272_t_273_t_274_multicast_options_have_their_defaults_and_can_be_changed() {
     let (reactor, log) = (Reactor::new().unwrap(), Log::new());
     let port = open(&reactor, Notes::new(&log));
     let transport = port.transport();

@@ -543,7 +543,7 @@ fn a_port_that_cannot_be_opened_leaves_no_lock_behind() {
 }
 
 #[test]
-fn a_port_removes_its_own_file_and_nobody_elses() {
+fn a_port_removes_its_own_file_and_no_other() {
     let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
     let path = scratch.path("s");
     let port = reactor

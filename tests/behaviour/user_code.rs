@@ -55,7 +55,7 @@ impl Drop for TouchesOnDrop {
 }
 
 #[test]
-fn a_panic_in_a_framing_costs_the_connection_and_not_the_reactor() {
+fn a_panic_in_a_framing_closes_the_connection_and_not_the_reactor() {
     let reports = Reports::new();
     let memory = MemoryReactor::new();
     let client = connect_to(&memory, |_: &Address| BadOne);
@@ -164,7 +164,7 @@ fn calls_at_the_depth_limit_of_callbacks_keep_their_order() {
 }
 
 #[test]
-fn the_first_reason_that_a_handler_gives_is_the_one_of_the_loss() {
+fn the_first_reason_given_is_the_reason_of_the_loss() {
     struct N(Log);
     impl Protocol for N {
         type Framing = twistor::protocol::Raw;
@@ -211,7 +211,7 @@ fn a_panic_in_the_drop_of_a_producer_does_not_reach_the_reactor() {
 }
 
 #[test]
-fn a_panic_in_the_drop_of_a_protocol_nobody_wants_does_not_reach_the_reactor() {
+fn a_panic_in_the_drop_of_an_unwanted_protocol_does_not_reach_the_reactor() {
     struct Bad;
     impl Drop for Bad {
         fn drop(&mut self) {

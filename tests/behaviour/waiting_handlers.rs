@@ -469,7 +469,7 @@ fn lines_that_wait_behind_a_pause_are_delivered_before_the_peers_end() {
 }
 
 #[test]
-fn the_end_of_writing_is_told_in_a_later_turn_also_when_the_peer_s_end_came_with_the_data() {
+fn write_connection_lost_is_called_in_a_later_turn_also_when_the_peer_s_end_came_with_the_data() {
     let seen = served_with_the_end(false);
     let at = |what: &str| seen.iter().position(|seen| seen == what);
     assert!(at("a later turn").unwrap() < at("write lost").unwrap(), "{seen:?}");
@@ -482,7 +482,7 @@ fn a_reactor_that_a_handler_closes_calls_no_other_handler_of_it() {
 }
 
 #[test]
-fn the_end_of_one_direction_cancels_no_handler() {
+fn closing_one_direction_cancels_no_handler() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
     let gate = Rc::new(RefCell::new(None));

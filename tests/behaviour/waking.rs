@@ -19,7 +19,7 @@ fn foreign(receiver: oneshot::Receiver<u32>) -> Deferred<u32> {
 
 /// A reactor that is made now is the thread's door.
 #[track_caller]
-fn a_new_reactor_hears_a_foreign_wake() {
+fn a_new_reactor_receives_a_foreign_wake() {
     let memory = MemoryReactor::new();
     let (sender, receiver) = oneshot::channel();
     let result = watch(foreign(receiver));
@@ -56,7 +56,7 @@ impl Drop for StartsOnDrop {
 #[test]
 fn a_wake_from_elsewhere_reaches_the_reactor_made_after_one_that_was_dropped() {
     drop(MemoryReactor::new());
-    a_new_reactor_hears_a_foreign_wake();
+    a_new_reactor_receives_a_foreign_wake();
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_wake_from_elsewhere_reaches_the_reactor_made_after_one_that_closed_inside_i
     let f = first.clone();
     first.call_when_running(move || f.close());
     let _ = first.run();
-    a_new_reactor_hears_a_foreign_wake();
+    a_new_reactor_receives_a_foreign_wake();
 }
 
 #[test]

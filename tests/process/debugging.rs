@@ -56,7 +56,7 @@ async fn outer(one: Deferred<u32>, two: Deferred<u32>) -> Result<u32, Failure> {
 }
 
 #[test]
-fn the_tree_says_where_each_was_made_and_what_it_waits_for() {
+fn the_tree_says_where_each_was_made_and_what_it_awaits() {
     debugging(|| {
         let line = line!();
         let (one, fire_one) = Deferred::new();
@@ -64,7 +64,7 @@ fn the_tree_says_where_each_was_made_and_what_it_waits_for() {
         let result = outer(one, two.map(|n: u32| n * 2));
         let made = |offset: u32| format!("made at file:{}", line + offset);
         let (inner, outer, gather) = (line - 12, line - 9, line - 7);
-        let own = "the_tree_says_where_each_was_made_and_what_it_waits_for";
+        let own = "the_tree_says_where_each_was_made_and_what_it_awaits";
         assert_eq!(
             tree(),
             [
@@ -114,7 +114,7 @@ fn a_circle_is_called_one_also_beside_others() {
 }
 
 #[test]
-fn a_coroutine_that_waits_for_an_older_deferred_is_not_said_to_wait_for_a_future() {
+fn a_coroutine_that_awaits_an_older_deferred_is_not_shown_as_awaiting_a_future() {
     debugging(|| {
         debug::set_debugging(false);
         let (older, _resolver) = Deferred::<u32>::new();
@@ -126,7 +126,7 @@ fn a_coroutine_that_waits_for_an_older_deferred_is_not_said_to_wait_for_a_future
 }
 
 #[test]
-fn a_coroutine_that_keeps_the_resolver_of_what_it_waits_for_is_shown() {
+fn a_coroutine_that_keeps_the_resolver_of_what_it_awaits_is_shown() {
     #[inline_callbacks]
     fn forgetful() -> Deferred<u32> {
         let (answer, _never_used): (Deferred<u32>, Resolver<u32>) = Deferred::new();
@@ -201,7 +201,7 @@ fn d_023_a_second_fire_names_the_line_that_made_it_and_the_first_that_fired_it()
 }
 
 #[test]
-fn d_025_switching_between_making_and_firing_and_adding_breaks_nothing() {
+fn d_025_callbacks_may_be_added_before_and_after_the_fire() {
     debugging(|| {
         for on in [true, false] {
             debug::set_debugging(on);

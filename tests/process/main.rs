@@ -162,7 +162,7 @@ fn port_forward_carries_bytes_and_the_end_of_each_direction() {
 }
 
 #[test]
-fn with_debugging_sigusr1_shows_what_waits_and_the_program_goes_on() {
+fn with_debugging_sigusr1_shows_what_is_pending_and_the_program_continues() {
     let mut echo =
         Running::start_with("echo", &["tcp:0:interface=127.0.0.1"], &[("TWISTOR_DEBUG", "1")]);
     assert!(echo.line().starts_with("listening on "));

@@ -72,7 +72,7 @@ fn raise_limit() -> u64 {
 }
 
 #[test]
-fn ten_thousand_connections_are_all_answered_and_all_come_to_their_end() {
+fn ten_thousand_connections_are_all_answered_and_all_close() {
     // a machine that allows fewer descriptors gets as many as it allows
     let wanted = usize::try_from(raise_limit().saturating_sub(500).min(10_000)).expect("a number");
     let (reactor, at) = served();
@@ -128,7 +128,7 @@ fn unkind(at: SocketAddr, how: &Unkind) -> Option<TcpStream> {
 }
 
 #[test]
-fn nobody_starves_beside_a_bulk_sender_and_nothing_leaks() {
+fn no_connection_starves_beside_a_bulk_sender_and_nothing_leaks() {
     const DRIBBLERS: usize = 500;
     const ROUNDS: usize = 20;
     raise_limit();
