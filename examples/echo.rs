@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example echo -- tcp:8007:interface=127.0.0.1
 //!
-//! The argument is an endpoint description; that one is the default. It prints
+//! The argument is an endpoint description, of which this one is the default. The program prints
 //! `listening on 127.0.0.1:8007`, sends back what it receives, and stops on SIGINT or SIGTERM.
 use twistor::prelude::*;
 

@@ -1,5 +1,5 @@
-//! A port forwarder with back-pressure both ways: a slow reader slows its writer, memory stays
-//! flat.
+//! A port forwarder with back-pressure in both directions: a slow reader slows its writer, and
+//! memory use stays constant.
 //!
 //!     cargo run --example port_forward -- tcp:8000 tcp:example.com:80
 use std::rc::Rc;
@@ -28,14 +28,14 @@ impl Inbound {
         inbound.pause_producing();
         // a failure here closes the inbound side
         let outbound = yield_!(target.connect(Outbound::factory()))?;
-        // bytes, marks and half-close, both ways
+        // bytes, back-pressure and half-closes, in both directions
         twistor::protocol::pipe(&inbound, outbound.transport());
         inbound.resume_producing();
         return_value!(())
     }
 }
 
-/// The far side: `pipe` moves its bytes, so it handles nothing itself.
+/// The far side: `pipe` forwards its bytes, so it needs no handler.
 #[protocol]
 struct Outbound;
 

@@ -1,4 +1,4 @@
-//! Allocation budgets: what each thing costs, counted.
+//! Allocation budgets: the number of allocations of each operation.
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::{Cell, RefCell},
@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How many allocations `work` makes.
+/// Returns the number of allocations of `work`.
 fn allocations<R>(work: impl FnOnce() -> R) -> usize {
     let before = COUNT.get();
     let kept = work();
@@ -143,7 +143,7 @@ impl Counter {
     }
 }
 
-/// A handle of a live `Counter`, in memory.
+/// Returns a handle of a live `Counter`, in memory.
 fn counter() -> (MemoryReactor, Handle<Counter>) {
     let memory = MemoryReactor::new();
     let reactor = memory.reactor();
@@ -181,7 +181,7 @@ fn a_call_on_a_free_protocol_makes_none_and_a_queued_one_one() {
     assert_eq!(queued.get(), 1);
 }
 
-/// A port of `Counter`s over real sockets, and where.
+/// Returns a port of `Counter`s over real sockets, and its address.
 fn serve() -> (Reactor, SocketAddr) {
     let reactor = Reactor::new().unwrap();
     let port = reactor
@@ -228,7 +228,7 @@ fn a_connection_that_comes_and_goes_makes_none_over_real_sockets() {
             let mut peer = connect(at);
             echo(&reactor, &mut peer);
             drop(peer);
-            // the end, and the turn that gives the slot back
+            // the close, and the turn that frees the slot
             reactor.iterate(Duration::from_secs(1)).unwrap();
             reactor.iterate(Duration::ZERO).unwrap();
         }

@@ -1,8 +1,8 @@
 //! Expands the guide's chapters for the documentation tests of `lib.rs`.
 //!
-//! A chapter shows a piece of a listing with mdbook's `{{#include ../listings/NAME.rs:REGION}}`, or
-//! all of it without a region. A region stands between `// ANCHOR: REGION` and
-//! `// ANCHOR_END: REGION`.
+//! A chapter shows a part of a listing with mdbook's `{{#include ../listings/NAME.rs:REGION}}`, or
+//! all of it without a region. A region lies between `// ANCHOR: REGION` and `// ANCHOR_END:
+//! REGION`.
 use std::{env, fmt::Write as _, fs, path::Path};
 
 fn main() {

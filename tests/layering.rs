@@ -1,12 +1,12 @@
-//! The layers of `ARCHITECTURE.md`, held to the `crate::` and `super::` paths of the code.
+//! The layers of `ARCHITECTURE.md`, compared with the `crate::` and `super::` paths of the code.
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-/// A file's place: its layer, its row in the table, and what it may import inside its layer where
-/// that is said.
+/// A file's position: its layer, its row in the table, and the files it may import inside its
+/// layer, where the table names them.
 #[derive(Debug, Clone)]
 struct Place {
     layer: u32,
@@ -61,7 +61,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The `crate::..` and `super::..` paths in a file, with braces expanded:
+/// Returns the `crate::..` and `super::..` paths in a file, with braces expanded:
 /// `crate::defer::{Slot, run}` gives two.
 fn paths(text: &str) -> Vec<String> {
     let code: String = text
@@ -72,7 +72,7 @@ fn paths(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for start in ["crate::", "super::"] {
         for (at, _) in code.match_indices(start) {
-            // `$crate::` and `pub(crate)` are no imports; `self::super::` does not occur
+            // `$crate::` and `pub(crate)` are not imports; `self::super::` does not occur
             if !code[..at].ends_with(['$', ':', '_']) {
                 read(&code[at..], "", &mut found);
             }
@@ -81,7 +81,7 @@ fn paths(text: &str) -> Vec<String> {
     found
 }
 
-/// Reads one path, or a tree of them, and says how long it was.
+/// Parses one path, or a tree of them, and returns its length.
 fn read(code: &str, prefix: &str, found: &mut Vec<String>) -> usize {
     let word = code
         .find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == ':'))
@@ -105,7 +105,7 @@ fn read(code: &str, prefix: &str, found: &mut Vec<String>) -> usize {
     at + 1
 }
 
-/// The file that a path leads into, as far as files go; `None` for what only a `mod.rs` knows.
+/// Returns the file that a path leads to; `None` for names that only a `mod.rs` defines.
 fn file_of(
     path: &str,
     from: &str,
@@ -127,7 +127,7 @@ fn file_of(
     named.or_else(|| reexports.get(&parts.get(1..3)?.join("::")).cloned())
 }
 
-/// What each `mod.rs` re-exports, and from where: `defer::Slot` is in `defer/chain.rs`.
+/// Returns what each `mod.rs` re-exports, and from where: `defer::Slot` is in `defer/chain.rs`.
 fn reexports(source: &Path) -> BTreeMap<String, String> {
     let mut known = BTreeMap::new();
     for entry in fs::read_dir(source).expect("the sources") {
@@ -147,7 +147,7 @@ fn reexports(source: &Path) -> BTreeMap<String, String> {
     known
 }
 
-/// What each file imports of the others: the graph that must have no cycles.
+/// Returns the imports between files: the graph that must have no cycles.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let (source, places) = (root().join("runtime/src"), table());
     let reexports = reexports(&source);
@@ -170,7 +170,7 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
     graph
 }
 
-/// All files that can be reached from `from` along imports.
+/// Returns all files that can be reached from `from` along imports.
 fn reached(graph: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut next = vec![from.to_owned()];
@@ -196,7 +196,7 @@ fn the_one_cycle_of_imports_is_the_one_that_architecture_md_gives_a_reason_for()
     assert!(reason.is_some(), "ARCHITECTURE.md does not name it");
 }
 
-/// The block behind `title` in ARCHITECTURE.md.
+/// Returns the block after `title` in ARCHITECTURE.md.
 fn section(title: &str) -> String {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let rest = text.split(title).nth(1).unwrap_or_else(|| panic!("no section {title}"));

@@ -1,4 +1,4 @@
-//! Descriptors that somebody else has opened.
+//! Adopting open descriptors.
 use crate::support::{Log, Noting, Scratch, run_until, watch};
 use std::{
     io::{Read, Write},
@@ -130,7 +130,7 @@ fn an_adopted_datagram_port_receives_what_is_sent_to_its_socket() {
     run_until(&reactor, || log.take() == ["hello"]);
     let stopped = watch(port.stop_listening());
     run_until(&reactor, || !stopped.is_pending());
-    // our copy is closed, and the original still hears
+    // our copy is closed, and the original still receives
     original.set_nonblocking(false).unwrap();
     original.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     UdpSocket::bind(LOCAL).unwrap().send_to(b"again", at).unwrap();
@@ -177,7 +177,7 @@ fn t_102_t_103_an_unsuitable_descriptor_is_an_error_that_names_its_kind() {
     ] {
         assert!(failure.check::<UnsupportedAddressFamily>(), "{failure}");
     }
-    // no socket at all
+    // not a socket
     let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
     assert!(reactor.adopt_stream_port(file(), factory()).unwrap_err().check::<std::io::Error>());
     reactor.close();
@@ -197,7 +197,7 @@ fn a_socket_that_does_not_listen_is_not_adopted_as_a_port() {
 
 #[test]
 fn events_of_a_copy_do_not_reach_the_next_owner_of_the_slot() {
-    // ours is closed, a copy lives on: its events must not reach the slot's next owner
+    // ours is closed and a copy lives on, whose events must not reach the slot's next owner
     let reactor = Reactor::new().unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let copy = ours.try_clone().unwrap();

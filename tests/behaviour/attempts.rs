@@ -1,4 +1,4 @@
-//! Attempts to connect that end early: cancelled, stopped, or with their reactor.
+//! Attempts to connect that end early: cancelled, stopped, or closed with their reactor.
 use crate::support::{Log, Noting, Reports, run_until, short, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -38,7 +38,7 @@ impl Dropped {
     }
 }
 
-/// Notes what it is told, and does what the test says when it is started.
+/// Records its calls, and runs the test's function when it is started.
 struct Telling {
     log: Log,
     on_start: RefCell<Option<Box<dyn Fn()>>>,

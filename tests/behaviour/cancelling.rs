@@ -3,7 +3,7 @@ use crate::support::{Bang, Log, now, on_small_stack, watch};
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use twistor::{error::CancelledError, prelude::*};
 
-/// A Deferred that notes its cancel under `name`.
+/// A Deferred that records its cancellation under `name`.
 fn noting(log: &Log, name: &'static str) -> (Deferred<u32>, Resolver<u32>) {
     let log = log.clone();
     Deferred::with_canceller(move |_| log.add(name))

@@ -6,7 +6,8 @@ use std::{
     process::Command,
 };
 
-/// The share of a table's core and ext rows that may fall by type or depart, in hundredths.
+/// The maximum share of a table's core and ext rows that are excluded by type or departures, in
+/// hundredths.
 fn allowed_share(table: &str) -> usize {
     if matches!(table, "deferred" | "failure") { 40 } else { 25 }
 }
@@ -15,7 +16,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
 }
 
-/// The ids at the start of the rows of a table or a list, with the row.
+/// Returns the ids at the start of the rows of a table or a list, with the rows.
 fn rows(file: &Path) -> BTreeMap<String, String> {
     let text =
         fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -32,7 +33,7 @@ fn rows(file: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The ids that a test's name begins with: `d_035_d_036_returned…` gives D-035 and D-036.
+/// Returns the ids at the start of a test's name: `d_035_d_036_returned…` has D-035 and D-036.
 fn ids(name: &str) -> Vec<String> {
     let last = name.rsplit("::").next().unwrap_or(name);
     let mut parts = last.split('_');
@@ -46,7 +47,7 @@ fn ids(name: &str) -> Vec<String> {
     found
 }
 
-/// The names that a test binary lists; an ignored one fails the test.
+/// Returns the names that a test binary lists; an ignored test fails this one.
 fn listed(binary: &Path) -> Vec<String> {
     let names = |extra: &[&str]| {
         let output = Command::new(binary).arg("--list").args(extra).output().unwrap();
@@ -59,7 +60,7 @@ fn listed(binary: &Path) -> Vec<String> {
     names(&[])
 }
 
-/// The newest test binary `name` beside this one.
+/// Returns the newest test binary `name` beside this one.
 fn sibling(name: &str) -> PathBuf {
     let me = env::current_exe().unwrap();
     let prefix = format!("{name}-");

@@ -1,4 +1,4 @@
-//! Clients that connect more than once, and what their factory hears.
+//! Clients that connect more than once, and the events of their factory.
 use crate::support::{Log, Noting, Reports, run_until, short};
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ use twistor::{
 
 type Told = Box<dyn Fn(&Connector)>;
 
-/// Notes what it hears, and does what the test says then.
+/// Records its calls, and then runs the test's function.
 struct Client {
     log: Log,
     on_started: Told,
@@ -92,7 +92,7 @@ fn options() -> ConnectTcpOptions {
     ConnectTcpOptions::default()
 }
 
-/// A real reactor, and an address where nobody listens.
+/// Returns a real reactor, and an address where no program listens.
 fn nobody() -> (Reactor, SocketAddr) {
     let reactor = Reactor::new().unwrap();
     let (port, at) = served(&reactor, &Log::new());
@@ -214,7 +214,7 @@ fn t_043_t_044_the_reactor_can_be_stopped_from_either_side_of_an_attempt() {
 
 #[test]
 fn an_attempt_that_takes_too_long_is_reported_as_a_timeout() {
-    // a listener whose queue is full answers no further SYN
+    // a listener with a full backlog does not answer another SYN
     let stream =
         || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let deaf = stream();

@@ -10,19 +10,19 @@ use twistor::{
     task::{Clock, CooperativeTask, Cooperator},
 };
 
-/// A cooperator that does one piece in each turn, and its clock.
+/// Returns a cooperator that does one piece in each turn, and its clock.
 fn one_a_turn() -> (Cooperator, Clock) {
     let clock = Clock::new();
     (Cooperator::with_predicate(clock.clone(), || || true), clock)
 }
 
-/// A cooperator that works until all is done.
+/// Returns a cooperator that works until everything is done.
 fn greedy() -> (Cooperator, Clock) {
     let clock = Clock::new();
     (Cooperator::with_predicate(clock.clone(), || || false), clock)
 }
 
-/// An endless piece of work that counts its pieces.
+/// Returns an endless iterator that counts its pieces.
 fn endless(count: &Rc<Cell<u32>>) -> impl Iterator<Item = ()> + 'static {
     let count = count.clone();
     std::iter::repeat_with(move || count.set(count.get() + 1))
@@ -107,7 +107,7 @@ fn k_055_stopping_fails_running_tasks_and_stops_their_work() {
     assert_eq!(count.get(), 3);
 }
 
-/// Work whose first piece is a Deferred; its resolver, and how many pieces were done.
+/// Returns work whose first piece is a Deferred, its resolver, and the number of pieces done.
 fn waiting() -> (impl Iterator<Item = Deferred<()>> + 'static, Resolver<()>, Rc<Cell<u32>>) {
     let (wait, resolver) = Deferred::new();
     let count = Rc::new(Cell::new(0));

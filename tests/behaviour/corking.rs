@@ -1,4 +1,4 @@
-//! Corking: what is written in one turn leaves together, and nothing else changes for it.
+//! Corking: output of one turn is sent together, and nothing else changes for it.
 use crate::support::{Log, short, watch};
 use proptest::prelude::*;
 use std::{
@@ -15,15 +15,15 @@ use twistor::{
     testing::{Clock, End, Pump, StringTransport, pump},
 };
 
-/// What answers a line.
+/// A function that answers a line.
 type Answer = Rc<dyn Fn(&Transport, &str)>;
 
-/// Pieces of text made of a range of numbers, one behind the other.
+/// Concatenates pieces of text made from a range of numbers.
 fn text(numbers: std::ops::Range<usize>, piece: impl Fn(usize) -> String) -> String {
     numbers.map(piece).collect::<Vec<_>>().concat()
 }
 
-/// A server whose lines a function answers; it may keep what it needs.
+/// A server whose lines a function answers, with storage for it.
 #[protocol(lines(delimiter = b"\n", max_length = 1_000_000))]
 struct Server {
     #[transport]
@@ -49,7 +49,7 @@ impl Server {
     }
 }
 
-/// Keeps all that it is sent, longer than its connection lives.
+/// Keeps everything it receives, beyond the life of its connection.
 #[protocol]
 struct Client {
     seen: Rc<RefCell<Vec<u8>>>,
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// A server and a client joined in memory, and what the client has been sent.
+/// A server and a client connected in memory, and what the client has received.
 struct Joined<S: Protocol> {
     pump: Pump<S, Client>,
     seen: Rc<RefCell<Vec<u8>>>,
@@ -99,7 +99,8 @@ fn seen<S: Protocol>(pair: &Joined<S>) -> String {
     String::from_utf8(pair.seen.borrow().clone()).unwrap()
 }
 
-/// What the server sends, and in how many writes, when the client sends `lines` in one piece.
+/// Returns what the server sends, and in how many writes, when the client sends `lines` in one
+/// piece.
 fn answers(pair: &Joined<Server>, lines: &str) -> (String, usize) {
     let before = (seen(pair).len(), pair.writes(End::Server));
     pair.client().write(lines);
@@ -135,7 +136,7 @@ fn a_broadcast_in_one_turn_costs_each_peer_two_writes() {
     let (pair, _) = pair(|_, _| ());
     let server = pair.server().transport().clone();
     let told = server.clone();
-    // from another turn than that of a delivery: a delayed call
+    // from another turn than that of the delivery: a delayed call
     pair.reactor().call_later(Duration::ZERO, move || {
         (0..50).for_each(|n| told.write(format!("news {n}\n")));
     });
@@ -143,7 +144,7 @@ fn a_broadcast_in_one_turn_costs_each_peer_two_writes() {
     pair.settle();
     let expected: String = text(0..50, |n| format!("news {n}\n"));
     assert_eq!((seen(&pair), pair.writes(End::Server) - before), (expected, 2));
-    // and from several pieces of user code in one turn
+    // and from several handlers in one turn
     for n in 0..50 {
         let told = server.clone();
         pair.reactor().call_later(Duration::ZERO, move || told.write(format!("{n}")));
@@ -242,7 +243,7 @@ fn a_pause_in_the_middle_of_a_burst_sends_what_is_corked() {
     assert_eq!((seen(&pair).as_str(), pair.writes(End::Server) - before), ("a\npause\nb\nc\n", 1));
 }
 
-/// Answers each line when its Deferred fires, and suspends the delivery meanwhile.
+/// Answers each line when its Deferred fires, and suspends delivery meanwhile.
 #[protocol(lines(delimiter = b"\n"))]
 struct Waiting {
     #[init(Rc::default())]
@@ -303,7 +304,7 @@ fn writes_are_dropped_when_the_code_that_closes_has_returned() {
     });
     let _reports = crate::support::Reports::new();
     let (server, reactor) = (pair.server().transport().clone(), pair.reactor());
-    // a delayed call of the same turn is another piece of code
+    // a delayed call of the same turn is separate code
     reactor.call_later(Duration::ZERO, {
         let server = server.clone();
         move || {
@@ -359,7 +360,7 @@ fn a_half_close_sends_what_is_corked_and_nothing_after_it() {
     assert_eq!(answers(&pair, "a\nend\n"), ("a\nend\n".into(), 1));
 }
 
-/// Makes one piece each time it is resumed.
+/// Produces one piece each time it is resumed.
 struct Pieces {
     to: Transport,
     left: Cell<u32>,
@@ -429,7 +430,8 @@ proptest! {
         ..ProptestConfig::with_cases(64)
     })]
 
-    /// Whatever handlers do in a burst, whatever the reads and the room: every byte, in order.
+    /// Whatever handlers do in a burst, and for every size of reads and buffers: every byte
+    /// arrives, in order.
     #[test]
     fn any_burst_keeps_bytes_and_order(
         acts in prop::collection::vec(prop::collection::vec(act(), 0..6), 1..8),

@@ -1,4 +1,4 @@
-//! `#[inline_callbacks]`: order, errors, nesting, traces.
+//! `#[inline_callbacks]`: order, errors, nesting, tracebacks.
 use crate::support::{Bang, Log, Reports, now, on_small_stack, watch};
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use twistor::{
@@ -107,7 +107,7 @@ fn i_016_d_112_nothing_is_kept_alive_after_the_end() {
     assert_eq!(Rc::strong_count(&held), 1);
 }
 
-/// Three functions, each waiting for the next; the innermost waits `waits` times.
+/// Three functions, each of which awaits the next; the innermost waits `waits` times.
 mod stacked {
     use super::{Deferred, Failure, Log, inline_callbacks};
 

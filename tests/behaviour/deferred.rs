@@ -81,7 +81,7 @@ fn d_011_one_callback_may_return_a_value_or_a_failure() {
     assert!(kept.is_same(&same));
 }
 
-/// A chain's end, kept so that a running callback can add to it.
+/// The end of a chain, kept so that a running callback can add to it.
 type Tail = Rc<RefCell<Option<Deferred<()>>>>;
 
 fn add_to(tail: &Tail, log: &Log, what: &'static str) {
@@ -131,7 +131,7 @@ fn d_014_one_added_inside_a_running_one_may_fail_it() {
     assert_eq!(now(tail.take().unwrap()).unwrap_err().to_string(), "reentrant");
 }
 
-// ---- firing twice: does not compile with a Resolver; a shared one is told
+// ---- firing twice: does not compile with a Resolver, and is an error with a shared one
 
 #[test]
 fn a_shared_resolver_fires_once_and_names_the_first_place() {
@@ -274,7 +274,7 @@ fn d_046_a_callback_that_returns_the_deferred_it_makes_fails_it() {
     let (deferred, fire) = Deferred::new();
     let inside = cell.clone();
     let circle = deferred.add_callback(move |()| inside.take().unwrap());
-    // the handle goes into its own callback; its end is seen by its report
+    // the handle is moved into its own callback; its drop is visible by its report
     *cell.borrow_mut() = Some(circle);
     let reports = Reports::new();
     fire.callback(());
@@ -463,7 +463,7 @@ fn a_cancel_that_finds_a_callback_running_cancels_what_it_awaits_next() {
     fire.callback(());
     assert!(result.failure().check::<CancelledError>());
 
-    // and is forgotten if the code waits for nothing
+    // and is discarded if the code awaits nothing
     let (deferred, fire) = Deferred::<()>::new();
     let inside = handle.clone();
     let chain = deferred.map(move |()| inside.borrow().cancel());
@@ -514,7 +514,7 @@ fn d_101_an_unconsumed_failure_is_reported_once_when_it_is_dropped() {
         seen.len() == 1 && seen[0].contains(&format!("Deferred made at {}:{made}", file!())),
         "{seen:?}"
     );
-    // also where the handle went before the fire
+    // also if the handle was dropped before the fire
     let (deferred, resolver) = Deferred::<u32>::new();
     deferred.map(|n| n + 1).detach();
     resolver.errback(Bang("lost"));
@@ -594,12 +594,12 @@ fn panics_in_drops_of_user_values_do_not_propagate() {
     assert_eq!(reports.take().len(), 2);
 }
 
-// ---- what a kept Resolver does not keep
+// ---- what a kept Resolver does not keep alive
 
 #[test]
 fn a_failure_is_reported_when_its_deferred_is_dropped_even_if_a_resolver_is_kept() {
     let reports = Reports::new();
-    // cancelled with an error of the canceller's own
+    // cancelled with an error from the canceller
     let (deferred, resolver) = Deferred::<u32>::with_canceller(|right| right.errback(Bang("no")));
     deferred.cancel();
     assert!(reports.take().is_empty());

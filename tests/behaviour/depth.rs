@@ -1,4 +1,4 @@
-//! A million of each, on a stack of 2 MiB.
+//! Structures with a million links, on a stack of 2 MiB.
 use crate::support::{Bang, Reports, now, on_small_stack, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -12,8 +12,8 @@ use twistor::{
 
 const MILLION: usize = 1_000_000;
 
-/// A million Deferreds, each of which gets its result from the one before: the first one's
-/// resolver, and the last.
+/// Returns a million Deferreds, each of which gets its result from the one before: the first
+/// resolver, and the last Deferred.
 fn chained() -> (Resolver<u32>, Deferred<u32>) {
     let (mut last, first) = Deferred::new();
     for _ in 0..MILLION {
@@ -24,8 +24,8 @@ fn chained() -> (Resolver<u32>, Deferred<u32>) {
     (first, last)
 }
 
-/// A million callbacks that have each returned the Deferred before, all kept by a handle that names
-/// them: the first one's resolver, the last, the handles.
+/// Returns a million callbacks that have each returned the previous Deferred, all kept by a handle
+/// that refers to them: the first resolver, the last Deferred, the handles.
 fn followed() -> (Resolver<u32>, Deferred<u32>, Vec<CancelHandle>) {
     let (mut last, first) = Deferred::new();
     let mut handles = Vec::with_capacity(MILLION);
@@ -126,7 +126,7 @@ fn a_million_callbacks_fire_fail_cancel_and_drop_in_constant_stack() {
 
 #[test]
 fn an_endless_loop_of_callbacks_that_return_the_next_runs_in_constant_memory() {
-    // each turn adds a link in front of what is waited for; nothing may stay behind it
+    // each turn adds a link in front of the awaited one, which must not leave anything behind
     struct Probe(Rc<Cell<usize>>);
     impl Drop for Probe {
         fn drop(&mut self) {

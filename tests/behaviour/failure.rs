@@ -142,7 +142,7 @@ fn f_037_aborted_says_that_it_was_here() {
     );
 }
 
-/// A failure with two frames: the place where it was made, and a callback that it has passed.
+/// Returns a failure with two frames: its creation, and a callback that it has passed.
 fn passed() -> Failure {
     crate::support::now(
         twistor::defer::Deferred::<u32>::fail(Failure::new(Bang("hello"))).map(|n| n),
@@ -195,7 +195,7 @@ fn f_015_the_verbose_traceback_is_between_lines_with_the_failure_s_number() {
     assert_eq!(number(&one), number(&one.clone()), "a clone is the same failure");
 }
 
-/// An error none of whose texts can be made.
+/// An error whose formatting always panics.
 struct Broken;
 
 impl fmt::Display for Broken {
@@ -226,7 +226,7 @@ fn f_018_a_traceback_can_be_made_of_an_error_whose_text_cannot() {
     );
 }
 
-/// An error whose cause is itself, or whose cause panics.
+/// An error whose cause is itself, or whose `source` panics.
 #[derive(Debug)]
 struct Circle(bool);
 

@@ -1,4 +1,4 @@
-//! The fakes for users' tests: a transport of strings, a client and a server joined in memory.
+//! The fakes for users' tests: `StringTransport`, and a client and a server connected in memory.
 use crate::support::{Bang, Log, Noting, Pair, Reports, short, total, watch};
 use std::{cell::Cell, rc::Rc, time::Duration};
 use twistor::{
@@ -132,8 +132,8 @@ fn a_string_transport_lives_in_the_time_of_the_test_s_clock() {
     let closes = this.transport().clone();
     clock.call_later(Duration::from_secs(3), move || closes.lose_connection());
     clock.advance(Duration::from_secs(3));
-    // what comes of the time has happened when `advance` returns, and nothing of the transport's
-    // own is left in the clock
+    // all consequences have happened when `advance` returns, and the transport leaves nothing in
+    // the clock
     assert_eq!(log.take(), ["line hello", "lost ConnectionDone"]);
     assert!(other.get() && clock.delayed_calls().is_empty() && transport.is_disconnecting());
     assert_eq!(transport.take(), b"HELLO\n");
@@ -178,7 +178,7 @@ fn a_pump_cuts_and_resets_at_the_chosen_byte_of_either_side() {
         (End::Server, true, 0),
     ] {
         let (at_server, at_client) = (Log::new(), Log::new());
-        // an echo into a connection that has just been cut would be lost instead
+        // an echo into a connection that has just closed would be lost instead
         let on_data = if from == End::Server { Noting::echo } else { Noting::nothing };
         let pump = pump(
             Noting::factory(&at_server, on_data),

@@ -102,7 +102,7 @@ fn t_075_r_097_r_099_a_pull_producer_is_asked_at_once_and_each_time_the_piece_be
             to.stop_consuming();
         } else {
             left.set(left.get() - 1);
-            // above the high mark, in both ways of writing
+            // above the high mark, with both kinds of write
             to.write([b'x'; 150]);
             to.write_sequence([[b'y'; 150]]);
         }
@@ -384,7 +384,8 @@ fn a_coroutine_that_waits_for_drained_after_each_piece_queues_no_more_than_one()
     let sent = watch(send(pair.client.transport().clone(), most.clone()));
     pair.memory.settle();
     sent.value();
-    // the first piece leaves at once, 100 bytes of it; the next are corked, and sent while it waits
+    // 100 bytes of the first piece are sent at once; the next pieces are corked, and sent while it
+    // waits
     assert_eq!((pair.arrived(), most.get()), (250_000, 150));
 }
 
@@ -392,7 +393,7 @@ fn a_coroutine_that_waits_for_drained_after_each_piece_queues_no_more_than_one()
 fn a_reader_that_stops_reading_makes_its_writer_queue_the_high_mark_and_one_chunk() {
     use std::{io::Read, net::TcpStream};
     const CHUNK: usize = 16 * 1024;
-    /// More than the buffers of the system take, however much they grow.
+    /// More than the operating system's buffers hold, however much they grow.
     const TOTAL: usize = 48 << 20;
     /// Writes chunk after chunk until it is paused.
     struct Fills {
@@ -439,7 +440,7 @@ fn a_reader_that_stops_reading_makes_its_writer_queue_the_high_mark_and_one_chun
         reactor.iterate(Duration::from_millis(1)).unwrap();
         assert!(fills.paused.get() && to.queued() <= 65536 + CHUNK, "{}", to.queued());
     }
-    // and when it reads again, every byte comes
+    // and when the peer reads again, every byte arrives
     reader.set_nonblocking(true).unwrap();
     let (mut all, mut buffer) = (0, vec![0; 65536]);
     run_until(&reactor, || {
@@ -503,7 +504,7 @@ fn p_060_p_061_a_pipe_carries_bytes_both_ways_with_back_pressure_past_the_protoc
     assert_eq!(piped.at_right.take(), ["data to the right"]);
     assert_eq!(piped.at_left.take(), ["data to the left"]);
     assert_eq!(piped.between.take(), [""; 0]);
-    // a reader that stops: what lies between stays under the high mark and one read
+    // the reader stops: the queues in between stay below the high mark plus one read
     piped.inner[1].set_write_marks(0, 2000);
     piped.right.pause_producing();
     piped.left.write(vec![b'x'; 1_000_000]);
@@ -526,7 +527,7 @@ fn a_pipe_carries_half_closes_and_ends_with_both() {
     piped.left.write("last words");
     piped.left.lose_write_connection();
     piped.memory.settle();
-    // the far side is no half-closeable protocol: its connection ends when it has read the end
+    // the far side is not half-closeable: its connection closes at the end of file
     assert_eq!(piped.at_right.take(), ["data last words", "lost ConnectionDone"]);
     assert_eq!(piped.at_left.take(), ["lost ConnectionDone"]);
     assert_eq!(piped.between.take(), ["lost ConnectionDone", "lost ConnectionDone"]);
@@ -593,7 +594,7 @@ fn a_transport_is_a_consumer_and_a_producer() {
     assert_eq!(pair.at_client.take(), ["lost ConnectionDone"]);
 }
 
-/// What may happen to a connection whose writes have to wait.
+/// The events of a connection whose writes have to wait.
 #[derive(Debug, Clone)]
 enum Step {
     Write(usize),
@@ -620,8 +621,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Whether a producer that was told to pause and to go on was told so in turn, and never above its
-/// mark without being paused.
+/// Whether a producer was paused and resumed in alternation, and the queue never above its mark
+/// while it was not paused.
 fn in_turn(told: &[String]) -> bool {
     let told: Vec<_> = told.iter().filter(|told| *told != "stop").collect();
     told.chunks(2)
@@ -634,7 +635,7 @@ proptest! {
         ..ProptestConfig::with_cases(100)
     })]
 
-    /// Writes, flushes of some of it, marks, producers and an end keep every byte and their order.
+    /// Writes, partial flushes, marks, producers and a close keep every byte and their order.
     #[test]
     fn any_interleaving_keeps_bytes_and_order(
         buffer in prop_oneof![50usize..60, 500usize..2000],
@@ -670,7 +671,8 @@ proptest! {
                 Step::Marks(low, high) => client.set_write_marks(*low, *high),
                 Step::Register(push) => {
                     let kind = if *push { ProducerKind::Push } else { ProducerKind::Pull };
-                    // pull producers are told at their registration too: only push ones are noted
+                    // pull producers are resumed at their registration too, so only push producers
+                    // are recorded
                     let noted = if *push { log.clone() } else { Log::new() };
                     let done = client.register_producer(Source::new(&noted, || ()), kind);
                     prop_assert_eq!(done.is_err(), registered);
@@ -696,7 +698,7 @@ proptest! {
         client.unregister_producer();
         client.write("after the end");
         if !half {
-            // the same piece of code has asked for the end
+            // the same code has requested the close
             expected.push_str("after the end");
         }
         server.resume_producing();

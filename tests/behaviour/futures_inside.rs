@@ -68,7 +68,7 @@ fn select_drops_the_loser_s_wait_and_a_cancel_reaches_every_wait_in_order() {
         let log = log.clone();
         Deferred::<u32>::with_canceller(move |_| log.add(name))
     };
-    // the loser is not waited for any more: the cancel meets the next wait alone
+    // the loser is not awaited any more: the cancellation reaches the next await alone
     let (one, _one) = noting("one");
     let (two, fire_two) = noting("two");
     let (then, _then) = Deferred::with_canceller({
@@ -80,7 +80,7 @@ fn select_drops_the_loser_s_wait_and_a_cancel_reaches_every_wait_in_order() {
     d.cancel();
     assert_eq!(log.take(), ["then"]);
     drop(watch(d));
-    // both are waited for: both are cancelled, in the order in which they were awaited
+    // both are awaited: both are cancelled, in the order of the awaits
     let (one, _one) = noting("one");
     let (two, _two) = noting("two");
     let (then, _then) = Deferred::new();
@@ -301,7 +301,7 @@ thread_local! {
         const { std::cell::RefCell::new(None) };
 }
 
-/// A waker of an executor, which does something when it is dropped.
+/// A waker of an executor that runs a function when it is dropped.
 struct Dropper;
 
 impl std::task::Wake for Dropper {

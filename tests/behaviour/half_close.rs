@@ -1,4 +1,4 @@
-//! The end of one direction, over the operating system.
+//! Closing one direction, over the operating system.
 use crate::support::{Log, Reports, run_until, short};
 use std::net::{Ipv4Addr, SocketAddr};
 use twistor::{
@@ -9,8 +9,7 @@ use twistor::{
     transport::{ConnectTcpOptions, ListenTcpOptions, Port},
 };
 
-/// A protocol that goes on after half of its connection has ended, and does what the test says
-/// then.
+/// A half-closeable protocol that runs the test's function for each event.
 #[protocol]
 struct Halves {
     #[init(Log::new())]
@@ -48,7 +47,7 @@ impl Halves {
     }
 }
 
-/// The same without half-closing.
+/// A protocol that is not half-closeable and runs the test's function for each event.
 #[protocol]
 struct Whole {
     #[init(Log::new())]

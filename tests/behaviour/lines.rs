@@ -13,7 +13,8 @@ use twistor::{
     transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
-/// Notes its lines; `RAW n` asks for n raw bytes, `clear`, `pause` and `stop` do what they say.
+/// Records its lines; `RAW n` asks for n raw bytes, and `clear`, `pause` and `stop` do what they
+/// say.
 #[protocol(lines(delimiter = b"\n", max_length = 6))]
 struct Switching {
     log: Log,
@@ -68,7 +69,7 @@ impl Switching {
     }
 }
 
-/// Feeds `chunks` to a `Switching`, one a turn, and gives its log, and the connection.
+/// Feeds `chunks` to a `Switching`, one a turn, and returns its log and the connection.
 fn fed<'a>(
     chunks: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Log, MemoryReactor, Rc<RefCell<Option<Handle<Switching>>>>) {
@@ -123,8 +124,8 @@ fn p_063_lines_and_counted_raw_blocks_give_the_same_events_for_every_chunk_size(
     assert_eq!(whole.len(), 18, "{whole:?}");
     for size in 1..=9 {
         let mut events = fed(stream.chunks(size)).0.take();
-        // how much of the long line has arrived when it is too long depends on the cuts; that it is
-        // does not
+        // how much of the long line has arrived when it exceeds the limit depends on the chunks;
+        // that it does so does not
         let (last, whole_last) = (events.remove(16), &whole[16]);
         assert!(last.starts_with("too long longlon") && whole_last.starts_with(&last), "{last}");
         let mut expected = whole.clone();
@@ -214,7 +215,7 @@ fn p_082_after_the_connection_has_begun_to_close_the_other_lines_of_the_chunk_ar
     assert_eq!(log, ["line stop", "lost"]);
 }
 
-/// A stream of lines and noise, with the places to cut it.
+/// A stream of lines and noise, with the places to split it.
 fn streams() -> impl Strategy<Value = (Vec<u8>, Vec<usize>)> {
     let piece = select(vec!["a\n", "bcd\n", "\n", "len 3\n", "xyz", "len 0\n", "rst\n", "c\n"]);
     let pieces =
@@ -238,7 +239,7 @@ proptest! {
         let mut whole = fed([&stream[..]]).0.take();
         let mut cut = fed(chunks).0.take();
         // the piece that is too long is as long as what has arrived; what was delivered before it
-        // is the same
+        // is equal
         for events in [&mut whole, &mut cut] {
             if let Some(at) = events.iter().position(|event| event.starts_with("too long")) {
                 events.truncate(at);

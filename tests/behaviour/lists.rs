@@ -6,7 +6,7 @@ use twistor::{
     prelude::*,
 };
 
-/// A member that notes its cancel, and fires with `value` then if there is one.
+/// A member that records its cancellation, and then fires with `value` if there is one.
 fn member(
     log: &Log,
     name: &'static str,

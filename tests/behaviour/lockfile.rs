@@ -1,4 +1,4 @@
-//! Locks between processes, taken at once and waited for.
+//! Locks between processes, taken at once and awaited.
 use crate::support::{Reports, watch};
 use std::{
     cell::RefCell,
@@ -17,7 +17,7 @@ use twistor::{
     task::Clock,
 };
 
-/// A folder of its own for a test, gone with it.
+/// A folder for one test, removed afterwards.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -41,7 +41,7 @@ impl Drop for Folder {
     }
 }
 
-/// The id of a process that has ended.
+/// The id of a process that has exited.
 fn dead_process() -> u32 {
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
@@ -52,7 +52,7 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A lock that another object holds, one that waits for it, and the clock.
+/// Returns a lock that another object holds, one that waits for it, and the clock.
 fn held(folder: &Folder) -> (FilesystemLock, DeferredFilesystemLock, Clock) {
     let mut other = FilesystemLock::new(folder.lock());
     assert!(other.lock().unwrap());
@@ -207,7 +207,7 @@ fn c_063_a_lock_left_by_a_process_that_has_died_is_taken_over() {
     assert_eq!(fs::read_link(folder.lock()).unwrap(), Path::new(&process::id().to_string()));
 }
 
-/// A step that a lock makes, and what the system answers.
+/// A step that a lock takes, and the system's answer.
 type Step = (&'static str, io::Result<String>);
 
 /// A system in which other processes act between our steps.
@@ -225,7 +225,7 @@ impl Scripted {
         result
     }
 
-    /// A lock in this system, the result of taking it, and the steps that were made.
+    /// Returns a lock in this system, the result of taking it, and the steps that were taken.
     fn lock(self) -> (FilesystemLock, io::Result<bool>) {
         let left = self.0.clone();
         let mut lock = FilesystemLock::with_system("/lock", self);
@@ -333,8 +333,8 @@ fn c_067_a_held_lock_stays_held_where_processes_cannot_be_checked() {
     ]);
     let (lock, taken) = system.lock();
     assert!(!taken.unwrap() && !lock.is_held());
-    // the machine's own answers: a link that exists, one that is missing, a process that lives
-    // (init's, also without the right to signal it)
+    // the machine's own answers: an existing link, a missing one, a running process (init, even
+    // without the right to signal it)
     let folder = Folder::new();
     symlink("1", folder.lock()).unwrap();
     assert!(!FilesystemLock::new(folder.lock()).lock().unwrap());
@@ -365,11 +365,11 @@ fn c_069_other_errors_go_to_the_caller_and_the_lock_is_not_held() {
     }
     let (_, taken) = Scripted::new(vec![fails("link", Interrupted)]).lock();
     assert_eq!(taken.unwrap_err().kind(), Interrupted);
-    // a folder that is not there
+    // a folder that does not exist
     let folder = Folder::new();
     let mut lock = FilesystemLock::new(folder.0.join("missing/lock"));
     assert_eq!(lock.lock().unwrap_err().kind(), NotFound);
-    // a link that names no process
+    // a link that does not contain a process id
     symlink("somebody", folder.lock()).unwrap();
     let error = FilesystemLock::new(folder.lock()).lock().unwrap_err();
     assert!(

@@ -17,7 +17,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A loop that notes the time of each run, in milliseconds.
+/// A loop that records the time of each call, in milliseconds.
 fn noting(clock: &Clock) -> (LoopingCall, Log) {
     let (log, time) = (Log::new(), clock.clone());
     let into = log.clone();
@@ -86,7 +86,7 @@ fn k_020_calls_stay_on_the_grid_and_missed_ones_are_skipped() {
     let (into, takes) = (log.clone(), RefCell::new(vec![ms(1000), ms(2000)]));
     let looping = LoopingCall::new(clock.clone(), move |_| {
         into.add(time.seconds().as_millis());
-        // a run that takes its time
+        // a call that takes a while
         if let Some(time_taken) = takes.borrow_mut().pop() {
             time.advance(time_taken);
         }
@@ -197,7 +197,7 @@ fn k_028_if_that_deferred_fails_so_does_the_loop() {
     assert!(clock.delayed_calls().is_empty());
 }
 
-/// A loop that notes the counts it is given.
+/// A loop that records the counts it receives.
 fn counting(clock: &Clock) -> (LoopingCall, Log) {
     let log = Log::new();
     let into = log.clone();
@@ -292,7 +292,7 @@ fn starting_twice_cancelling_the_deferred_and_an_unreportable_failure() {
     assert!(now(ended).unwrap_err().check::<CancelledError>());
     assert!(!looping.is_running() && clock.delayed_calls().is_empty());
     assert_eq!(log.take(), ["0"]);
-    // it runs again, and keeps running though nobody holds it
+    // it continues, even if nothing holds it
     looping.start(ms(100)).detach();
     drop(looping);
     clock.advance(ms(100));

@@ -1,5 +1,5 @@
-//! What twistor does, one module a module of the runtime. A test that shows a row of
-//! `tests/conformance/` carries its id in its name.
+//! The behaviour of twistor, with one module for each module of the runtime. A test that shows a
+//! row of `tests/conformance/` has its id in its name.
 #![allow(
     clippy::items_after_statements,
     reason = "a test's own functions and types stand where they are used"

@@ -1,4 +1,4 @@
-//! Names of hosts, and who looks them up.
+//! Host names, and their resolvers.
 use crate::support::{Bang, Reports, now, run_until, short, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use twistor::{
     testing::{FixedNameResolver, MemoryReactor},
 };
 
-/// Keeps the questions, and the test answers them.
+/// Stores the queries, which the test answers.
 #[derive(Default)]
 struct Asked {
     questions: RefCell<Vec<(NameQuery, Resolver<Vec<SocketAddr>>)>>,

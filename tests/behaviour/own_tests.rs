@@ -57,7 +57,7 @@ fn a_panic_is_what_the_test_has_said(reactor: Reactor) -> Deferred<()> {
     panic!("there is no {}", 7)
 }
 
-/// What a test that fails says.
+/// Returns the message of a failing test.
 fn complaint<T: Tested>(test: impl FnOnce(Reactor) -> T + 'static) -> String {
     let panic = catch_unwind(AssertUnwindSafe(|| run_test(Duration::from_millis(500), test)))
         .expect_err("it fails");

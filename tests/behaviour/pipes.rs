@@ -249,7 +249,7 @@ fn own_producer_registered_after_pipe_is_stopped_at_loss() {
 
 #[test]
 fn a_half_close_waits_for_a_paused_side_of_the_pipe() {
-    // the end of writing while the other side still has a queue
+    // the end of file arrives while the other side still has a queue
     let p = piped();
     pipe(&p.a, &p.b);
     p.right.pause_producing();

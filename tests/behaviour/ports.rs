@@ -20,7 +20,7 @@ fn at(port: &Port) -> SocketAddr {
     port.host().socket_addr().unwrap()
 }
 
-/// Whether a client of `port` is served: it sends and gets back.
+/// Returns whether a client of `port` is served: it sends and receives an echo.
 fn serves(reactor: &Reactor, port: &Port) -> bool {
     let log = Log::new();
     let client = watch(reactor.connect_tcp(
@@ -144,7 +144,7 @@ fn t_020_t_021_starting_and_stopping_a_port_is_logged() {
     assert_eq!(logged.take()[0], format!("INFO Room starting on {host}"));
     watch(port.stop_listening()).value();
     assert_eq!(logged.take()[0], format!("INFO (TCP Port {} Closed)", host.port()));
-    // a closure has no name of its own: its protocol's is shown
+    // a closure has no name, so its protocol's is shown
     let port = reactor
         .listen_tcp(LOCAL, Noting::factory(&log, Noting::nothing), &ListenTcpOptions::default())
         .unwrap();

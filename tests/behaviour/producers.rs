@@ -27,7 +27,7 @@ impl Producer for Abort {
     fn stop_producing(&self) {}
 }
 
-/// A pull producer that writes three pieces to `transport` and is done.
+/// A pull producer that writes three pieces to `transport` and finishes.
 fn three_pieces(transport: &Transport) -> Rc<Source> {
     let (to, written) = (transport.clone(), Cell::new(0));
     Source::new(&Log::new(), move || {

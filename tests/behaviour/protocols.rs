@@ -9,7 +9,7 @@ use twistor::{
     transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
-/// A server with `factory` in memory and a client that notes what it gets.
+/// A server with `factory` in memory and a client that records what it receives.
 struct Pair {
     memory: MemoryReactor,
     client: Handle<Client>,
@@ -68,7 +68,7 @@ struct Member {
 #[protocol]
 impl Member {
     fn connection_made(&mut self) {
-        // the transport is there before connection_made
+        // the field is set before connection_made
         self.club.members.borrow_mut().push(self.transport.clone());
         self.transport.send_line("name?");
     }

@@ -242,7 +242,7 @@ fn r_050_r_060_a_call_made_inside_the_thread_waits_for_the_next_turn() {
     let outer = log.clone();
     let count = Rc::new(Cell::new(0));
     let seen = count.clone();
-    // the calls are `Send`: what they note goes through a thread-local of the test
+    // the calls are `Send`, so they record in a thread-local of the test
     thread_local! {
         static TURNS: Cell<u32> = const { Cell::new(0) };
     }
@@ -290,7 +290,7 @@ fn r_044_a_turn_waits_for_the_next_timer_and_without_one_as_long_as_it_may() {
     reactor.iterate(1000 * SECOND).unwrap();
     assert_eq!(reactor.seconds().abs_diff(start), 10 * SECOND);
     calls[0].cancel().unwrap();
-    // the one that is due runs in this turn, which then waits for the last
+    // the due one runs in this turn, which then waits for the last
     reactor.iterate(15 * SECOND).unwrap();
     assert_eq!(reactor.seconds().abs_diff(start), 25 * SECOND);
     reactor.iterate(1000 * SECOND).unwrap();

@@ -15,7 +15,7 @@ use twistor::{
     testing::MemoryReactor,
 };
 
-/// All that can be read now.
+/// Reads everything that is available.
 fn drain(reader: &mut pipe::Receiver) -> String {
     let mut text = Vec::new();
     let mut buffer = [0; 100];
@@ -144,7 +144,7 @@ fn a_handler_that_panics_is_reported_and_its_source_removed() {
     reactor.close();
 }
 
-/// Keeps the reactor busy, as a careless callback does.
+/// Blocks the reactor, as a careless callback does.
 fn block(duration: Duration) {
     thread::sleep(duration);
 }

@@ -1,4 +1,4 @@
-//! The memory of connections that are over serves those that come; nothing of the old ones shows.
+//! Recycled allocations of closed connections, in which nothing of the old connections shows.
 use crate::support::{Bang, Log, Noting, Reports, short, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -19,7 +19,7 @@ fn listen(memory: &MemoryReactor, factory: impl IntoFactory) -> Port {
         .unwrap()
 }
 
-/// A client of `port` that notes what it gets.
+/// A client of `port` that records what it receives.
 fn connect(memory: &MemoryReactor, port: &Port, log: &Log) -> Handle<Noting> {
     let client = Noting::factory(log, Noting::nothing);
     let connected = watch(memory.reactor().connect_tcp(
@@ -31,10 +31,10 @@ fn connect(memory: &MemoryReactor, port: &Port, log: &Log) -> Handle<Noting> {
     connected.value()
 }
 
-/// What a connection may do to itself before it ends.
+/// What a connection may do to itself before it closes.
 type Mischief = fn(&Handle<Served>);
 
-/// An echo whose connections get up to the next mischief of their factory, each.
+/// An echo whose connections do the next mischief of their factory, one each.
 struct Served {
     house: Rc<House>,
     last: bool,
@@ -43,7 +43,7 @@ struct Served {
 struct House {
     log: Log,
     mischiefs: RefCell<Vec<Mischief>>,
-    /// What an echo is kept by, if a test wants it.
+    /// Keeps an echo's connection, if a test wants that.
     kept: RefCell<Vec<Transport>>,
 }
 
@@ -83,7 +83,7 @@ impl Protocol for Served {
     }
 }
 
-/// A producer that is never asked for anything.
+/// A producer that is never resumed.
 struct Quiet;
 
 impl Producer for Quiet {
@@ -168,7 +168,7 @@ fn a_kept_transport_or_handle_still_shows_its_connection() {
     assert!(!old.is_connected());
     assert_eq!(old.peer(), peer);
     assert_ne!(second.host(), peer);
-    // what comes too late reaches nobody
+    // late events are not delivered
     old.write("late");
     old.fail(Bang("late"));
     old.abort_connection();
@@ -176,7 +176,7 @@ fn a_kept_transport_or_handle_still_shows_its_connection() {
     second.write("two\r\n");
     memory.settle();
     assert_eq!(mine.take(), ["made", "data two\r\n"]);
-    // the client's handle is of a connection that is over too
+    // the client's handle belongs to a closed connection too
     assert!(!first.is_connected());
     assert_eq!(first.host(), peer);
 }
@@ -260,7 +260,7 @@ fn a_framing_and_its_encoder_go_with_their_connection_and_a_panic_in_that_is_rep
     }
 }
 
-/// A framing that only `Protocol::framing` makes.
+/// A framing that only `Protocol::framing` creates.
 struct Made;
 
 impl Default for Made {

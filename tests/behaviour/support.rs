@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Fixtures and helpers of the tests.
 use std::{
     cell::RefCell,
     fmt,
@@ -18,7 +18,7 @@ use twistor::{
     transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
-/// An error of the tests, told apart by its text.
+/// An error of the tests, identified by its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bang(pub(crate) &'static str);
 
@@ -30,7 +30,7 @@ impl fmt::Display for Bang {
 
 impl std::error::Error for Bang {}
 
-/// Notes down in which order things happen.
+/// Records events in order.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -44,7 +44,7 @@ impl Log {
         self.0.borrow_mut().push(what.to_string());
     }
 
-    /// What has been noted since the last call.
+    /// Returns the events since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
@@ -65,16 +65,16 @@ impl Reports {
         Self { seen, _sink: sink }
     }
 
-    /// The texts of the reports since the last call.
+    /// Returns the texts of the reports since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         self.seen.take()
     }
 }
 
-/// Where a Deferred's result is kept when it comes.
+/// Receives the result of a Deferred.
 pub(crate) struct Outcome<T>(Rc<RefCell<Option<Result<T, Failure>>>>);
 
-/// Watches `deferred`: the result is taken as soon as it comes.
+/// Watches `deferred`: takes the result as soon as it fires.
 pub(crate) fn watch<T: 'static>(deferred: Deferred<T>) -> Outcome<T> {
     refuse_reports();
     let cell = Rc::new(RefCell::new(None));
@@ -88,7 +88,7 @@ impl<T> Outcome<T> {
         self.0.borrow().is_none()
     }
 
-    /// [`value`](Self::value) of something without a text.
+    /// Returns the [`value`](Self::value), for types without `Debug`.
     #[track_caller]
     pub(crate) fn into_value(self) -> T {
         self.0
@@ -97,7 +97,7 @@ impl<T> Outcome<T> {
             .unwrap_or_else(|failure| panic!("failed: {failure:#?}"))
     }
 
-    /// [`failure`](Self::failure) in the place of something without a text.
+    /// Returns the [`failure`](Self::failure), for types without `Debug`.
     #[track_caller]
     pub(crate) fn into_failure(self) -> Failure {
         self.0.take().expect("no result yet").err().expect("it succeeded")
@@ -105,7 +105,7 @@ impl<T> Outcome<T> {
 }
 
 impl<T: fmt::Debug> Outcome<T> {
-    /// The value; a failure or nothing at all fails the test.
+    /// Returns the value; panics if there is a failure or no result.
     #[track_caller]
     pub(crate) fn value(&self) -> T {
         match self.0.take() {
@@ -115,7 +115,7 @@ impl<T: fmt::Debug> Outcome<T> {
         }
     }
 
-    /// The failure; a value or nothing at all fails the test.
+    /// Returns the failure; panics if there is a value or no result.
     #[track_caller]
     pub(crate) fn failure(&self) -> Failure {
         match self.0.take() {
@@ -126,7 +126,7 @@ impl<T: fmt::Debug> Outcome<T> {
     }
 }
 
-/// A Deferred's result that has to be there by now.
+/// Returns the result of a Deferred that must have fired.
 #[track_caller]
 pub(crate) fn now<T: fmt::Debug + 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
     watch(deferred).0.take().expect("a result that is there")
@@ -137,7 +137,7 @@ pub(crate) fn on_small_stack(test: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(2 << 20).spawn(test).unwrap().join().unwrap();
 }
 
-/// A reactor in this thread, so that foreign wakes have a way in; it runs a turn at a time.
+/// A reactor in this thread, through which foreign wake-ups arrive; it runs one turn at a time.
 pub(crate) struct TestDoor(twistor::reactor::Reactor);
 
 impl TestDoor {
@@ -145,7 +145,7 @@ impl TestDoor {
         Self(twistor::testing::MemoryReactor::new().reactor())
     }
 
-    /// One turn.
+    /// Runs one turn.
     pub(crate) fn run(&self) {
         self.0.iterate(std::time::Duration::ZERO).unwrap();
     }
@@ -157,8 +157,8 @@ impl Drop for TestDoor {
     }
 }
 
-/// A protocol of the tests, written by hand: notes what happens, and does what it is told when data
-/// arrives.
+/// A protocol of the tests, written by hand: it records its events, and runs the test's function
+/// when data arrives.
 pub(crate) struct Noting {
     pub(crate) log: Log,
     pub(crate) on_data: fn(&Handle<Noting>, &[u8]),
@@ -185,17 +185,17 @@ thread_local! {
     static MADE: RefCell<Option<Vec<Handle<Noting>>>> = const { RefCell::new(None) };
 }
 
-/// Has the `Noting`s of this thread kept until [`accepted`] is asked for one.
+/// Keeps this thread's `Noting`s until [`accepted`] is called.
 pub(crate) fn keep_made() {
     MADE.set(Some(Vec::new()));
 }
 
-/// The last `Noting` in this thread that was accepted on `port`.
+/// Returns the last `Noting` in this thread that was accepted on `port`.
 pub(crate) fn accepted(port: u16) -> Handle<Noting> {
     accepted_at(|host| host.port() == port)
 }
 
-/// The last `Noting` in this thread whose own address is such a one.
+/// Returns the last `Noting` in this thread whose local address matches.
 pub(crate) fn accepted_at(is: impl Fn(&Address) -> bool) -> Handle<Noting> {
     MADE.take()
         .unwrap_or_default()
@@ -226,7 +226,7 @@ impl Protocol for Noting {
     }
 }
 
-/// Connects a client of `client` to a server of `server`, over memory.
+/// Connects a client of `client` to a server of `server`, in memory.
 #[track_caller]
 pub(crate) fn connect<C: IntoFactory>(
     memory: &MemoryReactor,
@@ -243,13 +243,13 @@ pub(crate) fn connect<C: IntoFactory>(
     client.into_value()
 }
 
-/// A client of `server`, over memory, that notes nothing of interest.
+/// Connects a client whose events do not matter to `server`, in memory.
 #[track_caller]
 pub(crate) fn connect_to(memory: &MemoryReactor, server: impl IntoFactory) -> Handle<Noting> {
     connect(memory, server, Noting::factory(&Log::new(), Noting::nothing))
 }
 
-/// The two ends of a new connection over memory, the client first; each notes what happens.
+/// Returns the two ends of a new connection in memory, the client first; each records its events.
 pub(crate) fn connected(
     memory: &MemoryReactor,
     at_server: &Log,
@@ -264,12 +264,12 @@ pub(crate) fn connected(
     (client, server)
 }
 
-/// How many bytes have arrived, by the notes of a `Noting`.
+/// Returns how many bytes have arrived, by the records of a `Noting`.
 pub(crate) fn total(notes: &[String]) -> usize {
     notes.iter().filter_map(|note| note.strip_prefix("data ")).map(str::len).sum()
 }
 
-/// A connection over memory with a send buffer of `buffer` bytes; each end notes what happens.
+/// A connection in memory with a send buffer of `buffer` bytes; each end records its events.
 pub(crate) struct Pair {
     pub(crate) memory: MemoryReactor,
     pub(crate) client: Handle<Noting>,
@@ -287,7 +287,7 @@ impl Pair {
         Self { memory, client, server, at_client, at_server }
     }
 
-    /// What the server has read since the last call.
+    /// Returns what the server has read since the last call.
     pub(crate) fn arrived(&self) -> usize {
         total(&self.at_server.take())
     }
@@ -299,7 +299,7 @@ impl Drop for Pair {
     }
 }
 
-/// Notes what it is told, and does something of its own when it is resumed.
+/// Records its calls, and runs a function when it is resumed.
 pub(crate) struct Source {
     log: Log,
     on_resume: Box<dyn Fn()>,
@@ -326,12 +326,12 @@ impl Producer for Source {
     }
 }
 
-/// The last name of a failure's type.
+/// Returns the last name of a failure's type.
 pub(crate) fn short(failure: &Failure) -> &'static str {
     failure.type_name().rsplit("::").next().unwrap()
 }
 
-/// Runs turns of a real reactor until `done`; ten seconds without it fail the test.
+/// Runs turns of a real reactor until `done`; panics after ten seconds.
 #[track_caller]
 pub(crate) fn run_until(reactor: &Reactor, mut done: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
@@ -341,7 +341,7 @@ pub(crate) fn run_until(reactor: &Reactor, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Collects what this thread logs while it lives.
+/// Collects the log events of this thread while it lives.
 pub(crate) struct Logged {
     lines: Arc<Mutex<Vec<String>>>,
     _guard: tracing::subscriber::DefaultGuard,
@@ -353,7 +353,7 @@ impl Logged {
         Self { _guard: tracing::subscriber::set_default(Lines(lines.clone())), lines }
     }
 
-    /// The lines since the last call.
+    /// Returns the lines since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.lines.lock().unwrap())
     }
@@ -374,19 +374,20 @@ fn text_of(event: &tracing::Event<'_>) -> String {
     text.0
 }
 
-/// Ends the process with what an unexpected report says. A report is expected where a test collects
-/// it, with [`Reports`] or [`Logged`], or has announced it with [`expect_report`].
+/// Ends the process with the text of an unexpected report. A report is expected where a test
+/// collects it, with [`Reports`] or [`Logged`], or has announced it with [`expect_report`].
 struct NoReports;
 
-/// What reports of other threads say that a test expects.
+/// The texts of expected reports from other threads.
 static EXPECTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// A report that contains `text` is expected, once, from any thread.
+/// Expects one report that contains `text`, from any thread.
 pub(crate) fn expect_report(text: &str) {
     EXPECTED.lock().unwrap().push(text.to_owned());
 }
 
-/// Every report that nobody expects fails the run from now on. What most tests begin with calls it.
+/// Makes every unexpected report fail the run from now on. Most tests begin with a helper that
+/// calls this.
 fn refuse_reports() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| tracing::subscriber::set_global_default(NoReports).unwrap());
@@ -415,7 +416,7 @@ impl tracing::Subscriber for NoReports {
         }
         let thread = std::thread::current();
         let test = thread.name().unwrap_or("a thread without a name");
-        // not `eprintln!`, which would be captured
+        // not `eprintln!`, which the test harness would capture
         let _ = writeln!(std::io::stderr(), "an unexpected report in {test}:\n{text}");
         std::process::exit(101);
     }
@@ -450,7 +451,7 @@ impl tracing::Subscriber for Lines {
     fn exit(&self, _span: &tracing::span::Id) {}
 }
 
-/// A directory of its own in the system's place for temporary files, removed with everything in it.
+/// A directory in the system's place for temporary files, removed with its contents.
 pub(crate) struct Scratch(std::path::PathBuf);
 
 impl Scratch {
@@ -469,7 +470,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // a test that has failed may have left the files to somebody else
+        // a failed test may have left the files in use
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

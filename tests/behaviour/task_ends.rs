@@ -1,5 +1,5 @@
-//! How loops, cooperative work and waits for locks end: with the reactor, after a restart, though
-//! nobody holds them.
+//! How loops, cooperative work and waits for locks end: with the reactor, after a restart, and
+//! without anything that holds them.
 use crate::support::{Bang, Log, Reports, now, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -20,13 +20,13 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A cooperator that works until all is done.
+/// Returns a cooperator that works until everything is done.
 fn greedy() -> (Cooperator, Clock) {
     let clock = Clock::new();
     (Cooperator::with_predicate(clock.clone(), || || false), clock)
 }
 
-/// Says when it is dropped.
+/// Records its drop.
 struct Flag(Rc<Cell<bool>>);
 
 impl Drop for Flag {
@@ -79,7 +79,7 @@ fn the_end_of_an_earlier_start_s_call_is_that_start_s_alone() {
         let one = watch(looping.start(secs(1)));
         looping.stop();
         let two = watch(looping.start_later(secs(1)));
-        // the function is still at work for the first start: the second one waits for it
+        // the call of the first start is still in progress, and the second start waits for it
         clock.pump([secs(1); 2]);
         assert_eq!(count.get(), 1);
         let resolver = held.take().unwrap();
@@ -99,7 +99,7 @@ fn the_end_of_an_earlier_start_s_call_is_that_start_s_alone() {
     }
 }
 
-// ---- the end of the reactor
+// ---- closing the reactor
 
 #[inline_callbacks]
 fn waits_for_a_loop(reactor: Reactor, flag: Flag) -> Deferred<()> {
@@ -125,7 +125,8 @@ fn waits_for_a_lock(reactor: Reactor, path: PathBuf, flag: Flag) -> Deferred<()>
     return_value!()
 }
 
-/// Whatever waits for something of a reactor's is woken and dropped when that is closed.
+/// Everything that waits for something of a reactor's is resumed and dropped when the reactor
+/// closes.
 #[track_caller]
 fn ends_with_its_reactor(begin: impl FnOnce(Reactor, Flag) -> Deferred<()>) {
     let memory = MemoryReactor::new();
@@ -292,7 +293,7 @@ fn cancelled_branches_are_removed_and_not_counted() {
 
 // ---- locks
 
-/// A system that looks at the lock while that is at work.
+/// A system that uses the lock while the lock is in use.
 struct Curious(Rc<RefCell<Option<DeferredFilesystemLock>>>);
 
 impl LockSystem for Curious {

@@ -26,7 +26,7 @@ fn at(port: &Port) -> SocketAddr {
     port.host().socket_addr().unwrap()
 }
 
-/// A real reactor and a port whose connections do what `on_data` says.
+/// Returns a real reactor and a port whose connections run `on_data`.
 fn served(log: &Log, on_data: fn(&Handle<Noting>, &[u8])) -> (Reactor, Port) {
     let reactor = Reactor::new().unwrap();
     let port = reactor
@@ -35,7 +35,7 @@ fn served(log: &Log, on_data: fn(&Handle<Noting>, &[u8])) -> (Reactor, Port) {
     (reactor, port)
 }
 
-/// Everything that the peer reads until the end, while the reactor runs.
+/// Returns everything that the peer reads up to the end of file, while the reactor runs.
 fn read_to_end(reactor: &Reactor, peer: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     peer.set_nonblocking(true).unwrap();
     let mut all = Vec::new();
@@ -58,7 +58,7 @@ fn read_to_end(reactor: &Reactor, peer: &mut TcpStream) -> std::io::Result<Vec<u
     end.unwrap().map(|()| all)
 }
 
-/// The same echo over either kind of reactor: what both sides see.
+/// Runs one echo over either kind of reactor, and returns what both sides see.
 fn echo_over(reactor: &Reactor, turn: impl Fn()) -> (Vec<String>, Vec<String>) {
     let (served, asked) = (Log::new(), Log::new());
     let port = reactor
@@ -167,7 +167,7 @@ fn t_010_an_address_in_use_is_cannot_listen_error_with_the_address() {
     );
 }
 
-/// A factory that notes its start and stop.
+/// A factory that records its start and stop.
 struct Counted {
     log: Log,
 }
@@ -348,7 +348,7 @@ fn t_047_f_038_t_048_a_refused_connection_is_named_and_reported_in_a_later_turn(
 
 #[test]
 fn t_049_when_the_limit_passes_the_attempt_is_dropped() {
-    // a listener whose queue is full answers no further SYN
+    // a listener with a full backlog does not answer another SYN
     let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     deaf.bind(&SocketAddr::from(LOCAL).into()).unwrap();
     deaf.listen(0).unwrap();

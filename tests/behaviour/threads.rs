@@ -1,4 +1,4 @@
-//! Threads: the pool, and the ways there and back.
+//! Threads: the pool, and calls in both directions.
 use crate::support::{Bang, Log, Reports, expect_report, run_until, watch};
 use std::{
     sync::{
@@ -175,7 +175,7 @@ fn a_blocking_call_in_the_pool_does_not_hold_up_the_stop() {
     });
     reactor.run().unwrap();
     reactor.close();
-    // the call was answered; whether the Deferred heard of it before the end is a matter of turns
+    // the call was answered; whether its Deferred fired before the end depends on the turns
     let result = result.value();
     assert!(matches!(result, Ok(5)) || result.unwrap_err().check::<AbandonedError>());
 }
@@ -305,7 +305,7 @@ fn r_071_r_072_panics_are_reported_or_are_the_failure_that_the_callback_gets() {
     let pool = ThreadPool::new(1, 1).unwrap();
     pool.start();
     let (send, receive) = channel();
-    // of the work, and of what was to take its result
+    // of the work, and of the consumer of its result
     (0..2).for_each(|_| expect_report("Panicked: panicked: boom\n(work in the pool"));
     pool.call_in_thread(|| std::panic::resume_unwind(Box::new("boom"))).unwrap();
     for work in
@@ -326,7 +326,7 @@ fn r_071_r_072_panics_are_reported_or_are_the_failure_that_the_callback_gets() {
     assert_eq!(results[0].0.as_ref().unwrap(), &1);
     assert!(results[1].0.as_ref().unwrap_err().check::<Bang>());
     assert!(results[2].0.as_ref().unwrap_err().check::<Panicked>());
-    // the thread has survived it all
+    // the thread has survived everything
     pool.call_in_thread(move || send.send((Ok(2), thread::current().id())).unwrap()).unwrap();
     assert_eq!(receive.recv_timeout(Duration::from_secs(10)).unwrap().1, results[0].1);
     pool.stop();

@@ -174,7 +174,7 @@ fn d_094_an_errback_before_it_sees_the_cancel_and_the_step_makes_a_timeout_of_it
 fn d_095_d_097_an_errback_before_it_may_recover_and_a_custom_handler_runs_all_the_same() {
     let clock = Clock::new();
     let recovering = || Deferred::<u32>::new().0.add_errback(|_| Ok(5));
-    // the Resolvers are gone: keep them, so that only the limit fires
+    // the Resolvers are kept, so that only the limit fires
     let (one, _r1) = Deferred::<u32>::new();
     let (two, _r2) = Deferred::<u32>::new();
     drop(recovering());

@@ -1,4 +1,4 @@
-//! The timer queue of the clock and the reactor, held to a sorted list.
+//! The timer queue of the clock and the reactor, compared with a sorted list.
 use crate::support::{Log, run_until};
 use proptest::prelude::*;
 use std::{
@@ -13,7 +13,7 @@ use twistor::{prelude::*, task::Clock, time::DelayedCall, transport::ListenTcpOp
 #[derive(Debug, Clone, Copy)]
 enum Op {
     Add(u64),
-    /// A call that makes another one when it runs.
+    /// A call that schedules another one when it runs.
     AddNested(u64, u64),
     Cancel(usize),
     Reset(usize, u64),
@@ -72,7 +72,7 @@ fn run_real(program: &[Op]) -> Vec<String> {
     log.take()
 }
 
-/// A call of the model: when it is due, in which order it was made or last moved, and what it is.
+/// A call of the model: its due time, its order, and its identity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Call {
     due: u64,

@@ -1,4 +1,4 @@
-//! The text of whole tracebacks, held to `traceback.txt` line by line. After a change here:
+//! The text of whole tracebacks, compared with `traceback.txt` line by line. After a change here:
 //! `TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-tests traceback`, and read the difference.
 use crate::support::now;
 use std::{env, fs, path::Path};
@@ -55,7 +55,7 @@ fn translates(wait: Deferred<u32>) -> Deferred<u32> {
     }
 }
 
-/// The failure that comes of firing the innermost Deferred with an index that panics.
+/// The failure that results from firing the innermost Deferred with an index that panics.
 fn failure_of(coroutine: fn(Deferred<u32>) -> Deferred<u32>) -> Failure {
     let (wait, resolver) = Deferred::new();
     let result = coroutine(wait);
@@ -63,7 +63,7 @@ fn failure_of(coroutine: fn(Deferred<u32>) -> Deferred<u32>) -> Failure {
     now(result).unwrap_err()
 }
 
-/// The text without the one thing that depends on what ran before: the serial number.
+/// Removes the serial number, which depends on what ran before.
 fn without_number(text: &str) -> String {
     let number: String =
         text.chars().skip_while(|c| *c != '#').skip(1).take_while(char::is_ascii_digit).collect();

@@ -1,4 +1,4 @@
-//! What runs when a reactor starts and stops.
+//! Triggers that run when a reactor starts and stops.
 use crate::support::{Bang, Log, Reports, run_until, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -23,7 +23,7 @@ fn reactor() -> (Reactor, Log) {
     (MemoryReactor::new().reactor(), Log::new())
 }
 
-/// A trigger that notes `what`.
+/// A trigger that records `what`.
 fn note(
     reactor: &Reactor,
     log: &Log,
@@ -41,7 +41,7 @@ fn stop_soon(reactor: &Reactor) {
     reactor.call_later(Duration::ZERO, move || stop.stop().unwrap());
 }
 
-/// A trigger before the shutdown that waits; its resolver.
+/// Adds a pending trigger before the shutdown, and returns its resolver.
 fn wait_before_shutdown(reactor: &Reactor) -> Resolver<()> {
     let (wait, resolver) = Deferred::new();
     reactor.add_system_event_trigger(Before, Shutdown, move || wait);

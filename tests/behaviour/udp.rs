@@ -22,7 +22,7 @@ const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 type OnDatagram = fn(&[u8], &Address, &DatagramTransport);
 
-/// Notes what happens, and does what the test says when a datagram arrives.
+/// Records its events, and runs the test's function when a datagram arrives.
 struct Notes {
     log: Log,
     on_datagram: OnDatagram,
@@ -72,7 +72,7 @@ fn open(reactor: &Reactor, protocol: Notes) -> DatagramPort<Notes> {
     reactor.listen_udp(LOCAL, protocol, &UdpOptions::default()).unwrap()
 }
 
-/// Runs until `log` has got `count` lines.
+/// Runs until `log` has `count` lines.
 fn lines(reactor: &Reactor, log: &Log, count: usize) -> Vec<String> {
     let mut seen = Vec::new();
     run_until(reactor, || {
@@ -82,7 +82,7 @@ fn lines(reactor: &Reactor, log: &Log, count: usize) -> Vec<String> {
     seen
 }
 
-/// A port number where nobody listens.
+/// A port number where no program listens.
 fn nobody() -> Address {
     UdpSocket::bind(LOCAL).unwrap().local_addr().unwrap().into()
 }
@@ -102,7 +102,7 @@ fn t_246_t_257_t_263_a_port_starts_its_protocol_logs_and_stops_it_in_a_later_tur
     assert!(watch(port.stop_listening()).into_failure().check::<NotListeningError>());
     run_until(&reactor, || !stopped.is_pending());
     assert_eq!(log.take(), ["stop"]);
-    // the protocol comes back by value, and can be listened with again
+    // the protocol is returned by value, and can be used again
     let protocol = stopped.into_value();
     let again =
         reactor.listen_udp(host.socket_addr().unwrap(), protocol, &UdpOptions::default()).unwrap();
@@ -164,7 +164,7 @@ fn t_249_t_259_datagrams_keep_their_boundaries_and_come_with_their_sender() {
     let failure = client.transport().write("to whom", None).unwrap_err();
     assert!(failure.check::<RuntimeError>(), "{failure}");
 
-    // connected: no address, or that one
+    // connected: no address, or the peer's
     client.transport().connect(&server.host()).unwrap();
     assert_eq!(client.transport().peer(), Some(server.host()));
     client.transport().write("two", None).unwrap();
@@ -176,7 +176,7 @@ fn t_249_t_259_datagrams_keep_their_boundaries_and_come_with_their_sender() {
         lines(&reactor, &at_client, 2),
         [format!("two from {to}"), format!("three from {to}")]
     );
-    // and it hears no other
+    // and it receives from no other
     let stranger = UdpSocket::bind(LOCAL).unwrap();
     stranger.send_to(b"psst", client.host().socket_addr().unwrap()).unwrap();
     client.transport().write("five", None).unwrap();
@@ -292,7 +292,7 @@ fn t_256_stopping_inside_a_handler_ends_the_reading_there() {
     let failure = port.transport().write("x", &port.host()).unwrap_err();
     assert!(failure.check::<NotListeningError>());
     assert!(port.transport().ttl().unwrap_err().check::<NotListeningError>());
-    // the protocol is still to be had
+    // the protocol is still returned
     assert!(port.try_with(|notes| notes.log.clone()).is_ok());
     watch(port.stop_listening()).into_value();
     assert!(port.try_with(|_| ()).is_err());
@@ -411,7 +411,7 @@ fn an_ipv6_group_is_joined_by_the_number_of_an_interface() {
     let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 0x1234);
     // the loopback interface is the first
     port.transport().join_group(group, MulticastInterface::Index(1)).unwrap();
-    // not every machine has a way for such a datagram, but each knows what is joined
+    // not every machine can send such a datagram, but each knows which groups were joined
     assert!(
         port.transport()
             .join_group(group, MulticastInterface::Index(1))

@@ -1,4 +1,4 @@
-//! The ends of datagram ports.
+//! Closing datagram ports.
 use crate::support::{Log, Reports, Scratch, run_until, watch};
 use std::{cell::RefCell, net::Ipv4Addr, os::unix::net::UnixDatagram, rc::Rc, time::Duration};
 use twistor::{

@@ -33,7 +33,7 @@ fn unix(path: &Path) -> Address {
     Address::Unix(Some(path.to_owned()))
 }
 
-/// Connects, and gives the client's handle.
+/// Connects, and returns the client's handle.
 fn connect(reactor: &Reactor, path: &Path, log: &Log) -> Handle<Noting> {
     let client = watch(reactor.connect_unix(
         path,
@@ -111,7 +111,8 @@ fn t_226_t_227_want_pid_locks_the_path_until_the_port_is_stopped() {
 fn t_228_a_socket_of_a_process_that_died_is_taken_over_with_want_pid_and_not_without() {
     let (reactor, scratch, log) = (Reactor::new().unwrap(), Scratch::new(), Log::new());
     let path = scratch.path("socket");
-    // what such a process leaves: a socket nobody listens on, and a lock that names it
+    // what such a process leaves behind: a socket without a listener, and a lock that names the
+    // process
     drop(net::UnixListener::bind(&path).unwrap());
     let mut dead = std::process::Command::new("true").spawn().unwrap();
     dead.wait().unwrap();
@@ -236,7 +237,7 @@ fn a_connector_works_over_unix_sockets() {
     let _port = listen(&reactor, &path, &Log::new());
     connector.connect().unwrap();
     run_until(&reactor, || log.take() == ["made"]);
-    // each attempt looks at the lock file, and says so in a later turn
+    // each attempt checks the lock file, and fails in a later turn
     let checked = Connector::unix(
         &reactor,
         &path,
@@ -258,7 +259,7 @@ fn a_connector_works_over_unix_sockets() {
     reactor.close();
 }
 
-/// Takes descriptors, and writes its name into each.
+/// Receives descriptors, and writes its name into each.
 #[protocol]
 struct Taker {
     #[init(Log::new())]
@@ -281,7 +282,7 @@ impl Taker {
     }
 }
 
-/// A taker's port and a client of it.
+/// A port of takers, and a client of it.
 fn taking(reactor: &Reactor, scratch: &Scratch) -> (Log, Log, Handle<Noting>) {
     let (at_server, at_client) = (Log::new(), Log::new());
     let path = scratch.path("socket");
@@ -401,7 +402,7 @@ fn a_protocol_that_takes_no_descriptors_gets_the_bytes_alone() {
     reactor.close();
 }
 
-/// Notes datagrams.
+/// Records datagrams.
 struct Notes(Log);
 
 impl DatagramProtocol for Notes {
@@ -498,7 +499,7 @@ fn r_080_an_error_of_the_closing_fails_stop_listening_with_it() {
             &ListenUnixOptions::default().want_pid(true),
         )
         .unwrap();
-    // somebody has taken the lock away
+    // another process has taken the lock over
     fs::remove_file(scratch.path("socket.lock")).unwrap();
     std::os::unix::fs::symlink("1", scratch.path("socket.lock")).unwrap();
     let failure = watch(port.stop_listening()).failure();

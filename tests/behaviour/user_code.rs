@@ -1,4 +1,4 @@
-//! Panics, drops and odd calls in user code: the connection pays, everything else goes on.
+//! Panics, drops and unusual calls in user code: they affect its connection, and nothing else.
 use crate::support::{Bang, Log, Noting, Pair, Reports, connect_to, watch};
 use std::{
     cell::{Cell, RefCell},

@@ -1,4 +1,4 @@
-//! Handlers that are coroutines, and the ends of their connections.
+//! Coroutine handlers, and the close of their connections.
 use crate::support::{Log, Noting, connect_to, run_until, watch};
 use std::{
     cell::{Cell, RefCell},
@@ -137,8 +137,8 @@ impl Backpressure {
     }
 }
 
-/// A handler that closes the writing side, or the reactor, when its data has come together with the
-/// peer's end.
+/// A handler that closes the sending direction, or the reactor, when its data came together with
+/// the peer's end of file.
 #[protocol]
 struct Busy {
     #[init(Log::new())]
@@ -184,7 +184,7 @@ thread_local! {
     static CALLED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
-/// What a `Busy` notes of data that has come together with the end.
+/// Returns what a `Busy` records for data that came together with the end of file.
 fn served_with_the_end(closes: bool) -> Vec<String> {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();

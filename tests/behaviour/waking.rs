@@ -1,4 +1,4 @@
-//! Wakes from outside: other executors, other threads, threads without a reactor.
+//! Wake-ups from outside: other executors, other threads, threads without a reactor.
 use crate::support::{Reports, watch};
 use futures::{channel::oneshot, executor::LocalPool, task::LocalSpawnExt};
 use std::{
@@ -17,7 +17,7 @@ fn foreign(receiver: oneshot::Receiver<u32>) -> Deferred<u32> {
     return_value!(receiver.await?)
 }
 
-/// A reactor that is made now is the thread's door.
+/// A new reactor becomes the thread's remote queue.
 #[track_caller]
 fn a_new_reactor_receives_a_foreign_wake() {
     let memory = MemoryReactor::new();

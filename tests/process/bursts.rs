@@ -1,5 +1,5 @@
-//! Bursts of every length against a server that pauses in between: each byte and each end arrives,
-//! however turns, reads and pauses fall.
+//! Bursts of every length against a server that pauses in between: each byte and each end of file
+//! arrives, however turns, reads and pauses fall.
 use std::{
     cell::{Cell, RefCell},
     io::{Read, Write},
@@ -19,7 +19,7 @@ use twistor::{
 const CLIENTS: usize = 4;
 const EACH: usize = 100;
 
-/// Counts what it gets, and pauses now and then: for a moment, or for no time at all.
+/// Counts what it receives, and pauses now and then, for a moment or not at all.
 struct Pausing {
     step: usize,
     bytes: usize,
@@ -54,8 +54,8 @@ impl Protocol for Pausing {
     }
 }
 
-/// Sends bursts, one connection after the other, and waits for the end of each. How many bytes that
-/// were.
+/// Sends bursts, one connection after the other, waits for each end of file, and returns the number
+/// of bytes.
 fn send(at: SocketAddr, client: usize) -> usize {
     let chunk = vec![b'x'; 2_000_000];
     let mut sent = 0;

@@ -1,4 +1,4 @@
-//! What waits, shown. The switch is the process's: these tests take turns.
+//! The tree of what is pending. The switch belongs to the process, so these tests take turns.
 use std::{
     cell::RefCell,
     panic::{Location, resume_unwind},
@@ -12,7 +12,7 @@ use twistor::{
     inline_callbacks, report,
 };
 
-/// Runs `test` in a thread of its own, whose table nobody has written to, with debugging on.
+/// Runs `test` in its own thread, whose table is empty, with debugging on.
 fn debugging(test: impl FnOnce() + Send + 'static) {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,7 +28,7 @@ fn here() -> &'static Location<'static> {
     Location::caller()
 }
 
-/// The tree, with `file:` for the path of this file, and without columns.
+/// Returns the tree, with `file:` for the path of this file, and without columns.
 fn tree() -> Vec<String> {
     let text =
         debug::waiting().to_string().replace(file!(), "file").replace("process::debugging::", "");

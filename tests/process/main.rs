@@ -1,5 +1,5 @@
-//! What is process-wide: exit codes, signals, limits. Each test runs a program and looks at it from
-//! outside.
+//! Process-wide behaviour: exit codes, signals, limits. Each test runs a program and observes it
+//! from outside.
 mod bursts;
 mod debugging;
 mod standard_io;
@@ -30,7 +30,7 @@ fn example(name: &str) -> PathBuf {
     program
 }
 
-/// A program that is ended with the test.
+/// A running program, which is killed at the end of the test.
 struct Running(Child);
 
 impl Running {
@@ -53,12 +53,12 @@ impl Running {
         Self(child.expect("the example starts"))
     }
 
-    /// The next line of its standard output.
+    /// Returns the next line of its standard output.
     fn line(&mut self) -> String {
         Self::line_of(self.0.stdout.as_mut().expect("a pipe"))
     }
 
-    /// The next line of its standard error.
+    /// Returns the next line of its standard error.
     fn error_line(&mut self) -> String {
         Self::line_of(self.0.stderr.as_mut().expect("a pipe"))
     }
@@ -79,7 +79,7 @@ impl Running {
         assert!(status.success());
     }
 
-    /// Its exit code and what it wrote to standard error.
+    /// Returns its exit code and what it wrote to standard error.
     fn end(mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         loop {
@@ -205,7 +205,7 @@ fn a_port_in_use_is_exit_code_1_with_the_address() {
     assert!(error.contains(&format!("Couldn't listen on {address}")), "{error}");
 }
 
-/// What a program of `programs.rs` ends with: its exit code, and how many tracebacks it has
+/// Returns the exit code of a program of `programs.rs`, and the number of tracebacks that it
 /// printed.
 fn program(name: &str) -> (Option<i32>, usize) {
     let output = Command::new(env!("CARGO_BIN_EXE_programs")).arg(name).output().expect("it runs");
@@ -275,7 +275,7 @@ fn chat_tells_the_others_what_one_says() {
     bob.get_mut().write_all(b"hel").expect("a connection");
     bob.get_mut().write_all(b"lo\r\n").expect("a connection");
     assert_eq!(read(&mut ada), "<bob> hello");
-    // a taken name is asked again, and a line over the limit costs its own connection alone
+    // a taken name is asked for again, and a line over the limit closes its own connection only
     let mut other = join("ada");
     assert_eq!(read(&mut other), "Taken. Another?");
     other.get_mut().write_all(&[b'x'; 2000]).expect("a connection");
@@ -288,7 +288,7 @@ fn chat_tells_the_others_what_one_says() {
 
 fn read(person: &mut BufReader<TcpStream>) -> String {
     let mut line = String::new();
-    // the connection that broke a rule may end with a reset
+    // the connection that broke a rule may close with a reset
     let _ = person.read_line(&mut line);
     line.trim_end().to_owned()
 }
@@ -319,7 +319,7 @@ fn running_out_of_descriptors_neither_stops_nor_spins_the_listener() {
     let address = line.strip_prefix("listening on ").expect(&line).to_owned();
     let connect = || TcpStream::connect(&address).expect("the kernel accepts");
     let mut many: Vec<_> = (0..40).map(|_| connect()).collect();
-    // the first ones are served, the last ones wait
+    // the first connections are served, the last ones wait
     let mut answer = [0; 4];
     many[0].write_all(b"ping").expect("a connection");
     many[0].read_exact(&mut answer).expect("an echo");
@@ -336,7 +336,7 @@ fn running_out_of_descriptors_neither_stops_nor_spins_the_listener() {
     assert_eq!(echo.end().0, Some(0));
 }
 
-/// How many hundredths of a second of processor time a process has used.
+/// Returns the processor time that a process has used, in hundredths of a second.
 fn cpu_ticks(id: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a process");
     let fields: Vec<_> = text.rsplit(") ").next().expect("fields").split(' ').collect();

@@ -1,4 +1,4 @@
-//! Programs that the process tests run: the argument says which.
+//! The programs that the process tests run, chosen by the argument.
 #[path = "stress_client.rs"]
 mod stress;
 
@@ -10,7 +10,7 @@ use twistor::{
     task::{defer_later, react},
 };
 
-/// Waits a moment if it is told to, then fails with `failure`.
+/// Waits a moment if asked to, then fails with `failure`.
 #[inline_callbacks]
 fn fails(reactor: Reactor, later: bool, failure: Failure) -> Deferred<()> {
     if later {
@@ -19,7 +19,7 @@ fn fails(reactor: Reactor, later: bool, failure: Failure) -> Deferred<()> {
     Err(failure)
 }
 
-/// Runs a reactor until it is stopped; the exit code is the signal that has done it.
+/// Runs a reactor until it is stopped; the exit code is the signal that stopped it.
 fn run(prepare: impl FnOnce(&Reactor)) -> ExitCode {
     let reactor = Reactor::new().expect("a reactor");
     prepare(&reactor);
@@ -28,13 +28,13 @@ fn run(prepare: impl FnOnce(&Reactor)) -> ExitCode {
     ExitCode::from(u8::try_from(reactor.exit_signal().unwrap_or(0)).expect("a small number"))
 }
 
-/// Stops by itself.
+/// Stops without a signal.
 fn stops(reactor: &Reactor) {
     let stop = reactor.clone();
     reactor.call_when_running(move || stop.stop().expect("it runs"));
 }
 
-/// Waits for ever before it stops.
+/// Never finishes its shutdown.
 fn stuck(reactor: &Reactor) {
     reactor.add_system_event_trigger(TriggerPhase::Before, SystemEvent::Shutdown, || {
         println!("stopping");
@@ -44,19 +44,19 @@ fn stuck(reactor: &Reactor) {
     });
 }
 
-/// Says when SIGHUP has come, also if it came during a long callback.
+/// Prints each SIGHUP, including one that arrives during a long callback.
 fn hangs_up(reactor: &Reactor) {
     const SIGHUP: i32 = 1;
     reactor.on_signal(SIGHUP, || println!("hung up")).expect("a signal");
     reactor.call_later(Duration::ZERO, || {
         let mut line = String::new();
-        // a long callback: until the test writes
+        // a long callback: it waits until the test writes
         std::io::stdin().read_line(&mut line).expect("a line");
         println!("back");
     });
 }
 
-/// Whether this process catches SIGTERM.
+/// Returns whether this process handles SIGTERM.
 fn catches_sigterm() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("the state of this process");
     let line = status
@@ -66,7 +66,7 @@ fn catches_sigterm() -> bool {
     u64::from_str_radix(line.trim(), 16).expect("a mask") & (1 << 14) != 0
 }
 
-/// Says before which of its triggers the signal handlers are there.
+/// Prints before which of its triggers the signal handlers are installed.
 fn handlers(reactor: &Reactor) {
     for (phase, name) in [
         (TriggerPhase::Before, "before"),
@@ -80,7 +80,7 @@ fn handlers(reactor: &Reactor) {
     stops(reactor);
 }
 
-/// Answers each line on standard input in capitals, on standard output.
+/// Answers each line of standard input in capitals, on standard output.
 #[protocol(lines(delimiter = b"\n"))]
 struct Shouts {
     #[transport]

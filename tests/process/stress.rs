@@ -1,5 +1,5 @@
-//! A server under stress: many connections, peers of every kind of unkindness. The server is in
-//! this process, the crowd in another.
+//! A server under stress: many connections, and hostile peers of every kind. The server runs in
+//! this process, the peers in another.
 use super::Running;
 use std::{
     io::{ErrorKind, Read, Write},
@@ -15,11 +15,11 @@ use twistor::{
 };
 
 thread_local! {
-    /// How many connections the server has now.
+    /// The number of the server's connections.
     static LIVE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Sends back what it gets.
+/// Sends back what it receives.
 struct Echo;
 
 impl Protocol for Echo {
@@ -51,7 +51,7 @@ fn served() -> (Reactor, SocketAddr) {
     (reactor, at)
 }
 
-/// Runs turns until `done`; half a minute without it fails the test.
+/// Runs turns until `done`; panics after half a minute.
 fn run_until(reactor: &Reactor, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -63,7 +63,7 @@ fn run_until(reactor: &Reactor, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Lets this process have as many descriptors as it may.
+/// Raises the limit of descriptors as far as this process may.
 fn raise_limit() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let all = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -89,7 +89,7 @@ fn ten_thousand_connections_are_all_answered_and_all_close() {
     run_until(&reactor, || said.is_finished());
     assert_eq!(said.join().expect("a line"), format!("answered {wanted} lost 0"));
     assert_eq!(LIVE.get(), wanted);
-    // the other side goes away: every connection is told, every slot is free again
+    // the peer process exits: every connection is lost, and every slot free again
     drop(crowd.0.stdin.take());
     run_until(&reactor, || LIVE.get() == 0);
     assert_eq!(crowd.end().0, Some(0));
@@ -101,7 +101,7 @@ fn ten_thousand_connections_are_all_answered_and_all_close() {
     reactor.close();
 }
 
-/// What happens beside the peers that send one byte at a time.
+/// The work beside the peers that send one byte at a time.
 enum Unkind {
     Reset,
     HalfClose,
@@ -190,8 +190,8 @@ fn no_connection_starves_beside_a_bulk_sender_and_nothing_leaks() {
     times.sort();
     let p99 = times[times.len() * 99 / 100];
     assert!(bulk > 10 * 64 * 1024, "the bulk sender was served too: {bulk}");
-    // one turn reads at most 8 x 96 KiB of the bulk sender: a dribbler waits for some such turns,
-    // and for the machine
+    // one turn reads at most 8 x 96 KiB of the bulk sender, so a slow peer waits for some such
+    // turns, and for the machine
     assert!(p99 < Duration::from_millis(500), "{p99:?}");
     run_until(&reactor, || LIVE.get() == 0 && reactor.delayed_calls().is_empty());
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The other side of the stress tests: many connections out of one process.
+//! The peers of the stress tests: many connections from one process.
 use std::{
     cell::{Cell, RefCell},
     io::Read,
@@ -8,10 +8,10 @@ use std::{
 };
 use twistor::{address::Address, prelude::*, protocol::Protocol, transport::ConnectTcpOptions};
 
-/// How many attempts are under way at a time: fewer than a listener's backlog.
+/// The number of attempts at a time, which is less than a listener's backlog.
 const AT_ONCE: usize = 500;
 
-/// What the connections share.
+/// The state that the connections share.
 struct Crowd {
     wanted: usize,
     begun: Cell<usize>,
@@ -22,7 +22,7 @@ struct Crowd {
     to: SocketAddr,
 }
 
-/// One of them: it says something of its own and wants it back.
+/// One peer: it sends its own text and expects it back.
 struct One {
     crowd: Rc<Crowd>,
     sent: String,
@@ -68,8 +68,8 @@ fn begin(crowd: &Rc<Crowd>) {
     crowd.reactor.connect_tcp(crowd.to, factory, &ConnectTcpOptions::default()).detach();
 }
 
-/// `stress ADDRESS COUNT`: connects so often, has everything echoed, says so, and waits for the end
-/// of its input.
+/// `stress ADDRESS COUNT`: makes COUNT connections, has everything echoed, reports that, and waits
+/// for the end of its input.
 pub(crate) fn main() -> ExitCode {
     let mut args = std::env::args().skip(2);
     let to: SocketAddr = args.next().expect("an address").parse().expect("an address");

@@ -2,9 +2,9 @@
 //! `cargo bench -p twistor-suite`, then `ratios.py`.
 //!
 //! Each side does the same work in its own way. A rival's task is spawned on its own executor and
-//! woken through it; a Deferred's callbacks and coroutines run inside the fire. What is counted:
-//! one chain, one coroutine with three waits, one gathering of a thousand, one hand-over of a lock,
-//! of a semaphore, of a queue's item.
+//! woken through it; a Deferred's callbacks and coroutines run inside the fire. One round is one
+//! chain, one coroutine with three waits, one gathering of a thousand, or one hand-over of a lock,
+//! a semaphore or an item of a queue.
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::{executor::LocalPool, task::LocalSpawnExt};
 use std::{
@@ -18,10 +18,10 @@ use twistor::{
     prelude::*,
 };
 
-/// How many wait for a lock, a semaphore or a gathering.
+/// The number of waiters for a lock, a semaphore or a gathering.
 const MANY: usize = 1000;
 
-/// Runs `round` in a LocalSet of tokio, `rounds` times; the time of all.
+/// Runs `round` in a LocalSet of tokio, `rounds` times, and returns the total time.
 fn in_tokio<F: Future<Output = ()>>(rounds: u64, round: impl Fn() -> F) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
@@ -37,7 +37,7 @@ async fn join(task: JoinHandle<u64>) -> u64 {
     task.await.expect("no panic")
 }
 
-/// Runs a task of a LocalPool to its end.
+/// Runs a task of a LocalPool to completion.
 fn in_pool(pool: &mut LocalPool, task: impl Future<Output = ()> + 'static) {
     pool.spawner().spawn_local(task).expect("a pool that runs");
     pool.run_until_stalled();
@@ -181,7 +181,7 @@ fn gather(c: &mut Criterion) {
     });
 }
 
-/// A thousand wait for a lock that is held; then it goes from one to the next.
+/// A thousand tasks wait for a held lock, which each then passes to the next.
 fn lock(c: &mut Criterion) {
     let mut group = c.benchmark_group("lock_1000");
     group.bench_function("twistor", |b| {
@@ -228,7 +228,7 @@ fn lock(c: &mut Criterion) {
     });
 }
 
-/// A thousand share ten tokens, all of which are held; then they go round.
+/// A thousand tasks share ten tokens, all of which are held at first.
 fn semaphore(c: &mut Criterion) {
     let mut group = c.benchmark_group("semaphore_1000");
     group.bench_function("twistor", |b| {

@@ -1,9 +1,9 @@
-//! Random programs, run on the real thing and on a model that is obvious: order of calls, results
-//! and reports are the same.
+//! Random programs, run on twistor and on an obvious model: the order of calls, results and reports
+//! are equal.
 //!
-//! A program makes Deferreds, puts callbacks, errbacks and gates behind them, fires, fails,
-//! cancels, chains and drops them, also from inside callbacks. To keep circles out, results flow
-//! from a later Deferred to an earlier one only.
+//! A program creates Deferreds, adds callbacks, errbacks and gates to them, fires, fails, cancels,
+//! chains and drops them, also from inside callbacks. To avoid circles, results flow from a later
+//! Deferred to an earlier one only.
 mod obvious;
 mod program;
 mod real;

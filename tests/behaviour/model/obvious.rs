@@ -1,8 +1,8 @@
-//! The model: a node for each Deferred that there ever was; whatever can go on does, until nothing
+//! The model: a node for each Deferred ever created. Every node that can continue does, until none
 //! can.
 use super::program::{Act, Canceller, Effect, Op, Side, Why, pick};
 
-/// An outcome in the model: a failure with whether it has passed anything since it was made.
+/// An outcome in the model: a failure says whether it has passed anything since its creation.
 type Out = Result<u32, (Why, bool)>;
 
 enum Kind {
@@ -19,20 +19,20 @@ enum Kind {
 )]
 struct Node {
     kind: Kind,
-    /// It has its outcome, taken or not.
+    /// The node has its outcome, taken or not.
     fired: bool,
     outcome: Option<Out>,
-    /// A function of it runs.
+    /// A function of the node is running.
     running: bool,
-    /// A cancel came while it ran.
+    /// A cancellation arrived while the function ran.
     kept: bool,
-    /// Somebody stands behind it.
+    /// The node has a consumer.
     waited: bool,
     /// The program holds the Deferred.
     held: bool,
 }
 
-/// The model: a node for each Deferred that there ever was; whatever can go on does, until nothing
+/// The model: a node for each Deferred ever created. Every node that can continue does, until none
 /// can.
 #[derive(Default)]
 pub(super) struct Model {
@@ -59,7 +59,7 @@ impl Model {
         self.nodes.len() - 1
     }
 
-    /// Puts a node behind `up`.
+    /// Adds a node to `up`.
     fn behind(&mut self, up: usize, kind: Kind, held: bool) -> usize {
         self.nodes[up].held = false;
         self.nodes[up].waited = true;
@@ -122,7 +122,7 @@ impl Model {
         }
     }
 
-    /// What an added function gives: an outcome, or another Deferred.
+    /// The result of an added function: an outcome, or another Deferred.
     fn act(&mut self, label: usize, chain: usize, act: Act, got: Out) -> Result<Out, usize> {
         self.log.push(format!("{label} got {:?}", got.map_err(|(why, _)| why)));
         match act {
@@ -171,7 +171,7 @@ impl Model {
         self.go_on();
     }
 
-    /// The node has its outcome; at the end of a chain that nobody holds it ends.
+    /// Sets the outcome of a node; at the end of an unheld chain it is discarded.
     fn fill(&mut self, at: usize, out: Out) {
         let node = &mut self.nodes[at];
         if node.fired {
@@ -201,7 +201,7 @@ impl Model {
         let Kind::Gate { pauses, stored, .. } = &mut self.nodes[gate].kind else { unreachable!() };
         if *pauses > 0 {
             *stored = Some(out);
-            // whoever looks upstream finds nothing to cancel
+            // a walk finds nothing to cancel
             self.nodes[gate].fired = true;
             self.end_if_alone(gate);
         } else {
@@ -261,7 +261,7 @@ impl Model {
 
     fn run_canceller(&mut self, leaf: usize, canceller: Canceller) -> Out {
         if !matches!(canceller, Canceller::None) {
-            // the n-th Deferred that was made is the n-th leaf
+            // the n-th Deferred is the n-th leaf
             let number = self.nodes[..leaf]
                 .iter()
                 .filter(|node| matches!(node.kind, Kind::Leaf { .. }))
@@ -319,8 +319,8 @@ impl Model {
                 if let Some((chain, up)) = tail(self, at) {
                     let label = self.added;
                     self.added += 1;
-                    // the Deferred is in the call that adds: a function that runs at once does not
-                    // find it
+                    // the Deferred has been moved into the call that adds, so a function that runs
+                    // at once does not find it
                     self.tails[chain] = None;
                     let fired = self.nodes[up].outcome.is_some();
                     let next = self.behind(up, Kind::Add { side, act, label, chain, up }, true);

@@ -1,4 +1,4 @@
-//! A program: what it may do, and how it is drawn.
+//! A random program: its operations, and how it is generated.
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ pub(super) enum Canceller {
     Panics,
 }
 
-/// Which outcomes an added function sees.
+/// The outcomes that an added function receives.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Side {
     Value,
@@ -34,13 +34,13 @@ pub(super) enum Side {
     Both,
 }
 
-/// What an added function does: perhaps something to another Deferred, then how it ends.
+/// What an added function does: perhaps an operation on another Deferred, then its result.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
     Value,
     Fail,
     Panic,
-    /// A value one greater, or the same failure.
+    /// The value plus one, or the failure unchanged.
     Pass,
     Return(usize),
     Effect(Effect),
@@ -97,7 +97,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A failure as both sides know it.
+/// A failure as both sides see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     User,
@@ -106,7 +106,7 @@ pub(super) enum Why {
     Panicked,
 }
 
-/// Takes one of a program's things, counted round.
+/// Picks one of a program's objects, modulo their number.
 pub(super) fn pick<T>(from: &mut [Option<T>], at: usize) -> Option<T> {
     if from.is_empty() { None } else { from[at % from.len()].take() }
 }

@@ -1,4 +1,4 @@
-//! The program on the real thing.
+//! Runs the program on twistor.
 use super::program::{Act, Canceller, Effect, Op, Side, Why, pick};
 use crate::support::Log;
 use std::{cell::RefCell, rc::Rc};
@@ -21,7 +21,7 @@ fn why(failure: &Failure) -> Why {
     }
 }
 
-/// The real thing.
+/// The state of the program on twistor.
 #[derive(Default)]
 struct Real {
     tails: Vec<Option<Deferred<u32>>>,
@@ -76,7 +76,7 @@ fn effect_real(world: &World, effect: Effect) {
     }
 }
 
-/// What an added function does with what it got: of Deferred `chain`.
+/// What an added function of Deferred `chain` does with its outcome.
 fn act_real(
     world: &World,
     log: &Log,
@@ -201,7 +201,7 @@ pub(super) fn run(program: &[Op]) -> Vec<String> {
     }
     let tails = std::mem::take(&mut world.borrow_mut().tails);
     let count = tails.len();
-    // what is dropped now runs callbacks that look for tails
+    // the drops may run callbacks that look for tails
     world.borrow_mut().tails.resize_with(count, || None);
     drop(tails);
     for at in 0..count {

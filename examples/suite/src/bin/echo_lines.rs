@@ -1,4 +1,4 @@
-//! twistor's echo, line by line: what the framing costs.
+//! twistor's echo with a line framing, to measure the cost of the framing.
 use twistor::prelude::*;
 
 #[protocol(lines)]

@@ -1,4 +1,4 @@
-//! The floor for anything on mio: one loop, a slab of sockets, one shared read buffer.
+//! The lower bound for anything on mio: one loop, a slab of sockets, one shared read buffer.
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},

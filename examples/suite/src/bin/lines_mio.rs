@@ -1,11 +1,11 @@
-//! Lines on bare mio with memchr, by hand: each line is written as it is found, one write a line;
-//! the start of a line is kept for its connection.
+//! Lines on bare mio with memchr, written by hand. Each line is written as soon as it is found,
+//! with one write; an incomplete line is kept for its connection.
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
 };
 use std::io::{ErrorKind, Read, Write};
-/// A socket, what it has to send, and the start of a line.
+/// A socket, its output, and an incomplete line.
 type Connection = (TcpStream, Vec<u8>, Vec<u8>);
 
 fn main() {

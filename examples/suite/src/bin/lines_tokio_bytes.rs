@@ -1,4 +1,4 @@
-//! Lines on tokio with BytesMut and memchr, by hand: one write for what one read gave.
+//! Lines on tokio with BytesMut and memchr, written by hand: one write for the lines of one read.
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

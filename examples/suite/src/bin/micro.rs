@@ -5,8 +5,9 @@
 //! micro calls      1,000 calls from a thread in a row
 //! ```
 //!
-//! Each line is the work, then nanoseconds of CPU time an operation: twistor's, tokio's, the ratio.
-//! For system calls run `calls twistor` or `calls tokio` under `strace -f -c`.
+//! Each line of output is the work, then nanoseconds of CPU time for one operation: twistor's,
+//! tokio's, and the ratio. For system calls run `calls twistor` or `calls tokio` under `strace -f
+//! -c`.
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 use std::{
     cell::Cell,
@@ -22,7 +23,7 @@ use twistor::reactor::Reactor;
 
 const TIMERS: u64 = 1_000_000;
 
-/// The CPU time of this process so far, as the scheduler counts it.
+/// Returns the CPU time of this process so far, as the scheduler counts it.
 fn cpu() -> f64 {
     let of = |task: std::fs::DirEntry| {
         let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
@@ -31,7 +32,7 @@ fn cpu() -> f64 {
     std::fs::read_dir("/proc/self/task").unwrap().flatten().map(of).sum()
 }
 
-/// Nanoseconds of CPU time for each of `count` operations.
+/// Returns the nanoseconds of CPU time for each of `count` operations.
 fn measure(count: u64, work: impl FnOnce()) -> f64 {
     let before = cpu();
     work();
@@ -40,12 +41,12 @@ fn measure(count: u64, work: impl FnOnce()) -> f64 {
     (cpu() - before) / count
 }
 
-/// A time within the hour after the next one, not in order.
+/// Returns a time between one and two hours ahead, not in order.
 fn delay(n: u64) -> Duration {
     Duration::from_millis(3_600_000 + n * 7919 % 3_600_000)
 }
 
-/// Insert, reset, cancel and fire.
+/// Inserts, resets, cancels and fires.
 fn timers_twistor() -> [f64; 4] {
     let reactor = Reactor::new().unwrap();
     let mut calls = Vec::with_capacity(TIMERS as usize);
@@ -80,8 +81,8 @@ fn timers_twistor() -> [f64; 4] {
     [insert, reset, cancel, fire]
 }
 
-/// Insert and fire are tasks that sleep, since that is how tokio calls something later; reset and
-/// cancel are those of the bare `Sleep`.
+/// Inserts and fires tasks that sleep, since that is how tokio schedules a call; resets and cancels
+/// the bare `Sleep`.
 fn timers_tokio() -> [f64; 4] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (reset, cancel) = runtime.block_on(async {
