@@ -78,7 +78,7 @@ fn p_114_p_115_a_producer_on_a_string_transport_is_paused_by_its_capacity() {
             self.0.add("stop");
         }
     }
-    let (log, transport) = (Log::new(), StringTransport::new().room(6));
+    let (log, transport) = (Log::new(), StringTransport::new().send_buffer(6));
     let this = transport.connect(lines(&Log::new()), &Clock::new());
     let producer = || Rc::new(Counts(log.clone(), this.transport().clone()));
     this.register_producer(producer(), ProducerKind::Pull).unwrap();
@@ -96,7 +96,7 @@ fn p_114_p_115_a_producer_on_a_string_transport_is_paused_by_its_capacity() {
 
 #[test]
 fn a_slow_reader_takes_a_little_at_a_time() {
-    let transport = StringTransport::new().room(10);
+    let transport = StringTransport::new().send_buffer(10);
     let this = transport.connect(lines(&Log::new()), &Clock::new());
     this.set_write_marks(8, 16);
     this.write([b'x'; 30]);

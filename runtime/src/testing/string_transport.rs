@@ -48,7 +48,7 @@ use std::{cell::RefCell, fmt, net::Ipv4Addr, rc::Rc, time::Duration};
 pub struct StringTransport {
     host: Address,
     peer: Address,
-    room: usize,
+    send_buffer: usize,
     end: RefCell<Option<Side>>,
 }
 
@@ -66,13 +66,13 @@ struct Side {
 }
 
 /// The default capacity of each direction, in bytes.
-const ROOM: usize = 64 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
 
 impl StringTransport {
     /// Creates a connection between 127.0.0.1:80, the protocol's side, and 127.0.0.1:54321.
     pub fn new() -> Self {
         let at = |port| Address::from((Ipv4Addr::LOCALHOST.into(), port));
-        Self { host: at(80), peer: at(54321), room: ROOM, end: RefCell::new(None) }
+        Self { host: at(80), peer: at(54321), send_buffer: SEND_BUFFER, end: RefCell::new(None) }
     }
 
     /// Sets the two addresses, the protocol's first.
@@ -84,8 +84,8 @@ impl StringTransport {
     /// Sets the capacity of each direction: the number of bytes it holds until the other side has
     /// taken some. The default is 65536, the minimum 1.
     #[must_use]
-    pub fn room(self, bytes: usize) -> Self {
-        Self { room: bytes, ..self }
+    pub fn send_buffer(self, bytes: usize) -> Self {
+        Self { send_buffer: bytes, ..self }
     }
 
     /// Connects a protocol that `factory` builds, and calls its `connection_made`.
@@ -101,7 +101,7 @@ impl StringTransport {
     ) -> Handle<<F::Factory as Factory>::Protocol> {
         assert!(self.end.borrow().is_none(), "this transport is connected already");
         let net = Net::new(Some(clock.clone()));
-        net.set_capacity(self.room);
+        net.set_capacity(self.send_buffer);
         let reactor = Reactor::with_timers(net.clone(), clock.timers());
         reactor.0.schedule.never_cork();
         let (theirs, mut ours, [from_protocol, to_protocol]) = net.pair(&self.host, &self.peer);
@@ -166,7 +166,7 @@ impl StringTransport {
     /// stays, and so does the back-pressure.
     pub fn take_up_to(&self, bytes: usize) -> Vec<u8> {
         self.settle();
-        let mut taken = vec![0; bytes.min(self.in_the_room())];
+        let mut taken = vec![0; bytes.min(self.buffered())];
         let count = self.with_wire(|wire| wire.read(&mut taken)).and_then(Result::ok).unwrap_or(0);
         taken.truncate(count);
         self.settle();
@@ -174,7 +174,7 @@ impl StringTransport {
     }
 
     /// Returns the number of bytes in the buffer.
-    fn in_the_room(&self) -> usize {
+    fn buffered(&self) -> usize {
         self.end.borrow().as_ref().map_or(0, |end| end.from_protocol.len())
     }
 
