@@ -11,7 +11,7 @@ CHANGED = $(shell git status --porcelain | awk '{print $$2}' | sed -nE \
 	-e 's|^examples/.*|-p twistor-examples -p twistor-tests|p' \
 	| sed 's/ -p /\n-p /g' | sort -u | paste -sd' ')
 
-.PHONY: quick check stderr
+.PHONY: quick check stderr api
 quick:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -26,3 +26,7 @@ stderr:
 	TRYBUILD=overwrite cargo test -p twistor-ui-tests
 	TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-macros
 	TWISTOR_SNAPSHOTS=overwrite cargo test -p twistor-tests --test behaviour traceback
+
+# Refreshes the committed copy of the public API.
+api:
+	.ci/public-api > runtime/public-api.txt

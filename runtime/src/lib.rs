@@ -68,6 +68,7 @@ pub mod protocol;
 pub mod reactor;
 mod remote_queue;
 pub mod report;
+mod sealed;
 mod stream;
 pub mod task;
 pub mod testing;

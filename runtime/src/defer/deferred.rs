@@ -3,7 +3,7 @@ use super::{
     cancel_node::{Awaiting, CancelNode, cancel_from, cancelled_at},
     chain::{Node, Outcome, discard_outcome},
 };
-use crate::{error::CancelledError, failure::Failure};
+use crate::{error::CancelledError, failure::Failure, sealed::Sealed};
 use std::{
     fmt,
     panic::Location,
@@ -234,6 +234,8 @@ pub trait IntoDeferred {
     /// Converts the result into a Deferred.
     fn into_deferred(self) -> Deferred<Self::Value>;
 }
+
+impl<T: 'static> Sealed for Deferred<T> {}
 
 impl<T: 'static> IntoDeferred for Deferred<T> {
     type Value = T;

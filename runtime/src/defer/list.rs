@@ -4,7 +4,7 @@ use super::{
     deferred::Deferred,
     gathering::{Decision, Gathering},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, sealed::Sealed};
 use std::{error::Error, fmt, panic::Location};
 
 /// The failure of the first member of a list to fail, with the member's index.
@@ -82,7 +82,7 @@ fn incomplete() -> Failure {
     label = "expected an array, a `Vec` or a tuple of Deferreds",
     note = "collect an iterator into a vector: `.collect::<Vec<_>>()`"
 )]
-pub trait Gather {
+pub trait Gather: Sealed {
     /// The type of the values, in the same shape.
     type Values: 'static;
 
@@ -111,6 +111,8 @@ pub fn gather_results<G: Gather>(deferreds: G) -> Deferred<G::Values> {
     deferreds.gather(Location::caller())
 }
 
+impl<T: 'static> Sealed for Vec<Deferred<T>> {}
+
 impl<T: 'static> Gather for Vec<Deferred<T>> {
     type Values = Vec<T>;
 
@@ -130,6 +132,8 @@ impl<T: 'static> Gather for Vec<Deferred<T>> {
         list.done()
     }
 }
+
+impl<T: 'static, const N: usize> Sealed for [Deferred<T>; N] {}
 
 impl<T: 'static, const N: usize> Gather for [Deferred<T>; N] {
     type Values = [T; N];
@@ -158,6 +162,8 @@ impl<T: 'static, const N: usize> Gather for [Deferred<T>; N] {
 
 macro_rules! gather_tuple {
     ($count:literal: $($name:ident $index:tt),+) => {
+        impl<$($name: 'static),+> Sealed for ($(Deferred<$name>,)+) {}
+
         impl<$($name: 'static),+> Gather for ($(Deferred<$name>,)+) {
             type Values = ($($name,)+);
 

@@ -4,6 +4,7 @@ use crate::{
     defer::{AbandonCause as _, Deferred},
     failure::Failure,
     report::report,
+    sealed::Sealed,
     stream::Transport,
 };
 
@@ -15,7 +16,7 @@ use crate::{
     label = "returns `{Self}`",
     note = "a handler returns `()`, `Result<(), E>` or `Deferred<()>`"
 )]
-pub trait Handled {
+pub trait Handled: Sealed {
     #[doc(hidden)]
     fn handled(self, transport: &Transport, handler: &'static str);
 }

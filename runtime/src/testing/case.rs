@@ -5,6 +5,7 @@ use crate::{
     failure::Failure,
     reactor::Reactor,
     report,
+    sealed::Sealed,
 };
 use std::{
     cell::RefCell,
@@ -20,8 +21,8 @@ use std::{
     label = "this test returns `{Self}`",
     note = "return nothing, a `Result<(), E>`, or a `Deferred<()>`"
 )]
-pub trait Tested {
-    /// Converts the result into a Deferred.
+pub trait Tested: Sealed {
+    #[doc(hidden)]
     fn tested(self) -> Deferred<()>;
 }
 
