@@ -435,7 +435,22 @@ pub struct CancelledError {
 }
 
 impl CancelledError {
-    pub(crate) fn new(by: CancelledBy, place: &'static Location<'static>) -> Self {
+    /// Creates the error of a cancellation by the calling line, for a fake that answers as a
+    /// cancelled Deferred would.
+    ///
+    /// ```
+    /// use twistor::{defer::Deferred, error::CancelledError};
+    ///
+    /// let cancelled = Deferred::<u32>::fail(CancelledError::new());
+    /// assert!(cancelled.take_result().unwrap().unwrap_err().check::<CancelledError>());
+    /// ```
+    #[expect(clippy::new_without_default, reason = "a default would lose the calling line")]
+    #[track_caller]
+    pub fn new() -> Self {
+        Self::at(CancelledBy::Caller, Location::caller())
+    }
+
+    pub(crate) fn at(by: CancelledBy, place: &'static Location<'static>) -> Self {
         Self { by, place }
     }
 

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 use twistor::{
-    defer::Deferred,
+    defer::{Deferred, SharedResolver},
     error::{AbandonedError, CancelledError, CircularChainError, Panicked},
     failure::Failure,
 };
@@ -353,7 +353,7 @@ fn d_066_d_067_d_070_one_late_fire_of_a_shared_resolver_is_ignored_and_no_more()
 }
 
 #[test]
-fn d_068_d_069_a_second_cancel_after_a_ignored_fire_changes_nothing() {
+fn d_068_d_069_a_second_cancel_after_an_ignored_fire_changes_nothing() {
     for fails in [false, true] {
         let (deferred, resolver) = Deferred::<u32>::new();
         let shared = resolver.shared();
@@ -429,6 +429,79 @@ fn d_078_cancelling_a_fired_deferred_that_waits_cancels_what_it_awaits() {
     outer.cancel();
     assert_eq!(log.take(), ["inner"]);
     assert!(now(outer).unwrap_err().check::<CancelledError>());
+}
+
+// Kind: a wrapper around another Deferred is told by that Deferred, through its own Resolver, how
+// its cancellation went.
+#[test]
+fn while_the_canceller_runs_the_first_fire_through_the_resolver_counts() {
+    for answer in [Ok(7), Err(Failure::new(Bang("own")))] {
+        let (inner, fire_inner) = Deferred::<u32>::with_canceller({
+            let answer = answer.clone();
+            move |cancelling| match answer {
+                Ok(value) => cancelling.callback(value),
+                Err(failure) => cancelling.errback(failure),
+            }
+        });
+        let cancel_inner = inner.canceller();
+        let (outer, resolver) = Deferred::<u32>::with_canceller(move |_| cancel_inner.cancel());
+        inner.chain(resolver);
+        outer.cancel();
+        match (outer.take_result().unwrap(), answer) {
+            (Ok(value), Ok(expected)) => assert_eq!(value, expected),
+            (Err(failure), Err(_)) => assert!(failure.check::<Bang>()),
+            (result, _) => panic!("{result:?}"),
+        }
+        assert!(!fire_inner.is_wanted());
+    }
+}
+
+#[test]
+fn a_resolver_dropped_by_the_canceller_leaves_the_cancelled_error() {
+    let kept = Rc::new(RefCell::new(None));
+    let dropped = kept.clone();
+    let (deferred, resolver) =
+        Deferred::<u32>::with_canceller(move |_| drop(dropped.borrow_mut().take()));
+    *kept.borrow_mut() = Some(resolver);
+    deferred.cancel();
+    assert!(deferred.take_result().unwrap().unwrap_err().check::<CancelledError>());
+}
+
+#[test]
+fn a_shared_resolver_fires_once_inside_the_canceller_and_not_after_it() {
+    let kept: Rc<RefCell<Option<SharedResolver<u32>>>> = Rc::default();
+    let (late, results) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::new(Vec::new())));
+    let (inside, noted) = (kept.clone(), results.clone());
+    let (deferred, resolver) = Deferred::<u32>::with_canceller(move |_| {
+        let resolver = inside.borrow_mut().take().unwrap();
+        noted.borrow_mut().push(resolver.callback(1).is_ok());
+        noted.borrow_mut().push(resolver.callback(2).is_ok());
+    });
+    let resolver = resolver.shared();
+    *late.borrow_mut() = Some(resolver.clone());
+    *kept.borrow_mut() = Some(resolver);
+    deferred.cancel();
+    assert_eq!(*results.borrow(), [true, false]);
+    assert_eq!(deferred.take_result().unwrap().unwrap(), 1);
+    assert!(late.take().unwrap().callback(3).is_err());
+}
+
+#[test]
+fn a_deferred_is_chained_to_a_shared_resolver_that_others_may_fire_first() {
+    let (outer, resolver) = Deferred::<u32>::new();
+    let shared = resolver.shared();
+    let (inner, fire) = Deferred::<u32>::new();
+    inner.chain_shared(shared.clone());
+    shared.resolve(Ok(1)).unwrap();
+    fire.callback(2);
+    assert_eq!(outer.take_result().unwrap().unwrap(), 1);
+
+    let (outer, resolver) = Deferred::<u32>::new();
+    let (inner, fire) = Deferred::<u32>::new();
+    inner.chain_shared(resolver.shared());
+    outer.canceller().cancel();
+    assert!(!fire.is_wanted(), "cancelling the outer one reaches the inner one");
+    assert!(outer.take_result().unwrap().unwrap_err().check::<CancelledError>());
 }
 
 #[test]

@@ -100,5 +100,5 @@ impl Circle {
 
 /// Creates the error of a `cancel` that was called at `place`.
 pub(crate) fn cancelled_at(place: &'static Location<'static>) -> CancelledError {
-    CancelledError::new(CancelledBy::Caller, place)
+    CancelledError::at(CancelledBy::Caller, place)
 }

@@ -197,7 +197,7 @@ pub fn race<T: 'static>(members: impl IntoIterator<Item = Deferred<T>>) -> Defer
     }
     let losers = list.clone();
     list.done().map(move |(value, index)| {
-        losers.cancel_members(&CancelledError::new(CancelledBy::Race, place));
+        losers.cancel_members(&CancelledError::at(CancelledBy::Race, place));
         (index, value)
     })
 }

@@ -23,7 +23,7 @@ use std::{
 struct Leaf<T, C> {
     slot: Slot<T>,
     canceller: Cell<Option<C>>,
-    phase: Cell<LeafState>,
+    state: Cell<LeafState>,
     /// The Deferred whose result it will receive, after [`Deferred::chain`].
     chained: Cell<Option<Weak<dyn CancelNode>>>,
 }
@@ -43,6 +43,8 @@ impl<T, C> Leaf<T, C> {
 enum LeafState {
     Open,
     Fired(&'static Location<'static>),
+    /// The canceller is running, during which the Resolver may still fire.
+    Cancelling,
     /// Cancelled without a canceller: one late fire is accepted silently.
     Cancelled,
     /// Cancelled through its canceller.
@@ -51,9 +53,9 @@ enum LeafState {
 
 /// A leaf without its canceller's type.
 trait Fire<T>: Node<T> {
-    fn phase(&self) -> LeafState;
-    fn set_phase(&self, phase: LeafState);
-    /// Fires, unless the leaf has been fired or cancelled. `now` means at any depth of nested
+    fn state(&self) -> LeafState;
+    fn set_state(&self, state: LeafState);
+    /// Fires, unless the leaf has been fired, or cancelled and its canceller has returned. `now` means at any depth of nested
     /// fires. The canceller is dropped afterwards: its task has ended, and so has any cycle through
     /// it.
     fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool);
@@ -61,12 +63,12 @@ trait Fire<T>: Node<T> {
 }
 
 impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
-    fn phase(&self) -> LeafState {
-        self.phase.get()
+    fn state(&self) -> LeafState {
+        self.state.get()
     }
 
-    fn set_phase(&self, phase: LeafState) {
-        self.phase.set(phase);
+    fn set_state(&self, state: LeafState) {
+        self.state.set(state);
     }
 
     fn chain_to(&self, source: Option<Weak<dyn CancelNode>>) {
@@ -76,8 +78,8 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> Fire<T> for Leaf<T, C> {
     fn fire(&self, outcome: Outcome<T>, place: &'static Location<'static>, now: bool) {
         // taken out first, so that what its drop fires finds a leaf that has fired
         let canceller = self.canceller.take();
-        if matches!(self.phase.get(), LeafState::Open) {
-            self.phase.set(LeafState::Fired(place));
+        if matches!(self.state.get(), LeafState::Open | LeafState::Cancelling) {
+            self.state.set(LeafState::Fired(place));
             let _firing = debug::firing(place);
             match self.slot.fill(outcome) {
                 Some(next) if now => run_now(next),
@@ -118,17 +120,14 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> CancelNode for Leaf<T, C> {
     }
 
     fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {
-        if !matches!(self.phase.get(), LeafState::Open) {
+        if !matches!(self.state.get(), LeafState::Open) {
             // its canceller is running, and has cancelled it again
             return;
         }
         let canceller = self.canceller.take();
-        self.phase.set(if canceller.is_some() {
-            LeafState::CancelledByCanceller
-        } else {
-            LeafState::Cancelled
-        });
+        self.state.set(LeafState::Cancelled);
         if let Some(canceller) = canceller {
+            self.state.set(LeafState::Cancelling);
             let right = Cancelling(self.clone());
             // user code
             if let Err(failure) =
@@ -138,6 +137,9 @@ impl<T: 'static, C: FnOnce(Cancelling<T>) + 'static> CancelNode for Leaf<T, C> {
                     failure,
                     format!("canceller of the Deferred made at {}", self.slot.created_at()),
                 );
+            }
+            if matches!(self.state.get(), LeafState::Cancelling) {
+                self.state.set(LeafState::CancelledByCanceller);
             }
         }
         let _firing = debug::firing(why.location());
@@ -194,7 +196,7 @@ where
     let leaf = Rc::new(Leaf {
         slot: Slot::new(created_at),
         canceller: Cell::new(canceller),
-        phase: Cell::new(LeafState::Open),
+        state: Cell::new(LeafState::Open),
         chained: Cell::new(None),
     });
     debug::note(
@@ -324,7 +326,7 @@ pub(super) fn abandoned(created_at: &'static Location<'static>) -> Failure {
 impl<T: 'static> Drop for Resolver<T> {
     fn drop(&mut self) {
         if let Some(leaf) = self.leaf.take()
-            && !leaf.slot().is_fired()
+            && matches!(leaf.state(), LeafState::Open)
         {
             let created_at = leaf.slot().created_at();
             leaf.fire(Err(abandoned(created_at)), created_at, false);
@@ -397,17 +399,23 @@ impl<T: 'static> SharedResolver<T> {
         self.resolve(Err(failure.into()))
     }
 
+    /// Fires the Deferred with a value or a failure.
+    ///
+    /// # Errors
+    /// Fails as [`callback`](Self::callback) does.
     #[track_caller]
-    fn resolve(&self, outcome: Outcome<T>) -> Result<(), AlreadyCalledError> {
+    pub fn resolve(&self, outcome: Result<T, Failure>) -> Result<(), AlreadyCalledError> {
         let Some(leaf) = &self.0.leaf else {
             return Err(AlreadyCalledError { created_at: None, first: None });
         };
         let created_at = Some(leaf.slot().created_at());
-        match leaf.phase() {
-            LeafState::Open => leaf.fire(outcome, Location::caller(), false),
+        match leaf.state() {
+            LeafState::Open | LeafState::Cancelling => {
+                leaf.fire(outcome, Location::caller(), false)
+            }
             // the one late fire; the next one finds the leaf fired
             LeafState::Cancelled => {
-                leaf.set_phase(LeafState::Fired(Location::caller()));
+                leaf.set_state(LeafState::Fired(Location::caller()));
                 drop_guarded(outcome);
             }
             LeafState::CancelledByCanceller => {
@@ -454,9 +462,22 @@ impl<T: 'static> Deferred<T> {
     #[doc(alias = "chainDeferred")]
     #[track_caller]
     pub fn chain(self, to: Resolver<T>) {
-        let place = Location::caller();
         let leaf = to.leaf.clone();
-        let waiting = self.link(OnBoth(move |outcome: Outcome<T>| to.resolve(outcome)), place);
+        self.chain_to(leaf, move |outcome| to.resolve(outcome));
+    }
+
+    /// Fires `to` with the result of this Deferred, unless `to` has been fired by then.
+    ///
+    /// Otherwise this is [`chain`](Self::chain).
+    #[track_caller]
+    pub fn chain_shared(self, to: SharedResolver<T>) {
+        let leaf = to.0.leaf.clone();
+        self.chain_to(leaf, move |outcome| drop(to.resolve(outcome)));
+    }
+
+    #[track_caller]
+    fn chain_to(self, leaf: Option<Rc<dyn Fire<T>>>, fire: impl FnOnce(Outcome<T>) + 'static) {
+        let waiting = self.link(OnBoth(fire), Location::caller());
         if let (Some(leaf), Some(source)) = (leaf, waiting.source()) {
             leaf.chain_to(Some(Rc::downgrade(&(source as Rc<dyn CancelNode>))));
         }
@@ -479,8 +500,8 @@ impl<T: 'static> Deferred<T> {
     /// Creates a pending Deferred that can stop the work behind it: `canceller` runs once if the
     /// Deferred is cancelled before it has fired.
     ///
-    /// The canceller may fire through the [`Cancelling`] that it receives; if it does not, the
-    /// Deferred fails with [`CancelledError`]. This, too, takes one allocation. A panic in the
+    /// The canceller may fire the Deferred through the [`Cancelling`] that it receives, or through
+    /// the Resolver; if it does neither, the Deferred fails with [`CancelledError`]. This, too, takes one allocation. A panic in the
     /// canceller is reported, and the Deferred fails all the same.
     ///
     /// ```

@@ -76,7 +76,7 @@ impl<T: 'static> Deferred<T> {
             after,
             Box::new(move || {
                 strike.set(true);
-                canceller.cancel_for(&CancelledError::new(CancelledBy::Timeout(after), place));
+                canceller.cancel_for(&CancelledError::at(CancelledBy::Timeout(after), place));
             }),
         );
         let ended = move |result: Result<T, Failure>| {
