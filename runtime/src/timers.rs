@@ -30,10 +30,11 @@ enum CallState {
 /// The data that the queue and the [`DelayedCall`] share.
 struct Call {
     due: Cell<Duration>,
-    /// Orders calls that are due at the same instant: the order in which they were added or last
-    /// moved.
-    order: Cell<u64>,
-    /// The order number of the call's valid entry in the heap; any other entry is a ghost.
+    /// Orders calls that are due at the same instant: the order in which they were added.
+    order: u64,
+    /// The number of the step that added or last moved the call.
+    moved: Cell<u64>,
+    /// The version of the call's valid entry in the heap; any other entry is a ghost.
     entry: Cell<u64>,
     state: Cell<CallState>,
     function: Cell<Option<Box<dyn FnOnce()>>>,
@@ -46,25 +47,27 @@ struct Entry {
     /// The due time in nanoseconds, at most some five hundred years.
     due: u64,
     order: u64,
+    /// [`Call::moved`] when the entry was made.
+    version: u64,
     call: Rc<Call>,
 }
 
 impl Entry {
     fn new(call: Rc<Call>) -> Self {
         let due = nanoseconds(call.due.get());
-        let order = call.order.get();
-        call.entry.set(order);
-        Self { due, order, call }
+        let (order, version) = (call.order, call.moved.get());
+        call.entry.set(version);
+        Self { due, order, version, call }
     }
 
     /// Returns whether the call was cancelled, or has a newer entry.
     fn is_ghost(&self) -> bool {
-        self.call.state.get() != CallState::Pending || self.call.entry.get() != self.order
+        self.call.state.get() != CallState::Pending || self.call.entry.get() != self.version
     }
 
     /// Returns whether the call was moved to a later time.
     fn is_early(&self) -> bool {
-        self.call.order.get() != self.order
+        self.call.moved.get() != self.version
     }
 }
 
@@ -161,7 +164,7 @@ const LEAST_PURGED: usize = 64;
 #[derive(Clone, Copy)]
 pub(crate) struct TurnMark {
     now: u64,
-    order: u64,
+    step: u64,
 }
 
 /// A queue of delayed calls, over the time of a clock or of [`set_now`](Self::set_now).
@@ -170,9 +173,9 @@ pub(crate) struct Timers {
     heap: RefCell<Heap>,
     /// The number of pending calls.
     live: Cell<usize>,
-    /// Entries that are due but were added in this turn; they run in the next one.
+    /// Entries that are due but were added or moved in this turn; they run in the next one.
     set_aside: RefCell<Vec<Entry>>,
-    orders: Cell<u64>,
+    steps: Cell<u64>,
     now: Cell<Duration>,
     /// The reactor's source of time, because `now` is stale between turns. A manual clock has none.
     clock: OnceCell<Box<dyn Fn() -> Duration>>,
@@ -240,10 +243,11 @@ impl Timers {
         function: Box<dyn FnOnce()>,
         created_at: &'static Location<'static>,
     ) -> DelayedCall {
-        let order = self.next_order();
+        let order = self.next_step();
         let call = Rc::new(Call {
             due: Cell::new(self.now().saturating_add(delay)),
-            order: Cell::new(order),
+            order,
+            moved: Cell::new(order),
             entry: Cell::new(order),
             state: Cell::new(CallState::Pending),
             function: Cell::new(Some(function)),
@@ -275,7 +279,7 @@ impl Timers {
     fn reschedule(&self, call: &Rc<Call>, due: Duration) {
         let later = due >= call.due.get();
         call.due.set(due);
-        call.order.set(self.next_order());
+        call.moved.set(self.next_step());
         // the entry for the earlier time moves when it surfaces
         if !later {
             self.heap.borrow_mut().push(Entry::new(call.clone()));
@@ -314,22 +318,22 @@ impl Timers {
         let (heap, aside) = (self.heap.borrow(), self.set_aside.borrow());
         let live = heap.entries.iter().chain(aside.iter()).filter(|entry| !entry.is_ghost());
         let mut calls: Vec<_> = live.map(|entry| DelayedCall(entry.call.clone())).collect();
-        calls.sort_by_key(|call| (call.0.due.get(), call.0.order.get()));
+        calls.sort_by_key(|call| (call.0.due.get(), call.0.order));
         calls
     }
 
-    /// Sets the one time for all calls of a turn, and marks the calls that were added before it.
+    /// Sets the one time for all calls of a turn, and marks the calls that were added or moved before it.
     /// Returns `None`, without reading the clock, if no call is pending or if the clock is manual.
     pub(crate) fn begin_turn(&self) -> Option<TurnMark> {
         if self.is_manual() || self.is_empty() {
             return None;
         }
-        Some(TurnMark { now: nanoseconds(self.now()), order: self.orders.get() })
+        Some(TurnMark { now: nanoseconds(self.now()), step: self.steps.get() })
     }
 
-    /// Marks all calls that are due, whenever they were added, for a manual clock.
+    /// Marks all calls that are due, whenever they were added or moved, for a manual clock.
     pub(crate) fn all_due(&self) -> TurnMark {
-        TurnMark { now: nanoseconds(self.now.get()), order: u64::MAX }
+        TurnMark { now: nanoseconds(self.now.get()), step: u64::MAX }
     }
 
     /// Runs the next call that `mark` covers, and returns the line that scheduled it; `None` if
@@ -359,10 +363,10 @@ impl Timers {
                 break;
             }
             let first = heap.pop()?;
-            if first.order < mark.order {
+            if first.version < mark.step {
                 return Some(first.call);
             }
-            // added in this turn: it must not keep those behind it from running
+            // added or moved in this turn: it must not keep those behind it from running
             self.set_aside.borrow_mut().push(first);
         }
         for entry in self.set_aside.borrow_mut().drain(..) {
@@ -379,10 +383,10 @@ impl Timers {
         calls
     }
 
-    fn next_order(&self) -> u64 {
-        let order = self.orders.get();
-        self.orders.set(order + 1);
-        order
+    fn next_step(&self) -> u64 {
+        let step = self.steps.get();
+        self.steps.set(step + 1);
+        step
     }
 }
 

@@ -72,7 +72,7 @@ fn c_052_a_lock_that_nobody_holds_is_acquired_at_once() {
 }
 
 #[test]
-fn c_053_a_held_lock_fails_when_the_limit_passes() {
+fn c_053_a_wait_for_a_held_lock_fails_when_the_limit_passes() {
     let folder = Folder::new();
     let (_other, lock, clock) = held(&folder);
     let result = watch(lock.defer_until_locked().add_timeout(Duration::from_millis(5500), &clock));

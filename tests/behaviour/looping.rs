@@ -224,6 +224,37 @@ fn k_029_k_030_the_count_is_of_grid_points_passed() {
     looping.stop();
 }
 
+// Kind: a count is a difference of times, and whatever moves the grid must not lose any.
+#[test]
+fn a_reset_and_another_interval_lose_no_count() {
+    let clock = Clock::new();
+    let (looping, log) = counting(&clock);
+    let _ended = looping.start(ms(1000));
+    assert_eq!(log.take(), ["1"]);
+    clock.advance(ms(900));
+    for _ in 0..5 {
+        looping.reset();
+        clock.advance(ms(900));
+    }
+    assert!(log.take().is_empty());
+    clock.advance(ms(100));
+    assert_eq!(log.take(), ["5"], "5500 ms have passed since the last call");
+    looping.stop();
+}
+
+#[test]
+fn the_interval_of_a_running_loop_can_be_changed() {
+    let clock = Clock::new();
+    let (looping, log) = noting(&clock);
+    let _ended = looping.start(ms(1000));
+    looping.set_interval(ms(300));
+    clock.advance(ms(1000));
+    clock.pump([ms(200); 4]);
+    assert_eq!(log.take(), ["0", "1000", "1200", "1600", "1800"]);
+    assert_eq!(looping.interval(), ms(300));
+    looping.stop();
+}
+
 #[test]
 fn k_031_the_count_is_never_0() {
     let clock = Clock::new();

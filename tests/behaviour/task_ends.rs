@@ -277,7 +277,7 @@ fn a_predicate_that_panics_stalls_no_task() {
 }
 
 #[test]
-fn cancelled_branches_are_removed_and_not_counted() {
+fn a_failure_after_when_done_was_cancelled_is_not_reported() {
     let (cooperator, clock) = greedy();
     let reports = Reports::new();
     let (wait, resolver) = Deferred::<()>::new();
@@ -288,7 +288,22 @@ fn cancelled_branches_are_removed_and_not_counted() {
     drop(asked);
     resolver.errback(Bang("lost"));
     drop(task);
-    assert_eq!(reports.take().len(), 1);
+    assert!(reports.take().is_empty());
+}
+
+// Kind: a failure that comes after its Deferred was cancelled is a late fire, which is not reported.
+#[test]
+fn a_failure_after_the_deferred_of_coiterate_was_cancelled_is_not_reported() {
+    let reports = Reports::new();
+    let clock = Clock::new();
+    let cooperator = Cooperator::new(clock.clone());
+    let ended = cooperator.coiterate([Err::<(), _>(Failure::new(Bang("late")))]);
+    ended.cancel();
+    assert!(ended.take_result().unwrap().is_err());
+    clock.advance(Duration::ZERO);
+    assert!(clock.delayed_calls().is_empty());
+    drop(cooperator);
+    assert!(reports.take().is_empty());
 }
 
 // ---- locks

@@ -113,7 +113,7 @@ fn run_model(program: &[Op]) -> Vec<String> {
             Op::Reset(call, to) if made > 0 => {
                 let at = find(&list, call);
                 if let Some(at) = at {
-                    (list[at].due, list[at].order) = (now + to, order);
+                    list[at].due = now + to;
                 }
                 log.push(at.is_some().to_string());
             }
@@ -121,7 +121,6 @@ fn run_model(program: &[Op]) -> Vec<String> {
                 let at = find(&list, call);
                 if let Some(at) = at {
                     list[at].due += more;
-                    list[at].order = order;
                 }
                 log.push(at.is_some().to_string());
             }
@@ -267,4 +266,19 @@ fn a_reset_in_a_handler_counts_from_this_turn_and_not_from_before_the_wait() {
         idle.time()
     );
     peer.join().unwrap();
+}
+
+#[test]
+fn calls_moved_to_the_same_instant_run_in_the_order_they_were_made() {
+    let (clock, log) = (Clock::new(), Log::new());
+    let calls: Vec<_> = (0..3)
+        .map(|number| {
+            let log = log.clone();
+            clock.call_later(Duration::from_secs(number + 1), move || log.add(number))
+        })
+        .collect();
+    calls[1].reset(Duration::from_secs(3)).unwrap();
+    calls[0].delay(Duration::from_secs(2)).unwrap();
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(log.take(), ["0", "1", "2"]);
 }

@@ -411,7 +411,7 @@ impl<T: 'static> SharedResolver<T> {
         let created_at = Some(leaf.slot().created_at());
         match leaf.state() {
             LeafState::Open | LeafState::Cancelling => {
-                leaf.fire(outcome, Location::caller(), false)
+                leaf.fire(outcome, Location::caller(), false);
             }
             // the one late fire; the next one finds the leaf fired
             LeafState::Cancelled => {

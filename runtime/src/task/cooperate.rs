@@ -143,7 +143,7 @@ impl Cooperator {
             held: Cell::new(false),
             queued: Cell::new(false),
             turn: Cell::new(0),
-            told: Cell::new(false),
+            has_consumer: Cell::new(false),
             number: self.0.next.replace(self.0.next.get() + 1),
             cooperator: Rc::downgrade(&self.0),
         });
@@ -315,8 +315,8 @@ struct Task {
     /// The task has an entry among those that can run, with this number.
     queued: Cell<bool>,
     turn: Cell<u64>,
-    /// The outcome was passed to at least one Deferred.
-    told: Cell<bool>,
+    /// A Deferred of the outcome was given out, which reports a failure or was cancelled.
+    has_consumer: Cell<bool>,
     number: u64,
     cooperator: Weak<Inner>,
 }
@@ -324,7 +324,7 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if let Some(TaskOutcome::Failed(failure)) = self.end.get_mut().take()
-            && !self.told.get()
+            && !self.has_consumer.get()
         {
             report(failure, "a cooperative task without a consumer");
         }
@@ -390,11 +390,7 @@ impl Task {
             cooperator.put_aside(&self);
         }
         drop_guarded(self.work.take());
-        let waiting = self.waiting.take();
-        if waiting.iter().any(Resolver::is_wanted) {
-            self.told.set(true);
-        }
-        for resolver in waiting {
+        for resolver in self.waiting.take() {
             // user code
             resolver.resolve(outcome.clone());
         }
@@ -438,7 +434,7 @@ impl CooperativeTask {
     #[track_caller]
     pub fn when_done(&self) -> Deferred<()> {
         let ended = self.0.end.borrow().as_ref().map(TaskOutcome::outcome);
-        self.0.told.set(self.0.told.get() || ended.is_some());
+        self.0.has_consumer.set(true);
         match ended {
             Some(Ok(())) => Deferred::succeed(()),
             Some(Err(failure)) => Deferred::fail(failure),

@@ -63,8 +63,9 @@ struct Inner {
 struct Run {
     /// The time from which the multiples of the interval are counted.
     begun: Cell<Duration>,
-    /// The multiple of the last call, counted so that the first call follows it.
-    last_slot: Cell<i128>,
+    /// The time of the last call, before the first one that of the call that it follows, in
+    /// nanoseconds: a time and not a multiple, so that a reset or another interval loses none.
+    last_call: Cell<i128>,
     stopped: Cell<bool>,
     next: Cell<Option<WeakCall>>,
     ended: Cell<Option<Resolver<LoopingCall>>>,
@@ -132,9 +133,11 @@ impl LoopingCall {
             )));
         }
         inner.interval.set(interval);
+        let begun = inner.clock.seconds();
+        let before = if now { interval } else { Duration::ZERO };
         let run = Rc::new(Run {
-            begun: Cell::new(inner.clock.seconds()),
-            last_slot: Cell::new(if now { -1 } else { 0 }),
+            begun: Cell::new(begun),
+            last_call: Cell::new(signed(begun) - signed(before)),
             stopped: Cell::new(false),
             next: Cell::new(None),
             ended: Cell::new(None),
@@ -175,7 +178,6 @@ impl LoopingCall {
             && run.cancel_next()
         {
             run.begun.set(self.0.clock.seconds());
-            run.last_slot.set(0);
             self.schedule(run);
         }
     }
@@ -186,9 +188,17 @@ impl LoopingCall {
         self.run().is_some_and(|run| !run.stopped.get())
     }
 
-    /// Returns the interval of the last start.
+    /// Returns the interval.
     pub fn interval(&self) -> Duration {
         self.0.interval.get()
+    }
+
+    /// Sets the interval of a running loop, from the call after the next one on. A new start sets
+    /// it as well.
+    ///
+    /// Due times are then the start plus whole multiples of the new interval.
+    pub fn set_interval(&self, interval: Duration) {
+        self.0.interval.set(interval);
     }
 
     fn run(&self) -> Option<Rc<Run>> {
@@ -258,12 +268,19 @@ impl Run {
 
     /// Returns the number of intervals since the last call.
     fn count(&self, now: Duration, interval: Duration) -> u64 {
-        let passed = now.saturating_sub(self.begun.get()).as_nanos();
-        match passed.checked_div(interval.as_nanos()).map(u128::cast_signed) {
-            Some(slot) => u64::try_from(slot - self.last_slot.replace(slot)).unwrap_or(0).max(1),
-            None => 1,
+        let (now, begun) = (signed(now), signed(self.begun.get()));
+        let last = self.last_call.replace(now);
+        let multiple = |time: i128| (time - begun).checked_div(signed(interval));
+        match (multiple(now), multiple(last)) {
+            (Some(now), Some(last)) => u64::try_from(now - last).unwrap_or(0).max(1),
+            _ => 1,
         }
     }
+}
+
+/// Returns the nanoseconds of a time, which may then be subtracted from an earlier one.
+fn signed(time: Duration) -> i128 {
+    time.as_nanos().cast_signed()
 }
 
 /// Converts to a Duration; the number is less than an interval, which is one.
