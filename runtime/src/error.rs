@@ -23,17 +23,32 @@ use std::{
 /// The kind of error that covers [`ConnectionDone`], [`ConnectionLost`] and [`ConnectionAborted`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct ConnectionClosed;
+pub struct ConnectionClosed(());
 
 /// The kind of error that covers [`TaskStopped`], [`TaskDone`] and [`TaskFailed`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct TaskFinished;
+pub struct TaskFinished(());
 
 /// The kind of error that covers [`CannotListenError`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct BindError;
+pub struct BindError(());
+
+macro_rules! kinds_only {
+    ($($name:ident),+) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+
+        impl Error for $name {}
+    )+};
+}
+
+// no value of these exists; they are errors so that `check` and `trap` can ask for errors alone
+kinds_only!(ConnectionClosed, TaskFinished, BindError);
 
 macro_rules! errors {
     ($($(#[$doc:meta])+ $name:ident: $text:literal;)*) => {$(
@@ -195,8 +210,6 @@ errors! {
     AlreadyTryingToLockError: "The lock is being waited for already";
     /// The transport was used in a way that the protocol's framing does not support.
     FramingError: "The framing of this connection does not know that call";
-    /// An error that consists of a text alone, made by `Failure::message`.
-    MessageError: "Error";
 }
 
 /// Returns whether an error of type `concrete` is also of the kind `kind`.
@@ -229,6 +242,7 @@ pub(crate) fn is_kind(concrete: TypeId, kind: TypeId) -> bool {
         NotConnectingError: RuntimeError;
         FileDescriptorOverrun: ConnectionClosed;
         TimeoutError: UserError, ConnectError;
+        DeferredTimeoutError: TimeoutError;
     }
     false
 }
@@ -253,6 +267,25 @@ fn sentence(
     }
     f.write_str(".")
 }
+
+/// An error that consists of a text alone, made by `Failure::message`.
+#[derive(Debug, Clone)]
+pub struct MessageError(Box<str>);
+
+impl MessageError {
+    /// Creates the error with `text`, which is its display text as it stands.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into().into_boxed_str())
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for MessageError {}
 
 /// The port could not be opened: the address, and the operating-system error.
 #[derive(Debug, Clone)]
@@ -480,6 +513,58 @@ impl fmt::Display for CancelledError {
 }
 
 impl Error for CancelledError {}
+
+/// A Deferred had no result within its time limit; the error says which Deferred, and where the
+/// limit was set.
+///
+/// It is of the kind [`TimeoutError`], but not a [`ConnectError`]: what was late need not be a
+/// connection.
+#[doc(alias = "twisted.internet.defer.TimeoutError")]
+#[derive(Debug, Clone)]
+pub struct DeferredTimeoutError {
+    limit: Duration,
+    created_at: &'static Location<'static>,
+    place: &'static Location<'static>,
+    cause: Arc<dyn Error + Send + Sync>,
+}
+
+impl DeferredTimeoutError {
+    pub(crate) fn new(
+        limit: Duration,
+        created_at: &'static Location<'static>,
+        place: &'static Location<'static>,
+        cause: Arc<dyn Error + Send + Sync>,
+    ) -> Self {
+        Self { limit, created_at, place, cause }
+    }
+
+    /// Returns the time limit.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Returns the line that set the time limit.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.place
+    }
+}
+
+impl fmt::Display for DeferredTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, created_at, place, .. } = self;
+        write!(
+            f,
+            "the Deferred made at {created_at} has no result within {limit:?}, the limit set at \
+             {place}"
+        )
+    }
+}
+
+impl Error for DeferredTimeoutError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.cause)
+    }
+}
 
 /// A shared resolver was fired a second time; the error names the line that created the Deferred
 /// and the line that fired it first.

@@ -1,5 +1,6 @@
 //! Failure: the error value of a Deferred's errback side, with its traceback.
 use crate::error::{MessageError, is_kind};
+pub use crate::error_tuple::ErrorTuple;
 use std::{
     any::{TypeId, type_name},
     backtrace::Backtrace,
@@ -165,24 +166,67 @@ impl Failure {
     ///
     /// ```
     /// let failure = twistor::failure::Failure::message("the cupboard is bare");
-    /// assert_eq!(failure.to_string(), "Error: the cupboard is bare.");
+    /// assert_eq!(failure.to_string(), "the cupboard is bare");
     /// ```
     #[track_caller]
     pub fn message(text: impl Into<String>) -> Self {
-        Self::new(MessageError::with_text(text))
+        Self::new(MessageError::new(text))
+    }
+
+    /// Creates a failure from an error whose type is not known. [`check`](Self::check) cannot
+    /// recognise it, but its message and its causes are kept.
+    ///
+    /// ```
+    /// use twistor::failure::Failure;
+    ///
+    /// fn parse(text: &str) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Ok(text.parse()?)
+    /// }
+    ///
+    /// let failure = parse("80a").map_err(Failure::from_boxed).unwrap_err();
+    /// assert_eq!(failure.to_string(), "invalid digit found in string");
+    /// ```
+    #[track_caller]
+    pub fn from_boxed(error: Box<dyn Error + Send + Sync>) -> Self {
+        Self::new(BoxedError(error))
     }
 
     /// Returns whether the error is an `E`, or of the kind `E` (see [`error`](crate::error)).
-    pub fn check<E: 'static>(&self) -> bool {
-        let wanted = TypeId::of::<E>();
+    ///
+    /// For one of several errors see [`check_any`](Self::check_any).
+    pub fn check<E: Error + 'static>(&self) -> bool {
+        self.is(TypeId::of::<E>())
+    }
+
+    fn is(&self, wanted: TypeId) -> bool {
         self.0.type_id == wanted || is_kind(self.0.type_id, wanted)
+    }
+
+    /// Returns whether the error is one of `E`, a tuple of up to eight errors or kinds.
+    ///
+    /// ```
+    /// use twistor::{error::{ConnectError, TimeoutError}, failure::Failure};
+    ///
+    /// let failure = Failure::new(TimeoutError::new());
+    /// assert!(failure.check_any::<(std::io::Error, ConnectError)>());
+    /// ```
+    #[doc(alias = "check")]
+    pub fn check_any<E: ErrorTuple>(&self) -> bool {
+        E::any(&|wanted| self.is(wanted))
     }
 
     /// Returns the failure if it is an `E` or of that kind, and otherwise an `Err` with the same
     /// failure: `let failure = failure.trap::<E>()?;` continues with the errors that it names and
     /// passes all others on.
-    pub fn trap<E: 'static>(self) -> Result<Self, Self> {
+    pub fn trap<E: Error + 'static>(self) -> Result<Self, Self> {
         if self.check::<E>() { Ok(self) } else { Err(self) }
+    }
+
+    /// Returns the failure if it is one of `E`, a tuple of errors or kinds, and otherwise an `Err`
+    /// with the same failure.
+    #[doc(alias = "trap")]
+    pub fn trap_any<E: ErrorTuple>(self) -> Result<Self, Self> {
+        if self.check_any::<E>() { Ok(self) } else { Err(self) }
     }
 
     /// Returns the error.
@@ -244,7 +288,7 @@ impl Failure {
     ///
     /// let failure = Failure::message("the cupboard is bare");
     /// let brief = failure.traceback_with(TracebackDetail::Brief);
-    /// let first = "Traceback: twistor::error::MessageError: Error: the cupboard is bare.\n";
+    /// let first = "Traceback: twistor::error::MessageError: the cupboard is bare\n";
     /// assert!(brief.starts_with(first));
     /// ```
     #[doc(alias = "printBriefTraceback")]
@@ -362,5 +406,21 @@ impl fmt::Debug for Failure {
         } else {
             write!(f, "<Failure {}>", self.headline())
         }
+    }
+}
+
+/// An error whose type is not known.
+#[derive(Debug)]
+struct BoxedError(Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for BoxedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for BoxedError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
     }
 }

@@ -69,7 +69,7 @@ impl Drop for SinkGuard {
 /// let guard = report::push_sink(move |report| into.borrow_mut().push(report.failure.to_string()));
 /// drop(Deferred::<u32>::fail(Failure::message("nobody looks")));
 /// drop(guard);
-/// assert_eq!(*seen.borrow(), ["Error: nobody looks."]);
+/// assert_eq!(*seen.borrow(), ["nobody looks"]);
 /// ```
 pub fn push_sink(sink: impl Fn(&Report) + 'static) -> SinkGuard {
     SINKS.with_borrow_mut(|sinks| {

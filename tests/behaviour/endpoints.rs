@@ -281,5 +281,5 @@ fn a_main_that_panics_or_fails_is_an_error() {
         Ok(_) => Deferred::succeed(()),
         Err(failure) => Deferred::fail(failure),
     });
-    assert_eq!(failed.unwrap_err().to_string(), "Error: missing argument 1: TARGET.");
+    assert_eq!(failed.unwrap_err().to_string(), "missing argument 1: TARGET");
 }

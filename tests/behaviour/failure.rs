@@ -1,6 +1,8 @@
 //! Failure and the named errors.
 use crate::support::Bang;
-use std::{error::Error, fmt, io, os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{
+    error::Error, fmt, io, os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc,
+};
 use twistor::{
     address::Address,
     error::{
@@ -286,4 +288,39 @@ fn f_040_an_error_without_a_number_is_a_plain_connect_error_with_its_text() {
     assert_eq!(error.os_error(), None);
     assert_eq!(error.address(), Some(&to));
     assert_eq!(failure.to_string(), "An error occurred while connecting: no wire: example.com:80.");
+}
+
+// Kind: a check that can never be true must not compile. `check::<(A, B)>()` and
+// `check::<io::ErrorKind>()` do not: see tests/ui.
+#[test]
+fn check_any_and_trap_any_ask_for_one_of_several_errors_or_kinds() {
+    let failure = Failure::new(ConnectionLost::new());
+    assert!(failure.check_any::<(TimeoutError, ConnectionClosed)>());
+    assert!(!failure.check_any::<(TimeoutError, ConnectionDone)>());
+    assert!(failure.clone().trap_any::<(ConnectionLost,)>().is_ok());
+    let other = failure.trap_any::<(TimeoutError, ConnectionDone)>().unwrap_err();
+    assert!(other.check::<ConnectionLost>());
+}
+
+#[test]
+fn a_message_is_its_text_and_nothing_else() {
+    let failure = Failure::message("not connected");
+    assert_eq!(failure.to_string(), "not connected");
+    assert_eq!(failure.error_message(), "not connected");
+}
+
+#[test]
+fn failures_and_boxed_errors_convert_both_ways() {
+    let boxed: Box<dyn Error + Send + Sync> = Box::new(Bang("boom"));
+    let failure = Failure::from_boxed(boxed);
+    assert_eq!(failure.to_string(), Bang("boom").to_string());
+
+    fn fails() -> Result<(), Box<dyn Error + Send + Sync>> {
+        Err(Failure::new(TimeoutError::new().caused_by(Arc::new(Bang("cause")))))?
+    }
+    let error = fails().unwrap_err();
+    assert_eq!(error.to_string(), TimeoutError::new().to_string());
+    assert_eq!(error.source().unwrap().to_string(), Bang("cause").to_string());
+    let plain: Box<dyn Error> = Failure::message("plain").into();
+    assert_eq!(plain.to_string(), "plain");
 }

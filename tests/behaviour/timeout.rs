@@ -3,7 +3,7 @@ use crate::support::{Bang, Log, watch};
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use twistor::{
     defer::{Deferred, Resolver},
-    error::{CancelledError, TimeoutError},
+    error::{CancelledError, ConnectError, DeferredTimeoutError, TimeoutError},
     failure::Failure,
     task::Clock,
 };
@@ -78,10 +78,7 @@ fn d_087_at_the_limit_it_is_cancelled_and_fails_with_timeout_error() {
     clock.advance(FIFTEEN);
     let failure = result.failure();
     assert!(failure.check::<TimeoutError>());
-    assert_eq!(
-        failure.to_string(),
-        "User timeout caused connection failure: no result within 10s."
-    );
+    assert!(failure.to_string().contains("has no result within 10s"), "{failure}");
     let cause = failure.value().source().unwrap().to_string();
     assert!(
         cause.contains(&format!("{}:{line}:", file!())),
@@ -223,4 +220,22 @@ fn a_late_answer_after_the_limit_is_dropped_and_the_producer_can_ask() {
     assert!(!resolver.is_wanted());
     resolver.callback(1);
     assert!(result.failure().check::<TimeoutError>());
+}
+
+// Kind: an error is of the kind of what failed. A time limit on a Deferred says nothing about a
+// connection.
+#[test]
+fn the_error_of_a_time_limit_names_the_deferred_and_the_limit_and_is_no_connect_error() {
+    let clock = Clock::new();
+    let made = line!() + 1;
+    let (deferred, _resolver) = Deferred::<()>::new();
+    let set = line!() + 1;
+    let limited = deferred.add_timeout(Duration::from_secs(5), &clock);
+    clock.advance(Duration::from_secs(5));
+    let failure = limited.take_result().unwrap().unwrap_err();
+    assert!(failure.check::<DeferredTimeoutError>() && failure.check::<TimeoutError>());
+    assert!(!failure.check::<ConnectError>());
+    let (text, file) = (failure.to_string(), file!());
+    assert!(text.starts_with(&format!("the Deferred made at {file}:{made}:")), "{text}");
+    assert!(text.contains(&format!(" has no result within 5s, the limit set at {file}:{set}:")));
 }

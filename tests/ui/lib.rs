@@ -1,1 +1,1 @@
-//! Nothing of its own: the cases are programs, in the folder of each macro.
+//! Nothing of its own: the cases are programs, in the folder of each macro or type.

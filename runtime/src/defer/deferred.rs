@@ -92,6 +92,11 @@ impl<T: 'static> Deferred<T> {
         drop(self);
     }
 
+    /// Returns the line that created the Deferred.
+    pub(super) fn created_at(&self) -> &'static Location<'static> {
+        self.created_at
+    }
+
     /// Creates a Deferred that has its outcome.
     pub(crate) fn ready(outcome: Outcome<T>, created_at: &'static Location<'static>) -> Self {
         Self { state: Some(DeferredState::Ready(outcome)), created_at }

@@ -49,7 +49,7 @@ impl Error for FailureGroup {
 /// list.wait_for_all()
 ///     .map(|results| {
 ///         assert_eq!(*results[0].as_ref().unwrap(), 1);
-///         assert_eq!(results[1].as_ref().unwrap_err().to_string(), "Error: two.");
+///         assert_eq!(results[1].as_ref().unwrap_err().to_string(), "two");
 ///     })
 ///     .detach();
 /// ```

@@ -4,7 +4,7 @@ use super::{
     then::OnBoth,
 };
 use crate::{
-    error::{CancelledBy, CancelledError, TimeoutError},
+    error::{CancelledBy, CancelledError, DeferredTimeoutError},
     failure::Failure,
     time::ReactorTime,
 };
@@ -12,7 +12,8 @@ use std::{cell::Cell, panic::Location, rc::Rc, time::Duration};
 
 impl<T: 'static> Deferred<T> {
     /// Sets a time limit on the chain so far: after the time `after` it is cancelled, and the
-    /// resulting [`CancelledError`] becomes a [`TimeoutError`].
+    /// resulting [`CancelledError`] becomes a [`DeferredTimeoutError`], which is of the kind
+    /// [`TimeoutError`](crate::error::TimeoutError).
     ///
     /// Any other result is kept: a value from the canceller, an error of its own, or the result of
     /// a coroutine that has recovered. Callbacks added later are not covered: the timer stops when
@@ -34,11 +35,11 @@ impl<T: 'static> Deferred<T> {
     #[doc(alias = "addTimeout")]
     #[track_caller]
     pub fn add_timeout(self, after: Duration, clock: &(impl ReactorTime + ?Sized)) -> Self {
-        self.limited(after, clock, Location::caller(), move |result, after| match result {
+        let (created_at, place) = (self.created_at(), Location::caller());
+        self.limited(after, clock, place, move |result, after| match result {
             Err(failure) if failure.check::<CancelledError>() => {
-                Err(TimeoutError::with_text(format!("no result within {after:?}"))
-                    .caused_by(failure.shared_value())
-                    .into())
+                let cause = failure.shared_value();
+                Err(DeferredTimeoutError::new(after, created_at, place, cause).into())
             }
             other => other,
         })

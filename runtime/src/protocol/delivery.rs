@@ -226,5 +226,5 @@ fn checked<P: Protocol>(decoded: Decoded<'_, P>, available: usize) -> Decoded<'_
 #[cold]
 fn wrong_length(framing: &str, used: usize, available: usize) -> Failure {
     let text = format!("{framing} used {used} of {available} bytes for a message");
-    MessageError::with_text(text).into()
+    MessageError::new(text).into()
 }

@@ -47,8 +47,7 @@ impl From<NotNow> for Failure {
     fn from(not_now: NotNow) -> Self {
         match not_now {
             NotNow::Busy => {
-                MessageError::with_text("the protocol is busy: a handler or a call is using it")
-                    .into()
+                MessageError::new("the protocol is busy: a handler or a call is using it").into()
             }
             NotNow::Lost(reason) => reason,
         }

@@ -15,7 +15,7 @@ use std::{env, fmt, process::ExitCode};
 /// let args = Args::from(["tcp:8007", "-v"]);
 /// assert_eq!(args.get(0), Some("tcp:8007"));
 /// let missing = args.required(2, "TARGET").unwrap_err();
-/// assert_eq!(missing.to_string(), "Error: missing argument 3: TARGET.");
+/// assert_eq!(missing.to_string(), "missing argument 3: TARGET");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Args(Vec<String>);
