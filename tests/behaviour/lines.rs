@@ -9,7 +9,8 @@ use twistor::{
     basic::{Line, Lines},
     prelude::*,
     protocol::{Framing, Input},
-    testing::MemoryReactor,
+    task::Clock,
+    testing::{MemoryReactor, StringTransport},
     transport::{ConnectTcpOptions, ListenTcpOptions},
 };
 
@@ -311,4 +312,63 @@ fn resume_inside_a_call_delivers_right_after_it() {
     let t = server.transport().clone();
     server.tell(move |_| t.resume_producing());
     assert_eq!(log.take(), ["two"]);
+}
+
+// Kind: work for a message that arrives in pieces must not start again with each piece.
+#[test]
+fn a_long_line_is_searched_once_however_many_pieces_it_arrives_in() {
+    let mut lines = Lines::default();
+    let mut input = Input::new(b"a\r\nb\r\n", false);
+    let found = |decoded: Option<(Line<'_>, usize)>| decoded.map(|(_, used)| used);
+    assert_eq!(found(lines.decode(input).unwrap()), Some(3));
+    input.seen = 4;
+    assert_eq!(found(lines.decode(input).unwrap()), Some(6), "what was seen is not searched");
+    // the delimiter may lie across the edge
+    let mut input = Input::new(b"abc\r\n", false);
+    input.seen = 4;
+    assert_eq!(found(lines.decode(input).unwrap()), Some(5));
+}
+
+thread_local! {
+    /// For each call of `decode`, the seen bytes and all bytes.
+    static SEEN: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Messages end with a full stop.
+#[derive(Default)]
+struct Sentences;
+
+impl Framing for Sentences {
+    type Message<'a> = &'a [u8];
+
+    fn decode<'a>(&mut self, input: Input<'a>) -> Result<Option<(&'a [u8], usize)>, Failure> {
+        SEEN.with_borrow_mut(|seen| seen.push((input.seen, input.data.len())));
+        let end = input.data.iter().position(|byte| *byte == b'.');
+        Ok(end.map(|end| (&input.data[..end], end + 1)))
+    }
+}
+
+#[protocol(framing = Sentences)]
+struct Reader;
+
+#[protocol]
+impl Reader {
+    fn message_received(&mut self, message: &[u8], transport: &Transport) {
+        if message == b"again" {
+            transport.replace_unparsed("c");
+        }
+    }
+}
+
+#[test]
+fn a_framing_is_told_how_much_of_its_input_it_has_seen() {
+    let transport = StringTransport::new();
+    transport.connect(Reader::factory(), &Clock::new());
+    for piece in ["ab", "cd", "e.fg", "h", ".again.xy", "z"] {
+        transport.receive(piece);
+    }
+    assert_eq!(
+        SEEN.take(),
+        [(0, 2), (2, 4), (4, 8), (0, 2), (2, 3), (3, 12), (0, 8), (0, 1), (1, 2)]
+    );
 }

@@ -71,10 +71,11 @@ impl Lines {
         Self { max_length, ..self }
     }
 
-    /// Returns the position of the first delimiter.
-    fn find(&self, data: &[u8]) -> Option<usize> {
+    /// Returns the position of the first delimiter, of which the first `seen` bytes hold at most
+    /// the beginning.
+    fn find(&self, data: &[u8], seen: usize) -> Option<usize> {
         let (first, others) = self.delimiter.split_first()?;
-        let mut from = 0;
+        let mut from = seen.saturating_sub(others.len());
         loop {
             let at = from + memchr(*first, data.get(from..)?)?;
             let behind = data.get(at + 1..)?;
@@ -104,7 +105,7 @@ impl Framing for Lines {
             return Ok(Some((Line::Raw(data), all)));
         }
         let (most, delimiter) = (self.max_length, self.delimiter.len());
-        Ok(match self.find(data) {
+        Ok(match self.find(data, input.seen) {
             Some(end) if end <= most => {
                 data.get(..end).map(|line| (Line::Line(line), end + delimiter))
             }

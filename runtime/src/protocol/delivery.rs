@@ -134,6 +134,7 @@ impl<P: Protocol> Handle<P> {
                 }
                 Ok(None) => {
                     state.append(data);
+                    state.set_seen(data.len());
                     self.set_unparsed(true);
                 }
                 Err(failure) => self.framing_failed(failure),
@@ -185,7 +186,8 @@ impl<P: Protocol> Handle<P> {
         while stream.is_reading() {
             let (bytes, start) = state.bytes();
             let Some(data) = bytes.get(start..).filter(|data| !data.is_empty()) else { break };
-            match self.decode(Input::new(data, state.is_raw())) {
+            let input = Input { seen: state.seen(), ..Input::new(data, state.is_raw()) };
+            match self.decode(input) {
                 Ok(Some((message, used))) => {
                     state.advance(used);
                     if start + used < bytes.len() {
@@ -193,7 +195,10 @@ impl<P: Protocol> Handle<P> {
                     }
                     self.message(message);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    state.set_seen(data.len());
+                    break;
+                }
                 Err(failure) => {
                     self.framing_failed(failure);
                     break;

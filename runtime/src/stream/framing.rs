@@ -57,12 +57,16 @@ pub struct Input<'a> {
     pub data: &'a [u8],
     /// Whether a handler has set raw mode.
     pub raw: bool,
+    /// The number of bytes at the start of `data` that the last call saw when it returned `None`. A
+    /// search can continue there instead of starting again; the framing's cost for a long message
+    /// that arrives in many pieces is then linear.
+    pub seen: usize,
 }
 
 impl<'a> Input<'a> {
     /// Creates an input, for tests of a framing.
     pub fn new(data: &'a [u8], raw: bool) -> Self {
-        Self { data, raw }
+        Self { data, raw, seen: 0 }
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct FramingState {
     /// Whether messages are being delivered, so that bytes put back need no rescheduling.
     busy: Cell<bool>,
     encoder: Option<Box<dyn Encoder>>,
+    /// The number of unparsed bytes in which the framing has found no message.
+    seen: Cell<usize>,
     /// The bytes behind each message, if the encoder adds nothing else.
     trailer: Option<Box<[u8]>>,
     /// The address of the name to which [`is_called`](Self::is_called) last answered yes.
@@ -53,6 +55,7 @@ impl FramingState {
             unparsed: Cell::new(false),
             raw: Cell::new(false),
             busy: Cell::new(false),
+            seen: Cell::new(0),
             trailer: encoder.as_ref().and_then(|encoder| encoder.trailer()).map(Box::from),
             encoder,
             called: Cell::new(std::ptr::null()),
@@ -87,6 +90,7 @@ impl FramingState {
     /// Marks `used` bytes as parsed.
     pub(crate) fn advance(&self, used: usize) {
         self.start.set(self.start.get() + used);
+        self.seen.set(0);
         self.unparsed.set(self.start.get() < self.bytes.borrow().len());
     }
 
@@ -123,6 +127,16 @@ impl FramingState {
 
     pub(crate) fn set_raw(&self, raw: bool) {
         self.raw.set(raw);
+        self.seen.set(0);
+    }
+
+    /// Records that the framing has found no message in the first `seen` unparsed bytes.
+    pub(crate) fn set_seen(&self, seen: usize) {
+        self.seen.set(seen);
+    }
+
+    pub(crate) fn seen(&self) -> usize {
+        self.seen.get()
     }
 
     /// Returns a copy of the unparsed bytes.
@@ -135,6 +149,7 @@ impl FramingState {
         self.unparsed.set(!rest.is_empty());
         let old = self.bytes.replace(Rc::new(rest));
         self.start.set(0);
+        self.seen.set(0);
         drop(old);
     }
 
