@@ -314,6 +314,28 @@ fn resume_inside_a_call_delivers_right_after_it() {
     assert_eq!(log.take(), ["two"]);
 }
 
+// Kind: every change of the mode or of the unparsed bytes looks at those bytes again, inside and
+// outside of a handler.
+#[test]
+fn raw_mode_set_outside_of_a_handler_delivers_the_unparsed_bytes() {
+    for paused in [false, true] {
+        let (log, memory, server) = fed([&b"abc"[..]]);
+        let handle = server.take().unwrap();
+        handle.with(|protocol| protocol.raw = 3).detach();
+        if paused {
+            handle.pause_producing();
+        }
+        handle.set_raw_mode();
+        memory.settle();
+        let raw = ["raw a", "raw b", "raw c"].map(str::to_owned).to_vec();
+        assert_eq!(log.take(), if paused { Vec::new() } else { raw.clone() });
+        handle.resume_producing();
+        memory.settle();
+        assert_eq!(log.take(), if paused { raw } else { Vec::new() });
+        assert!(handle.unparsed().is_empty());
+    }
+}
+
 // Kind: work for a message that arrives in pieces must not start again with each piece.
 #[test]
 fn a_long_line_is_searched_once_however_many_pieces_it_arrives_in() {

@@ -181,6 +181,7 @@ impl Transport {
     pub fn set_raw_mode(&self) {
         if let Some(framing) = self.framing() {
             framing.set_raw(true);
+            self.reschedule_unparsed();
         }
     }
 
@@ -217,7 +218,7 @@ impl Transport {
         }
     }
 
-    /// Schedules the parsing of bytes that were put back outside of a handler.
+    /// Schedules the parsing of unparsed bytes after a change outside of a handler.
     fn reschedule_unparsed(&self) {
         if let Some(stream) = &self.0
             && stream.framing().is_some_and(|framing| !framing.is_busy() && !framing.is_empty())
