@@ -304,6 +304,12 @@ impl<P: Protocol> Handle<P> {
         });
     }
 
+    /// Returns whether a handler that is cancelled by the loss is pending.
+    pub(super) fn has_pending_cancel_on_loss(&self) -> bool {
+        let cold = self.0.cold.borrow();
+        cold.as_ref().is_some_and(|cold| cold.on_loss.iter().any(|handler| !handler.is_dead()))
+    }
+
     /// Returns whether a call would run at once.
     pub(super) fn is_free(&self) -> bool {
         !self.0.draining.get()

@@ -70,8 +70,8 @@ impl<P: Protocol> Receiver for Handle<P> {
         }
     }
 
-    fn end_held_back(&self) {
-        self.cancel_on_loss_now();
+    fn has_cancel_on_loss(&self) -> bool {
+        self.has_pending_cancel_on_loss()
     }
 }
 

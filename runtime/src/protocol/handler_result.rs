@@ -2,6 +2,7 @@
 use super::{connection::fail_connection, handle::Handle, protocol::Protocol};
 use crate::{
     defer::{AbandonCause as _, Deferred},
+    error::CancelledError,
     failure::Failure,
     report::report,
     sealed::Sealed,
@@ -52,6 +53,8 @@ fn failed_later(transport: &Transport, failure: Failure, handler: &'static str) 
     match transport.0.as_ref().and_then(|stream| stream.reason()) {
         None => fail_connection(transport, failure, handler),
         Some(reason) if reason.is_same(&failure) => {}
+        // the loss has cancelled it
+        Some(_) if failure.check::<CancelledError>() => {}
         Some(_) => {
             let peer = transport.peer();
             report(failure, format!("{handler}, after the connection with {peer} had closed"));

@@ -33,9 +33,9 @@ pub(crate) trait Receiver {
     /// Delivers a descriptor that came with the bytes that follow.
     fn descriptor(&self, descriptor: OwnedFd);
 
-    /// Called when the peer's end of file cannot be read yet, because a handler suspends the
-    /// delivery.
-    fn end_held_back(&self);
+    /// Returns whether a handler that is cancelled by the loss is pending. The peer's end of file
+    /// then overtakes the input that waits behind that handler.
+    fn has_cancel_on_loss(&self) -> bool;
 }
 
 impl Stream {
@@ -80,14 +80,11 @@ impl Stream {
             }
             None => self.on_other_event(readiness, buffer, receiver),
         }
-        if self.is_lost() {
-            return true;
+        if self.is_end_held_back() && !receiver.is_half_closeable() && receiver.has_cancel_on_loss()
+        {
+            self.skip_to_end(buffer, receiver);
         }
-        if self.is_end_held_back() && !receiver.is_half_closeable() {
-            // a handler of the data just delivered has suspended the delivery
-            receiver.end_held_back();
-        }
-        false
+        self.is_lost()
     }
 
     /// Handles an event that is more than plain input, or an event of a stream that is not in its
@@ -109,14 +106,10 @@ impl Stream {
             }
             return;
         }
-        // 3. handlers that are cancelled at the end of the connection are cancelled before that end
-        //    is delivered
-        if self.is_end_held_back() && !receiver.is_half_closeable() {
-            receiver.end_held_back();
-            if self.is_reading() {
-                // the call has rescheduled the stream, so that unparsed input is delivered first
-                return;
-            }
+        // 3. a reset drops the input that waits behind a pause or a suspended delivery, which
+        //    nothing reads to the error
+        if readiness.is_closed() && self.is_open() && !self.is_reading() {
+            self.probe_error();
         }
         // sampled now: code called below may resume the delivery, which reschedules the stream so
         // that unparsed input is parsed before new reads
@@ -147,6 +140,22 @@ impl Stream {
             return self.close_now_due();
         }
         self.read_event(readiness, reading, buffer, receiver);
+    }
+
+    /// Discards input up to the peer's end, for a handler that the loss cancels.
+    fn skip_to_end<R: Receiver>(&self, buffer: &mut [u8], receiver: &R) {
+        for _ in 0..READS_PER_TURN {
+            match self.with_wire(|wire| wire.read(buffer)) {
+                Ok(0) => return self.peer_ended(receiver),
+                Ok(_) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted => {}
+                    _ => return self.close_now(self.loss_reason(&error)),
+                },
+            }
+        }
+        self.reschedule(Readiness::AGAIN);
     }
 
     /// Reads after all other work of an event has been done.
