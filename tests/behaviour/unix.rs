@@ -1,5 +1,5 @@
 //! UNIX sockets: streams, datagrams, lock files, descriptors.
-use crate::support::{Log, Logged, Noting, Scratch, keep_made, run_until, short, watch};
+use crate::support::{Log, Logged, Noting, Reports, Scratch, keep_made, run_until, short, watch};
 use std::{
     ffi::OsStr,
     fs,
@@ -559,4 +559,40 @@ fn a_port_removes_its_own_file_and_no_other() {
     watch(port.stop_listening()).value();
     assert!(path.exists(), "the file of the other one");
     reactor.close();
+}
+
+// Kind: what did not fit is reported with its length, never cut silently.
+#[test]
+fn a_datagram_that_is_longer_than_the_read_buffer_is_reported_and_dropped() {
+    let reports = Reports::new();
+    let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
+    let path = scratch.path("datagrams");
+    let log = Log::new();
+    let options = ListenUnixOptions::default();
+    let lengths = Lengths { log: log.clone() };
+    let port = reactor.listen_unix_datagram(path.clone(), lengths, &options).unwrap();
+    let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    sender.send_to(&vec![b'a'; 98304], &path).unwrap();
+    sender.send_to(&vec![b'b'; 98305], &path).unwrap();
+    sender.send_to(b"c", &path).unwrap();
+    let mut seen = Vec::new();
+    run_until(&reactor, || {
+        seen.extend(log.take());
+        seen.len() == 2
+    });
+    assert_eq!(seen, ["98304", "1"]);
+    port.stop_listening().detach();
+    let reports = reports.take();
+    assert!(reports.len() == 1 && reports[0].contains("a datagram of 98305 bytes"), "{reports:?}");
+}
+
+/// Records the length of each datagram.
+struct Lengths {
+    log: Log,
+}
+
+impl DatagramProtocol for Lengths {
+    fn datagram_received(&mut self, datagram: &[u8], _: &Address, _: &DatagramTransport) {
+        self.log.add(datagram.len());
+    }
 }

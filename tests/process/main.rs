@@ -335,6 +335,17 @@ fn running_out_of_descriptors_neither_stops_nor_spins_the_listener() {
     assert_eq!(echo.end().0, Some(0));
 }
 
+// Kind: what the system could not deliver is an error of its connection, never silence.
+#[test]
+fn descriptors_that_are_lost_on_arrival_end_the_connection_with_a_reason() {
+    let script = format!("ulimit -n 64; exec {} crowded", env!("CARGO_BIN_EXE_programs"));
+    let output = Command::new("sh").args(["-c", &script]).output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("descriptors were lost on arrival"), "{text}");
+    assert!(!text.contains("data"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
 /// Returns the processor time that a process has used, in hundredths of a second.
 fn cpu_ticks(id: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a process");

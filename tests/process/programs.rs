@@ -2,12 +2,13 @@
 #[path = "stress_client.rs"]
 mod stress;
 
-use std::{process::ExitCode, time::Duration};
+use std::{cell::RefCell, fs::File, os::fd::OwnedFd, process::ExitCode, time::Duration};
 use twistor::{
     error::SystemExit,
     prelude::*,
     reactor::{SystemEvent, TriggerPhase},
     task::{defer_later, react},
+    transport::{ConnectUnixOptions, ListenUnixOptions},
 };
 
 /// Waits a moment if asked to, then fails with `failure`.
@@ -111,11 +112,62 @@ fn shouts(reactor: &Reactor) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Receives descriptors for which this process has no room, and prints why the connection is lost.
+#[protocol]
+struct Crowded;
+
+#[protocol]
+impl Crowded {
+    fn file_descriptor_received(&mut self, descriptor: OwnedFd) {
+        drop(descriptor);
+    }
+
+    fn data_received(&mut self) {
+        FILLERS.take();
+        println!("data");
+    }
+
+    fn connection_lost(&mut self, reason: &Failure) {
+        FILLERS.take();
+        println!("{reason}");
+        Reactor::current().expect("it runs").stop().expect("it runs");
+    }
+}
+
+thread_local! {
+    /// Takes the places of descriptors.
+    static FILLERS: RefCell<Vec<File>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Sends descriptors to itself while few more may be open.
+fn crowded(reactor: &Reactor) {
+    let path = std::env::temp_dir().join(format!("crowded-{}.sock", std::process::id()));
+    let port = reactor
+        .listen_unix(&path, Crowded::factory(), &ListenUnixOptions::default())
+        .expect("a port");
+    let client = reactor.connect_unix(&path, Crowded::factory(), &ConnectUnixOptions::default());
+    client
+        .map(move |client| {
+            let null = || File::open("/dev/null");
+            for _ in 0..8 {
+                client.send_file_descriptor(null().expect("a descriptor"));
+            }
+            client.write("12345678");
+            client.flush();
+            let mut fillers: Vec<_> = std::iter::from_fn(|| null().ok()).collect();
+            fillers.truncate(fillers.len() - 3);
+            FILLERS.set(fillers);
+            port.stop_listening().detach();
+        })
+        .detach();
+}
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("shouts") => return shouts(&Reactor::new().expect("a reactor")),
         Some("stress") => return stress::main(),
         Some("stops") => return run(stops),
+        Some("crowded") => return run(crowded),
         Some("waits") => return run(|_| ()),
         Some("stuck") => return run(stuck),
         Some("handlers") => return run(handlers),

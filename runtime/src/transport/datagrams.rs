@@ -1,5 +1,5 @@
 //! Datagram ports of every kind: the protocol, its transport, and the read loop.
-use super::listener::log_closed;
+use super::{back_off::BackOff, listener::log_closed};
 use crate::{
     address::Address,
     defer::{Deferred, Resolver},
@@ -53,8 +53,11 @@ pub trait DatagramProtocol: Sized + 'static {
         let _ = transport;
     }
 
-    /// Called for each datagram, of 0 to 65536 bytes, with the address of the sender. The address
-    /// of an unnamed UNIX socket is `Address::Unix(None)`.
+    /// Called for each datagram, with the address of the sender; that of an unnamed UNIX socket is
+    /// `Address::Unix(None)`.
+    ///
+    /// A datagram may be empty. One of more than 98304 bytes, which only UNIX sockets can send, is
+    /// reported and dropped.
     #[doc(alias = "datagramReceived")]
     fn datagram_received(&mut self, datagram: &[u8], from: &Address, transport: &DatagramTransport);
 
@@ -83,6 +86,7 @@ struct Socket {
     slot: Cell<usize>,
     /// A send on a connected port was refused; the handler is called in a later turn.
     refused: Cell<bool>,
+    back_off: BackOff,
 }
 
 impl DatagramTransport {
@@ -188,6 +192,7 @@ impl DatagramTransport {
 
     fn close(&self) -> io::Result<()> {
         let Some(socket) = self.0.open.take() else { return Ok(()) };
+        self.0.back_off.cancel();
         let closed = socket.close();
         log_closed("UDP", &self.0.host);
         self.reschedule();
@@ -302,6 +307,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
             core: Rc::downgrade(core),
             slot: Cell::new(slot),
             refused: Cell::new(false),
+            back_off: BackOff::default(),
         }));
         let bound = Rc::new(Bound {
             transport,
@@ -417,6 +423,27 @@ impl<P: DatagramProtocol> Bound<P> {
         }
     }
 
+    /// Reports a datagram that did not fit into the read buffer, of which the rest is lost.
+    #[cold]
+    fn too_long(&self, length: usize, from: &Address, limit: usize) {
+        let text = format!("a datagram of {length} bytes: the limit is {limit}");
+        report(
+            MessageLengthError::with_text(text).with_address(from.clone()).into(),
+            format!("reading from the port {}", self.transport.0.host),
+        );
+    }
+
+    /// Reports an error of the socket, and reads again after a while, because the error may
+    /// persist.
+    #[cold]
+    fn retry_later(&self, error: io::Error) {
+        let socket = &self.transport.0;
+        let Some(core) = socket.core.upgrade() else { return };
+        if socket.back_off.wait(&core, socket.slot.get()) {
+            report(error.into(), format!("reading from the port {}", socket.host));
+        }
+    }
+
     fn refused(&self) {
         if self.transport.0.peer.borrow().is_some() {
             self.enter("connection_refused", DatagramProtocol::connection_refused);
@@ -426,27 +453,30 @@ impl<P: DatagramProtocol> Bound<P> {
 
 impl<P: DatagramProtocol> Source for Bound<P> {
     fn ready(self: Rc<Self>, _readiness: Readiness, buffer: &mut [u8]) {
-        if self.transport.0.refused.take() {
+        let socket = &self.transport.0;
+        if socket.refused.take() {
             self.refused();
+        }
+        if socket.back_off.is_waiting() {
+            return;
         }
         for _ in 0..READS_PER_TURN {
             match self.transport.with_socket(|socket| socket.receive(buffer)) {
                 Ok((length, from)) => {
-                    let datagram = buffer.get(..length).unwrap_or_default();
-                    self.enter("datagram_received", |protocol, transport| {
-                        protocol.datagram_received(datagram, &from, transport);
-                    });
+                    socket.back_off.succeeded(|| format!("the port {}", socket.host));
+                    match buffer.get(..length) {
+                        Some(datagram) => self.enter("datagram_received", |protocol, transport| {
+                            protocol.datagram_received(datagram, &from, transport);
+                        }),
+                        None => self.too_long(length, &from, buffer.len()),
+                    }
                 }
                 Err(_) if !self.transport.is_listening() => return self.finish(),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
                     ErrorKind::Interrupted => {}
                     ErrorKind::ConnectionRefused => self.refused(),
-                    // reported once; there may be datagrams behind the error
-                    _ => report(
-                        error.into(),
-                        format!("reading from the port {}", self.transport.0.host),
-                    ),
+                    _ => return self.retry_later(error),
                 },
             }
         }

@@ -1,4 +1,5 @@
 //! Ports: accepting connections, backing off when descriptors run out, stopping.
+use super::back_off::BackOff;
 use crate::{
     address::Address,
     defer::Deferred,
@@ -12,22 +13,16 @@ use crate::{
     },
     report::report,
     stream::{NO_SLOT, Stream},
-    time::DelayedCall,
 };
 use std::{
     cell::{Cell, RefCell},
     fmt,
     io::{self, ErrorKind},
     rc::{Rc, Weak},
-    time::Duration,
 };
 
 /// The maximum number of connections accepted for one event.
 const ACCEPTS_PER_TURN: u32 = 100;
-
-/// The first and the longest time for which a port waits when it has run out of descriptors.
-const BACK_OFF: Duration = Duration::from_millis(50);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The source of a port.
 pub(super) struct Listening {
@@ -41,10 +36,7 @@ pub(super) struct Listening {
     shared_host: RefCell<Option<Rc<Address>>>,
     /// The parameters for reopening it; `None` for an adopted port.
     bind: Option<Bind>,
-    /// The duration of the next back-off; zero while accepting works.
-    back_off: Cell<Duration>,
-    /// The timer that ends the back-off.
-    retry: Cell<Option<DelayedCall>>,
+    back_off: BackOff,
 }
 
 /// Erases the type of a factory, and drops the handles of what it builds.
@@ -82,6 +74,9 @@ pub(super) fn cannot_listen(at: &Address, error: io::Error) -> Failure {
 impl Source for Listening {
     fn ready(self: Rc<Self>, _readiness: Readiness, _buffer: &mut [u8]) {
         let Some(core) = self.core.upgrade() else { return };
+        if self.back_off.is_waiting() {
+            return;
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             // a handler may have stopped the port in the meantime
             let accepted = match &*self.accept.borrow() {
@@ -90,7 +85,7 @@ impl Source for Listening {
             };
             match accepted {
                 Ok((wire, peer)) => {
-                    self.back_off.set(Duration::ZERO);
+                    self.back_off.succeeded(|| format!("the port {}", self.host()));
                     self.serve(&core, wire, peer);
                 }
                 Err(error) => match error.kind() {
@@ -136,9 +131,9 @@ impl Listening {
             core.set_created_at(slot, bind.created_at);
         }
         self.slot.set(slot);
-        self.back_off.set(Duration::ZERO);
+        self.back_off.cancel();
         self.accept.replace(Some(accept));
-        tracing::info!("{} starting on {}", self.acceptor.name(), self.host.borrow());
+        tracing::info!("{} starting on {}", self.acceptor.name(), self.host());
         self.acceptor.start();
         Ok(())
     }
@@ -179,7 +174,7 @@ impl Listening {
         tracing::error!(
             "the connection of {} to {} could not be registered: {error}",
             stream.peer(),
-            self.host.borrow()
+            self.host()
         );
         stream.close_socket(Some(error.into()));
         connection.closed();
@@ -188,25 +183,15 @@ impl Listening {
     /// Backs off because descriptors or memory have run out, or for an unexpected error: the port
     /// stays open and retries later.
     fn retry_later(&self, core: &Rc<Core>, error: &io::Error) {
-        let wait = self.back_off.get();
-        if wait.is_zero() {
-            tracing::error!(
-                "{} cannot accept connections and will retry: {error}",
-                self.host.borrow()
-            );
+        if self.back_off.wait(core, self.slot.get()) {
+            let host = self.host();
+            tracing::error!("{host} cannot accept connections and will retry: {error}");
         }
-        let wait = (wait * 2).clamp(BACK_OFF, LONGEST_BACK_OFF);
-        self.back_off.set(wait);
-        let (weak, slot) = (Rc::downgrade(core), self.slot.get());
-        let retry = core.timer(wait, move || {
-            if let Some(core) = weak.upgrade() {
-                core.reschedule(slot, Readiness::AGAIN);
-            }
-        });
-        if let Some(old) = self.retry.replace(Some(retry)) {
-            // the timer may be what has called this
-            let _ = old.cancel();
-        }
+    }
+
+    /// Returns the local address. Log subscribers are user code, so nothing is borrowed for them.
+    fn host(&self) -> Rc<Address> {
+        self.host.borrow().clone()
     }
 }
 
@@ -232,8 +217,7 @@ impl Port {
             host: RefCell::new(Rc::new(host)),
             shared_host: RefCell::new(None),
             bind,
-            back_off: Cell::new(Duration::ZERO),
-            retry: Cell::new(None),
+            back_off: BackOff::default(),
         }))
     }
 
@@ -287,10 +271,7 @@ impl Port {
             return Deferred::fail(NotListeningError::with_text(host.to_string()));
         };
         let closed = accept.close();
-        if let Some(retry) = self.0.retry.take() {
-            // the timer may have run
-            let _ = retry.cancel();
-        }
+        self.0.back_off.cancel();
         if let Some(core) = self.0.core.upgrade() {
             core.remove(self.0.slot.get());
         }

@@ -26,6 +26,7 @@
 //! # Ok::<(), twistor::failure::Failure>(())
 //! ```
 mod adopt;
+mod back_off;
 mod connecting;
 mod connector;
 mod datagrams;

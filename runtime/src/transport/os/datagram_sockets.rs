@@ -42,7 +42,8 @@ impl Datagrams for SystemDatagrams {
     }
 
     fn receive(&self, into: &mut [u8]) -> io::Result<(usize, Address)> {
-        let (length, _, from) = rustix::net::recvfrom(&self.socket, into, RecvFlags::empty())?;
+        // with TRUNC the length is that of the datagram, even where the buffer is shorter
+        let (_, length, from) = rustix::net::recvfrom(&self.socket, into, RecvFlags::TRUNC)?;
         Ok((length, from.map_or(Address::Unix(None), any_address)))
     }
 

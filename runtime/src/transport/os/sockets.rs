@@ -7,13 +7,13 @@ use crate::{
 use mio::{Interest, Registry, Token, event::Source, net::TcpStream};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use socket2::{SockAddr, SockRef};
 use std::{
     ffi::OsString,
-    io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
+    io::{self, ErrorKind, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     net::{Shutdown, SocketAddr},
     os::{
@@ -30,6 +30,10 @@ use std::{
 
 /// The maximum number of descriptors in one message: Linux sends no more than 253 (`SCM_MAX_FD`).
 const MOST_DESCRIPTORS: usize = 253;
+
+/// Room for the control messages that come with bytes: descriptors, and the peer's credentials, with
+/// which Linux precedes them on a socket with `SO_PASSCRED`.
+const CONTROL_SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS), ScmRights(4));
 
 /// Converts a socket's address. One of a family that is neither IP nor UNIX becomes an unnamed UNIX
 /// address.
@@ -67,10 +71,7 @@ pub(super) fn is_abstract(path: &Path) -> bool {
 }
 
 /// Every stream socket of the operating system is a wire.
-impl<S: Source + AsFd> Wire for S
-where
-    for<'a> &'a S: Read + Write,
-{
+impl<S: Source + AsFd> Wire for S {
     fn register(&mut self, backend: &dyn Backend, slot: usize) -> io::Result<()> {
         backend.watch(self, slot, Some(Interest::READABLE | Interest::WRITABLE))
     }
@@ -84,8 +85,8 @@ where
     }
 
     fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut socket = self;
-        Write::write_vectored(&mut socket, data)
+        // writev(2) has no flag against SIGPIPE
+        Ok(sendmsg(self, data, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
     }
 
     fn shutdown(&self) -> io::Result<()> {
@@ -150,17 +151,18 @@ where
         into: &mut [u8],
         descriptors: &mut Vec<OwnedFd>,
     ) -> io::Result<usize> {
-        let mut space =
-            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut space = vec![MaybeUninit::uninit(); CONTROL_SPACE];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let got =
             recvmsg(self, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(got) = message {
                 descriptors.extend(got);
-            } else {
-                tracing::warn!("ignored a control message that carries no descriptors");
             }
+        }
+        if got.flags.contains(ReturnFlags::CTRUNC) {
+            let text = "descriptors were lost on arrival, mostly because no more may be open here";
+            return Err(io::Error::other(text));
         }
         Ok(got.bytes)
     }
@@ -222,32 +224,6 @@ impl<S: Source + AsFd> AsFd for SharedSocket<S> {
     }
 }
 
-impl<S: Source> Read for &SharedSocket<S>
-where
-    for<'a> &'a S: Read,
-{
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        (&self.socket).read(into)
-    }
-}
-
-impl<S: Source> Write for &SharedSocket<S>
-where
-    for<'a> &'a S: Write,
-{
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        (&self.socket).write(data)
-    }
-
-    fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.socket).write_vectored(data)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        (&self.socket).flush()
-    }
-}
-
 /// A listening socket: one of mio's two types.
 pub(super) trait Listener: Source + AsFd {
     type Stream: Into<AnyWire>;
@@ -300,8 +276,11 @@ impl<L: Listener> RawListener for SystemPort<L> {
     }
 
     fn accept(&self) -> io::Result<(AnyWire, Address)> {
-        let (stream, peer) = self.listener.next()?;
-        Ok((stream.into(), peer))
+        match self.listener.next() {
+            Ok((stream, peer)) => Ok((stream.into(), peer)),
+            Err(error) if is_connections_own(&error) => Err(ErrorKind::ConnectionAborted.into()),
+            Err(error) => Err(error),
+        }
     }
 
     fn host(&self) -> io::Result<Address> {
@@ -311,6 +290,35 @@ impl<L: Listener> RawListener for SystemPort<L> {
     fn close(mut self: Box<Self>) -> io::Result<()> {
         self.file.take().map_or(Ok(()), SocketFile::remove)
     }
+}
+
+/// Returns whether an error of accept(2) belongs to the connection and not to the port: those that
+/// its manual page lists as errors of the network, and the refusal by a firewall.
+fn is_connections_own(error: &io::Error) -> bool {
+    const NETWORK: [Errno; 9] = [
+        Errno::NETDOWN,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETUNREACH,
+        Errno::PERM,
+        Errno::TIMEDOUT,
+    ];
+    let own = |errno| NETWORK.contains(&errno);
+    Errno::from_io_error(error).is_some_and(|errno| own(errno) || is_no_network(errno))
+}
+
+/// Returns whether the machine is not on the network, an error that Linux alone has.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_no_network(errno: Errno) -> bool {
+    errno == Errno::NONET
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_no_network(_errno: Errno) -> bool {
+    false
 }
 
 /// The file of a UNIX socket, and the lock that names its owner. Both are removed with the socket.
