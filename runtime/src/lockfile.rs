@@ -1,9 +1,11 @@
 //! Locks between processes: a lock is a file that names the process holding it.
 use crate::{error::ValueError, failure::Failure};
 use std::{
+    collections::HashSet,
     fmt, io,
     path::{Path, PathBuf},
     process,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 /// The operating-system calls that a lock needs: links that name a process, and whether that
@@ -61,7 +63,8 @@ impl LockSystem for Machine {
 /// A lock shared between processes: a symbolic link whose target is the process id of the holder,
 /// as in Twisted.
 ///
-/// A lock left behind by a dead process is taken over. The lock is advisory, and works between
+/// A lock left behind by a dead process is taken over, also one of an earlier process with the id of
+/// this one. The lock is advisory, and works between
 /// processes of one machine and one namespace of process ids. Two objects for one file also exclude
 /// each other within a process. To wait for a lock, see
 /// [`DeferredFilesystemLock`](crate::defer::DeferredFilesystemLock).
@@ -109,9 +112,15 @@ impl FilesystemLock {
     /// Fails with the operating-system error if the file can be neither created nor read, and if
     /// the file does not contain a process id. The lock is not held then.
     pub fn lock(&mut self) -> io::Result<bool> {
-        let mut clean = true;
+        let (mut clean, name) = (true, canonical(&self.path));
         loop {
-            match self.system.link(&process::id().to_string(), &self.path) {
+            // before the link exists, so that no other thread takes it for a stale one
+            let added = held().insert(name.clone());
+            let linked = self.system.link(&process::id().to_string(), &self.path);
+            if linked.is_err() && added {
+                held().remove(&name);
+            }
+            match linked {
                 Ok(()) => {
                     (self.locked, self.clean) = (true, clean);
                     return Ok(true);
@@ -159,6 +168,7 @@ impl FilesystemLock {
             return Err(ValueError::with_text(text).into());
         }
         self.system.remove(&self.path)?;
+        held().remove(&canonical(&self.path));
         self.locked = false;
         Ok(())
     }
@@ -207,7 +217,27 @@ fn holder(system: &dyn LockSystem, path: &Path) -> io::Result<Holder> {
         );
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
-    Ok(if system.is_alive(number)? { Holder::Lives } else { Holder::Died(id) })
+    let lives = if number == process::id() {
+        held().contains(&canonical(path))
+    } else {
+        system.is_alive(number)?
+    };
+    Ok(if lives { Holder::Lives } else { Holder::Died(id) })
+}
+
+/// Returns the locks that this process holds. A file that names this process but is not among them
+/// is left over from an earlier process with the same id, which containers have often.
+fn held() -> MutexGuard<'static, HashSet<PathBuf>> {
+    static HELD: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns one path for all spellings of `path`, which itself is a link that must not be followed.
+fn canonical(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    path.file_name().map_or_else(|| path.to_owned(), |name| folder.join(name))
 }
 
 /// Returns whether a running process holds the lock file `path`, without touching the file.

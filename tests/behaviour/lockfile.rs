@@ -377,3 +377,20 @@ fn c_069_other_errors_go_to_the_caller_and_the_lock_is_not_held() {
         "{error}"
     );
 }
+
+// Kind: an id is not a process. Containers start each time with the same ids.
+#[test]
+fn a_lock_that_names_this_process_but_is_not_held_by_it_is_taken_over() {
+    let folder = Folder::new();
+    let path = folder.lock();
+    symlink(process::id().to_string(), &path).unwrap();
+    assert!(!is_locked(&path).unwrap());
+    let mut lock = FilesystemLock::new(&path);
+    assert!(lock.lock().unwrap());
+    assert!(!lock.is_clean());
+    // held now, by whatever spelling of the path it is asked for
+    let other = path.parent().unwrap().join(".").join("lock");
+    assert!(is_locked(&other).unwrap() && !FilesystemLock::new(&other).lock().unwrap());
+    lock.unlock().unwrap();
+    assert!(FilesystemLock::new(&other).lock().unwrap());
+}

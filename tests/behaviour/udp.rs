@@ -426,3 +426,17 @@ fn an_ipv6_group_is_joined_by_the_number_of_an_interface() {
     );
     reactor.close();
 }
+
+// Kind: a value that the system would change silently is an error.
+#[test]
+fn a_number_of_hops_out_of_range_is_refused() {
+    let reactor = Reactor::new().unwrap();
+    let port = open(&reactor, Notes::new(&Log::new()));
+    for hops in [256, u32::MAX] {
+        let failure = port.transport().set_ttl(hops).unwrap_err();
+        assert!(failure.check::<ValueError>(), "{failure}");
+    }
+    assert_eq!(port.transport().ttl().unwrap(), 1);
+    port.transport().set_ttl(255).unwrap();
+    assert_eq!(port.transport().ttl().unwrap(), 255);
+}

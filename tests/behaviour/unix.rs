@@ -596,3 +596,27 @@ impl DatagramProtocol for Lengths {
         self.log.add(datagram.len());
     }
 }
+
+// Kind: a value that the system would change silently is an error.
+#[test]
+fn a_path_with_nul_and_a_mode_out_of_range_are_refused_and_leave_no_file() {
+    let (reactor, scratch) = (Reactor::new().unwrap(), Scratch::new());
+    let (path, log) = (scratch.path("real"), Log::new());
+    let port = listen(&reactor, &path, &log);
+    let longer = PathBuf::from(OsStr::from_bytes(&[path.as_os_str().as_bytes(), b"\0x"].concat()));
+    let echo = || Noting::factory(&log, Noting::echo);
+    let options = ListenUnixOptions::default();
+    let refused = watch(reactor.connect_unix(&longer, echo(), &ConnectUnixOptions::default()));
+    run_until(&reactor, || !refused.is_pending());
+    let text = refused.into_failure().to_string();
+    assert!(text.contains("contains NUL"), "{text}");
+    port.stop_listening().detach();
+
+    for (path, options) in [(&longer, options.clone()), (&path, options.mode(0o123_4567))] {
+        let failure = reactor.listen_unix(path, echo(), &options).unwrap_err();
+        assert!(failure.check::<CannotListenError>());
+        let text = failure.to_string();
+        assert!(text.contains("contains NUL") || text.contains("invalid mode 1234567"), "{text}");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0, "{text}");
+    }
+}

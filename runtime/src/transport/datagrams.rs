@@ -13,6 +13,7 @@ use crate::{
     },
     report::{drop_guarded, guarded, report},
 };
+use rustix::io::Errno;
 use std::{
     any::type_name,
     cell::{Cell, RefCell},
@@ -133,7 +134,7 @@ impl DatagramTransport {
                     }
                     return Ok(());
                 }
-                Err(error) if error.raw_os_error() == Some(EMSGSIZE) => {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => {
                     return Err(MessageLengthError::with_text(format!(
                         "a datagram of {} bytes",
                         datagram.len()
@@ -269,10 +270,6 @@ impl DatagramTransport {
         }
     }
 }
-
-/// "Message too long", for which std has no stable kind: the number on Linux, and on the BSDs and
-/// macOS.
-const EMSGSIZE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 90 } else { 40 };
 
 /// An open datagram port with its protocol. Clones are the same port; dropping it changes nothing.
 #[must_use = "keep it to stop listening; dropping it does not"]

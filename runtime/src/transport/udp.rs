@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    error::{MulticastJoinError, ReactorClosed},
+    error::{MulticastJoinError, ReactorClosed, ValueError},
     failure::Failure,
     reactor::{
         Reactor,
@@ -241,9 +241,13 @@ impl DatagramTransport {
         })
     }
 
-    /// Sets the number of networks that a multicast datagram may cross: 1 by default.
+    /// Sets the number of networks that a multicast datagram may cross, 0 to 255: 1 by default.
     #[doc(alias = "setTTL")]
     pub fn set_ttl(&self, hops: u32) -> Result<(), Failure> {
+        if hops > 255 {
+            let text = format!("invalid number of hops {hops}: expected 0 to 255");
+            return Err(ValueError::with_text(text).into());
+        }
         self.set_option(DatagramOption::Ttl(hops))
     }
 

@@ -58,7 +58,17 @@ pub(super) fn socket_address(at: &Address) -> io::Result<SockAddr> {
     match at {
         Address::IPv4(at) => Ok((*at).into()),
         Address::IPv6(at) => Ok((*at).into()),
-        Address::Unix(Some(path)) => SockAddr::unix(path),
+        Address::Unix(Some(path)) => {
+            // the system would take the path to end there
+            if path.as_os_str().as_bytes().iter().skip(1).any(|byte| *byte == 0) {
+                let text = format!(
+                    "`{}` contains NUL, which only an abstract name may begin with",
+                    path.to_string_lossy().escape_debug()
+                );
+                return Err(io::Error::new(ErrorKind::InvalidInput, text));
+            }
+            SockAddr::unix(path)
+        }
         Address::Unix(None) | Address::Hostname(..) => {
             Err(io::Error::new(ErrorKind::InvalidInput, format!("{at} is not a socket address")))
         }

@@ -24,6 +24,7 @@ use mio::{
     event::Source,
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use std::{
     cell::RefCell,
@@ -121,7 +122,7 @@ impl Backend for System {
         let unix = matches!(dial.to, Address::Unix(_));
         let begun = socket_address(&dial.to).and_then(|to| socket.connect(&to));
         match begun {
-            Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
             // on a UNIX socket this means that the peer's backlog is full, and no event would
             // follow
             Err(error) if error.kind() == ErrorKind::WouldBlock && !unix => {}
@@ -221,11 +222,6 @@ impl Backend for System {
     }
 }
 
-/// "Operation now in progress", for which std has no stable kind: the number on Linux, and on the
-/// BSDs and macOS.
-const EINPROGRESS: i32 =
-    if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
-
 fn open(at: &Address, kind: Type) -> io::Result<Socket> {
     let domain = match at {
         Address::Unix(_) => Domain::UNIX,
@@ -261,11 +257,21 @@ fn bind_file(
         socket.bind(&socket_address(at)?)?;
         return Ok((socket, None));
     }
+    let (address, mode) = (socket_address(at)?, permissions(options.mode)?);
     let mut file = SocketFile::prepare(path, options.want_pid)?;
-    socket.bind(&socket_address(at)?)?;
+    socket.bind(&address)?;
     file.on_bound()?;
-    std::fs::set_permissions(path, Permissions::from_mode(options.mode))?;
+    std::fs::set_permissions(path, mode)?;
     Ok((socket, Some(file)))
+}
+
+/// Converts a file mode, of which the system would ignore all but the permission bits.
+fn permissions(mode: u32) -> io::Result<Permissions> {
+    if mode > 0o7777 {
+        let text = format!("invalid mode {mode:o}: expected permission bits, at most 7777");
+        return Err(io::Error::new(ErrorKind::InvalidInput, text));
+    }
+    Ok(Permissions::from_mode(mode))
 }
 
 impl System {
