@@ -206,6 +206,8 @@ errors! {
     NotPaused: "The task is not paused";
     /// The queue of the thread pool is full.
     QueueFullError: "The queue is full";
+    /// The thread pool has been stopped and accepts no more work.
+    PoolStoppedError: "The thread pool has been stopped";
     /// The lock was asked for again while the same object was waiting for it.
     AlreadyTryingToLockError: "The lock is being waited for already";
     /// The transport was used in a way that the protocol's framing does not support.

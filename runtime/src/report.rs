@@ -89,6 +89,16 @@ fn log(report: &Report) {
     }
 }
 
+/// Tells the operator something, in the log or, without a `tracing` subscriber, on standard error.
+pub(crate) fn notice(text: &str) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::warn!("{text}");
+    } else {
+        // a closed standard error must not stop the program
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
 /// Sends a failure that nobody consumed to the sink, or to `tracing` while the thread's storage is
 /// being torn down.
 pub(crate) fn report(failure: Failure, context: impl Into<String>) {

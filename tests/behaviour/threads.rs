@@ -1,6 +1,8 @@
 //! Threads: the pool, and calls in both directions.
 use crate::support::{Bang, Log, Reports, expect_report, run_until, watch};
 use std::{
+    cell::RefCell,
+    rc::Rc,
     sync::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
@@ -12,8 +14,8 @@ use std::{
 use twistor::{
     defer::Deferred,
     error::{
-        AbandonedError, CancelledError, Panicked, QueueFullError, ReactorAlreadyRunning,
-        ReactorClosed, ValueError,
+        AbandonedError, CancelledError, Panicked, PoolStoppedError, QueueFullError,
+        ReactorAlreadyRunning, ReactorClosed, ValueError,
     },
     failure::Failure,
     reactor::Reactor,
@@ -494,4 +496,52 @@ fn work_that_a_thread_can_take_at_once_does_not_count_as_queued() {
     barrier.wait();
     pool.stop();
     assert!(ThreadPool::named("a\0b", 0, 1).unwrap_err().check::<ValueError>());
+}
+
+// Kind: what has happened before the end is delivered before the end.
+#[test]
+fn the_results_of_all_work_that_finishes_before_run_returns_are_delivered() {
+    let reactor = Reactor::new().unwrap();
+    let results: Vec<_> =
+        (0..1000).map(|number| watch(defer_to_thread(&reactor, move || Ok(number)))).collect();
+    let stop = reactor.clone();
+    reactor.call_when_running(move || stop.stop().unwrap());
+    reactor.run().unwrap();
+    for (number, result) in results.iter().enumerate() {
+        assert_eq!(result.value(), number);
+    }
+}
+
+#[test]
+fn work_for_a_pool_that_is_stopping_is_refused_with_a_named_error() {
+    let reactor = Reactor::new().unwrap();
+    let (refused, inside) = (Rc::new(RefCell::new(None)), reactor.clone());
+    let into = refused.clone();
+    // the result comes while the pool stops, and asks for more work
+    let pool = reactor.thread_pool();
+    let first = defer_to_thread(&reactor, move || {
+        while pool.is_started() {
+            thread::yield_now();
+        }
+        Ok(())
+    });
+    first
+        .add_callback(move |()| defer_to_thread(&inside, || Ok(())))
+        .add_errback(move |failure| {
+            *into.borrow_mut() = Some(failure.check::<PoolStoppedError>());
+            Ok(())
+        })
+        .detach();
+    let stop = reactor.clone();
+    reactor.call_when_running(move || stop.stop().unwrap());
+    reactor.run().unwrap();
+    assert_eq!(refused.take(), Some(true));
+
+    let pool = ThreadPool::new(0, 1).unwrap();
+    pool.start();
+    pool.stop();
+    assert!(pool.call_in_thread(|| ()).unwrap_err().check::<PoolStoppedError>());
+    pool.start();
+    pool.call_in_thread(|| ()).unwrap();
+    pool.stop();
 }

@@ -335,6 +335,41 @@ fn running_out_of_descriptors_neither_stops_nor_spins_the_listener() {
     assert_eq!(echo.end().0, Some(0));
 }
 
+// Kind: what a reactor changes in its process it puts back.
+#[test]
+fn after_a_run_the_signals_have_their_former_action_again() {
+    for (signal, number) in [("-TERM", 15), ("-INT", 2), ("-HUP", 1)] {
+        let mut program = Running::program("ends");
+        assert_eq!(program.line(), "ended");
+        program.signal(signal);
+        let status = program.0.wait().expect("it ends");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(number));
+    }
+}
+
+#[test]
+fn a_signal_that_was_ignored_before_a_run_is_ignored_after_it() {
+    let script = format!("trap '' TERM; exec {} ends", env!("CARGO_BIN_EXE_programs"));
+    let mut program = Running::command(Command::new("sh").args(["-c", &script]));
+    assert_eq!(program.line(), "ended");
+    program.signal("-TERM");
+    program.0.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it reads");
+    assert_eq!(program.line(), "still alive");
+}
+
+#[test]
+fn a_second_signal_ends_a_stop_that_waits_for_a_blocked_thread_which_is_named_before() {
+    let mut program = Running::program("blocked");
+    let mut lines = [program.line(), program.line()];
+    lines.sort();
+    assert_eq!(lines, ["blocked", "running"]);
+    program.signal("-TERM");
+    let told = program.error_line();
+    assert!(told.contains("stopping waits for the pool `twistor`: 1 pieces of work"), "{told}");
+    program.signal("-TERM");
+    assert_eq!(program.end().0, Some(15));
+}
+
 // Kind: what the system could not deliver is an error of its connection, never silence.
 #[test]
 fn descriptors_that_are_lost_on_arrival_end_the_connection_with_a_reason() {

@@ -112,6 +112,33 @@ fn shouts(reactor: &Reactor) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Runs a reactor that stops by itself, prints that, and waits for a line of standard input.
+fn ends() -> ExitCode {
+    let reactor = Reactor::new().expect("a reactor");
+    let hup = reactor.on_signal(1, || println!("hung up")).expect("a signal");
+    stops(&reactor);
+    reactor.run().expect("it can wait");
+    hup.stop();
+    println!("ended");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a line");
+    println!("still alive");
+    ExitCode::SUCCESS
+}
+
+/// Stops while a thread of its pool is blocked for ever.
+fn blocked(reactor: &Reactor) {
+    reactor
+        .thread_pool()
+        .call_in_thread(|| {
+            println!("blocked");
+            loop {
+                std::thread::park();
+            }
+        })
+        .expect("a thread");
+}
+
 /// Receives descriptors for which this process has no room, and prints why the connection is lost.
 #[protocol]
 struct Crowded;
@@ -167,6 +194,8 @@ fn main() -> ExitCode {
         Some("shouts") => return shouts(&Reactor::new().expect("a reactor")),
         Some("stress") => return stress::main(),
         Some("stops") => return run(stops),
+        Some("ends") => return ends(),
+        Some("blocked") => return run(blocked),
         Some("crowded") => return run(crowded),
         Some("waits") => return run(|_| ()),
         Some("stuck") => return run(stuck),

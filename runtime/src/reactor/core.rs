@@ -64,7 +64,10 @@ pub(crate) struct Core {
     pub(super) pool: RefCell<Option<ThreadPool>>,
     pub(super) pool_size: Cell<usize>,
     pub(super) handles_signals: Cell<bool>,
-    pub(super) signals_installed: Cell<bool>,
+    /// The slot of the reactor's own signal handlers, during a run.
+    pub(super) signals: Cell<Option<usize>>,
+    /// Set by a signal that must end the wait for the thread pool.
+    pub(super) gives_up: Cell<bool>,
     pub(super) exit_signal: Cell<Option<i32>>,
     /// The number of the present run.
     pub(super) run: Cell<u64>,
@@ -149,7 +152,8 @@ impl Reactor {
             pool: RefCell::new(None),
             pool_size: Cell::new(DEFAULT_POOL_SIZE),
             handles_signals: Cell::new(true),
-            signals_installed: Cell::new(false),
+            signals: Cell::new(None),
+            gives_up: Cell::new(false),
             exit_signal: Cell::new(None),
             run: Cell::new(0),
             resolve: RefCell::new(None),
@@ -221,7 +225,10 @@ impl Reactor {
         drop_each(core.when_running.take());
         drop_each(core.when_stopped.take());
         core.remote_deferreds.drop_all();
-        self.stop_pool(|| core.calls_from_threads());
+        self.stop_pool(|| {
+            core.calls_from_threads();
+            true
+        });
     }
 }
 
@@ -291,11 +298,13 @@ impl Reactor {
     }
 
     /// Stops the pool's threads; the next run creates a new pool.
-    pub(super) fn stop_pool(&self, meanwhile: impl FnMut()) {
+    pub(super) fn stop_pool(&self, mut meanwhile: impl FnMut() -> bool) {
         // the pool stays in its place until it has stopped, so that no second one is created
         let pool = self.0.pool.borrow().clone();
         if let Some(pool) = pool {
-            pool.stop_meanwhile(meanwhile);
+            pool.stop_meanwhile(&mut meanwhile);
+            // the results of the last pieces of work
+            meanwhile();
         }
         let gone = self.0.pool.take();
         drop_guarded(gone);

@@ -76,7 +76,8 @@ impl Reactor {
     }
 
     /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards;
-    /// connections, ports and timers are kept.
+    /// connections, ports and timers are kept. While it runs, SIGINT and SIGTERM are handled; afterwards
+    /// they have their former action again.
     ///
     /// # Errors
     /// Fails with [`ReactorAlreadyRunning`] inside a turn of the same reactor, with
@@ -106,9 +107,16 @@ impl Reactor {
                 resolver.callback(());
             }
         }
+        core.gives_up.set(false);
         // a thread may be in a blocking call into this one, whose answer needs turns
-        self.stop_pool(|| drop(core.turn(&mut scratch, Some(Duration::ZERO))));
+        self.stop_pool(|| {
+            drop(core.turn(&mut scratch, Some(Duration::ZERO)));
+            !core.gives_up.get()
+        });
         core.scratch.set(Some(scratch));
+        // from here on the signals have their former action again
+        let signals = core.signals.take().and_then(|slot| core.remove(slot));
+        drop(signals);
         core.next_run();
         result
     }
@@ -202,8 +210,8 @@ impl Reactor {
             // it has crashed or was closed in the meantime
             _ => return Ok(()),
         });
-        if signals && !core.signals_installed.replace(true) {
-            signals::install(core, core.handles_signals.get())?;
+        if signals {
+            core.signals.set(signals::install(core, core.handles_signals.get())?);
         }
         self.start_pool();
         core.triggers.run(SystemEvent::Startup, TriggerPhase::During).detach();
@@ -412,6 +420,9 @@ impl Core {
         if matches!(self.phase.get(), RunPhase::ShuttingDown { .. }) {
             tracing::warn!("received signal {signal} while stopping: stopping without waiting");
             self.end_run();
+        } else if self.phase.get() == RunPhase::Stopped {
+            tracing::warn!("received signal {signal} while stopping: not waiting for threads");
+            self.gives_up.set(true);
         } else {
             tracing::info!("received signal {signal}, stopping");
             self.request_stop();

@@ -37,8 +37,9 @@ impl Drop for OnSignal {
     }
 }
 
-/// Installs the reactor's handlers; those for SIGINT and SIGTERM only if `stop` is set.
-pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<()> {
+/// Installs the reactor's handlers, those for SIGINT and SIGTERM only if `stop` is set, and returns
+/// their slot.
+pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<Option<usize>> {
     let mut wanted = Vec::new();
     if stop {
         wanted.extend([SIGINT, SIGTERM]);
@@ -54,10 +55,10 @@ pub(super) fn install(core: &Rc<Core>, stop: bool) -> io::Result<()> {
             core.stop_by_signal(signal);
         }
     };
-    if !wanted.is_empty() {
-        listen(core, &wanted, Box::new(handler), None)?;
+    if wanted.is_empty() {
+        return Ok(None);
     }
-    Ok(())
+    listen(core, &wanted, Box::new(handler), None)
 }
 
 fn listen(
@@ -108,8 +109,8 @@ pub struct SignalHandler {
 }
 
 impl SignalHandler {
-    /// Removes the handler. The process then ignores the signal: the operating system's default
-    /// action is not restored.
+    /// Removes the handler. If it was the last one of its signal, the signal has its former action
+    /// again.
     pub fn stop(&self) {
         if let (Some(core), Some(slot)) = (self.core.upgrade(), self.slot.take()) {
             let gone = core.remove(slot);

@@ -1,8 +1,8 @@
 //! A pool of threads for blocking work.
 use crate::{
-    error::{QueueFullError, ValueError},
+    error::{PoolStoppedError, QueueFullError, ValueError},
     failure::{Failure, Frame},
-    report::{drop_guarded, guarded, report},
+    report::{drop_guarded, guarded, notice, report},
 };
 use std::{
     cell::Cell,
@@ -11,11 +11,14 @@ use std::{
     panic::Location,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The time for which `stop_meanwhile` waits before it calls its function again.
 const MEANWHILE: Duration = Duration::from_millis(5);
+
+/// The time after which a stop says what it is waiting for.
+const NOTICE: Duration = Duration::from_secs(3);
 
 /// Work for a thread.
 type Job = Box<dyn FnOnce() + Send>;
@@ -75,8 +78,17 @@ struct PoolState {
     workers: usize,
     /// The number of threads that are working.
     busy: usize,
-    started: bool,
+    phase: PoolPhase,
     handles: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PoolPhase {
+    /// Not started yet: work is queued.
+    New,
+    Started,
+    /// Work is refused; the threads exit when the queue is empty.
+    Stopped,
 }
 
 impl PoolState {
@@ -117,7 +129,7 @@ impl ThreadPool {
             queue: VecDeque::new(),
             workers: 0,
             busy: 0,
-            started: false,
+            phase: PoolPhase::New,
             handles: Vec::new(),
         };
         Self(Arc::new(PoolCell { state: Mutex::new(state), changed: Condvar::new(), name }))
@@ -136,9 +148,9 @@ impl ThreadPool {
     /// Starts the minimum number of threads, and those that queued work needs.
     pub fn start(&self) {
         let mut state = self.state();
-        state.started = true;
+        state.phase = PoolPhase::Started;
         let wanted = state.queue.len().clamp(state.minimum, state.maximum);
-        while state.workers < wanted && self.add_worker(&mut state) {}
+        self.grow(state, wanted);
     }
 
     /// Stops the pool: waits until all queued work is done and the threads have exited. Called from
@@ -155,15 +167,16 @@ impl ThreadPool {
         // another caller of `stop` may hold the handles
         let own = usize::from(WORKS_FOR.get() == self.0.address());
         let mut state = self.state();
-        while !state.started && state.workers > own {
+        while state.phase != PoolPhase::Started && state.workers > own {
             state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Stops the pool from a thread that the work may depend on: calls `meanwhile` repeatedly until
-    /// all threads have exited.
-    pub(super) fn stop_meanwhile(&self, mut meanwhile: impl FnMut()) {
+    /// all threads have exited, or until it returns `false`.
+    pub(super) fn stop_meanwhile(&self, mut meanwhile: impl FnMut() -> bool) {
         self.release_threads();
+        let (began, mut told) = (Instant::now(), false);
         let mut state = self.state();
         while state.workers > 0 {
             let (back, waited) = self
@@ -173,8 +186,19 @@ impl ThreadPool {
                 .unwrap_or_else(PoisonError::into_inner);
             state = back;
             if waited.timed_out() {
+                let (busy, queued) = (state.busy, state.queue.len());
                 drop(state);
-                meanwhile();
+                if !told && began.elapsed() > NOTICE {
+                    told = true;
+                    notice(&format!(
+                        "stopping waits for the pool `{}`: {busy} pieces of work are running and \
+                         {queued} are queued; a second signal ends the wait",
+                        self.0.name
+                    ));
+                }
+                if !meanwhile() {
+                    return;
+                }
                 state = self.state();
             }
         }
@@ -184,7 +208,7 @@ impl ThreadPool {
 
     /// Makes the threads exit when their work is done, without waiting for them.
     pub(super) fn release_threads(&self) {
-        self.state().started = false;
+        self.state().phase = PoolPhase::Stopped;
         self.0.changed.notify_all();
     }
 
@@ -197,13 +221,14 @@ impl ThreadPool {
         check(minimum, maximum)?;
         let mut state = self.state();
         (state.minimum, state.maximum) = (minimum, maximum);
-        if state.started {
+        if state.phase == PoolPhase::Started {
             // the minimum, and what queued work can use within the new maximum
             let wanted = (state.workers + state.queue.len().saturating_sub(state.idle()))
                 .clamp(minimum, maximum);
-            while state.workers < wanted && self.add_worker(&mut state) {}
+            self.grow(state, wanted);
+        } else {
+            drop(state);
         }
-        drop(state);
         self.0.changed.notify_all();
         Ok(())
     }
@@ -211,12 +236,19 @@ impl ThreadPool {
     /// Runs `work` in a thread of the pool. A panic in it is reported.
     ///
     /// # Errors
-    /// Fails with [`QueueFullError`] if the queue limit is reached; `work` is then dropped.
+    /// Fails with [`QueueFullError`] if the queue limit is reached, and with [`PoolStoppedError`]
+    /// after a stop; `work` is then dropped.
     #[doc(alias = "callInThread")]
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
         let mut state = self.state();
+        let started = state.phase == PoolPhase::Started;
+        if state.phase == PoolPhase::Stopped {
+            drop(state);
+            drop_guarded(work);
+            return Err(PoolStoppedError::with_text(format!("`{}`", self.0.name)).into());
+        }
         // work that a thread can take at once does not count as queued
-        let free = if state.started { state.maximum.saturating_sub(state.busy) } else { 0 };
+        let free = if started { state.maximum.saturating_sub(state.busy) } else { 0 };
         if state.queue.len() >= state.limit.saturating_add(free) {
             let text =
                 format!("the pool `{}` has reached its limit of {}", self.0.name, state.limit);
@@ -226,10 +258,12 @@ impl ThreadPool {
         }
         state.queue.push_back(Box::new(work));
         // each idle thread takes one piece from the queue
-        if state.started && state.queue.len() > state.idle() && state.workers < state.maximum {
-            self.add_worker(&mut state);
+        if started && state.queue.len() > state.idle() && state.workers < state.maximum {
+            let wanted = state.workers + 1;
+            self.grow(state, wanted);
+        } else {
+            drop(state);
         }
-        drop(state);
         self.0.changed.notify_one();
         Ok(())
     }
@@ -269,37 +303,39 @@ impl ThreadPool {
 
     /// Returns whether the pool was started and not stopped.
     pub fn is_started(&self) -> bool {
-        self.state().started
+        self.state().phase == PoolPhase::Started
     }
 
     fn state(&self) -> MutexGuard<'_, PoolState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts one more thread. Returns `false` if the system refuses: the existing threads
-    /// continue, and if there are none the failure is reported.
-    fn add_worker(&self, state: &mut PoolState) -> bool {
-        let shared = self.0.clone();
-        let name = format!("{}-{}", self.0.name, state.workers);
+    /// Starts threads until there are `wanted`, or until the system refuses. The existing threads
+    /// then continue; if there are none, the failure is reported, after the lock was released.
+    fn grow(&self, mut state: MutexGuard<'_, PoolState>, wanted: usize) {
         state.handles.retain(|handle| !handle.is_finished());
-        match thread::Builder::new().name(name).spawn(move || shared.work()) {
-            Ok(handle) => {
-                state.workers += 1;
-                state.handles.push(handle);
-                true
-            }
-            Err(error) => {
-                if state.workers == 0 {
-                    report(
-                        error.into(),
-                        format!(
-                            "the pool `{}` cannot start a thread, and its work stays queued",
-                            self.0.name
-                        ),
-                    );
+        let mut refused = None;
+        while state.workers < wanted && refused.is_none() {
+            let shared = self.0.clone();
+            let name = format!("{}-{}", self.0.name, state.workers);
+            match thread::Builder::new().name(name).spawn(move || shared.work()) {
+                Ok(handle) => {
+                    state.workers += 1;
+                    state.handles.push(handle);
                 }
-                false
+                Err(error) => refused = Some(error),
             }
+        }
+        let none = state.workers == 0;
+        drop(state);
+        if let Some(error) = refused.filter(|_| none) {
+            report(
+                error.into(),
+                format!(
+                    "the pool `{}` cannot start a thread, and its work stays queued",
+                    self.0.name
+                ),
+            );
         }
     }
 }
@@ -331,7 +367,7 @@ impl PoolCell {
                 }
                 state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 state.busy -= 1;
-            } else if !state.started || state.workers > state.maximum {
+            } else if state.phase != PoolPhase::Started || state.workers > state.maximum {
                 state.workers -= 1;
                 drop(state);
                 self.changed.notify_all();

@@ -2,6 +2,7 @@
 //! and write.
 use super::{
     datagram_sockets::SystemDatagrams,
+    signal_pipe::SignalPipe,
     sockets::{
         Listener, SharedSocket, SocketFile, SystemPort, address, is_abstract, socket_address,
     },
@@ -216,9 +217,7 @@ impl Backend for System {
     }
 
     fn signals(&self, slot: usize, wanted: &[i32]) -> io::Result<Option<Box<dyn Signals>>> {
-        let mut signals = signal_hook_mio::v1_0::Signals::new(wanted)?;
-        self.registry.register(&mut signals, Token(slot), Interest::READABLE)?;
-        Ok(Some(Box::new(SystemSignals(RefCell::new(signals)))))
+        Ok(Some(Box::new(SignalPipe::new(&self.registry, slot, wanted)?)))
     }
 }
 
@@ -282,13 +281,5 @@ impl System {
         adopted: bool,
     ) -> Box<dyn RawListener> {
         Box::new(SystemPort { listener, registry: self.registry.clone(), adopted, file })
-    }
-}
-
-struct SystemSignals(RefCell<signal_hook_mio::v1_0::Signals>);
-
-impl Signals for SystemSignals {
-    fn pending(&self) -> Vec<i32> {
-        self.0.borrow_mut().pending().collect()
     }
 }
