@@ -143,6 +143,7 @@ impl Stream {
     }
 
     /// Discards input up to the peer's end, for a handler that the loss cancels.
+    #[cold]
     fn skip_to_end<R: Receiver>(&self, buffer: &mut [u8], receiver: &R) {
         for _ in 0..READS_PER_TURN {
             match self.with_wire(|wire| wire.read(buffer)) {

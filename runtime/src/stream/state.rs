@@ -546,7 +546,8 @@ impl Stream {
     }
 
     /// Converts an error of the wire into a reason.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the end of most connections: 30 instructions")]
+    #[inline(always)]
     pub(super) fn loss_reason(&self, error: &io::Error) -> Reason {
         match error.raw_os_error() {
             Some(number) => Reason::Lost(number),

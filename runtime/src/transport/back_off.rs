@@ -68,7 +68,13 @@ impl BackOff {
     }
 
     /// Returns whether the source is waiting.
+    #[inline]
     pub(super) fn is_waiting(&self) -> bool {
+        !self.last.get().is_zero() && self.is_timer_active()
+    }
+
+    #[cold]
+    fn is_timer_active(&self) -> bool {
         let retry = self.retry.take();
         let waiting = retry.as_ref().is_some_and(DelayedCall::is_active);
         self.retry.set(retry);
