@@ -52,7 +52,7 @@ impl Diag {
 
 impl Drop for Diag {
     fn drop(&mut self) {
-        let told = self.errors.get_mut().as_ref().is_none_or(Vec::is_empty);
-        assert!(told || std::thread::panicking(), "collected errors were not emitted");
+        let emitted = self.errors.get_mut().as_ref().is_none_or(Vec::is_empty);
+        assert!(emitted || std::thread::panicking(), "collected errors were not emitted");
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn expand(item: TokenStream) -> TokenStream {
 /// ```
 fn options(input: &DeriveInput, diag: &Diag) -> (Root, Option<Path>) {
     let (mut root, mut protocol) = (Root(None), None);
-    let mut told = false;
+    let mut reported = false;
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("factory")) {
         let tokens = match attribute.meta.require_list() {
             Ok(list) => list.tokens.clone(),
@@ -30,17 +30,17 @@ fn options(input: &DeriveInput, diag: &Diag) -> (Root, Option<Path>) {
             match option.name.to_string().as_str() {
                 "protocol" => {
                     protocol = option.path("protocol = YourProtocol", diag);
-                    told = protocol.is_none();
+                    reported = protocol.is_none();
                 }
                 "crate" => root.0 = option.path("crate = ::path::to::twistor", diag),
                 _ => {
                     option.unknown("`#[factory]`", &["protocol", "crate"], diag);
-                    told = true;
+                    reported = true;
                 }
             }
         }
     }
-    if protocol.is_none() && !told {
+    if protocol.is_none() && !reported {
         diag.at(&input.ident, "missing protocol: write `#[factory(protocol = YourProtocol)]`");
     }
     (root, protocol)

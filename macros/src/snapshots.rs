@@ -26,8 +26,8 @@ fn check(
     if env::var_os("TWISTOR_SNAPSHOTS").is_some_and(|value| value == "overwrite") {
         fs::write(&path, &text).expect("a writable folder");
     }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, kept, "{} differs; `make stderr` refreshes it", path.display());
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{} differs; `make stderr` refreshes it", path.display());
 }
 
 fn commented(text: &str) -> String {

@@ -51,8 +51,8 @@ pub struct SinkGuard {
 
 impl Drop for SinkGuard {
     fn drop(&mut self) {
-        let gone = SINKS.with_borrow_mut(|sinks| sinks.split_off(self.below.min(sinks.len())));
-        drop(gone);
+        let removed = SINKS.with_borrow_mut(|sinks| sinks.split_off(self.below.min(sinks.len())));
+        drop(removed);
     }
 }
 

@@ -258,7 +258,7 @@ fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
             diag.at(&typed.ty, text);
             continue;
         }
-        lent_or_owned(handler, what, &typed.ty, lent, owned, diag);
+        by_reference_or_owned(handler, what, &typed.ty, lent, owned, diag);
         given.push(what);
     }
     method.given = given;
@@ -267,7 +267,14 @@ fn arguments(method: &mut Method, handler: &Handler, diag: &Diag) {
 /// ```text
 /// fn line_received(&mut self, line: String) {}
 /// ```
-fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: bool, diag: &Diag) {
+fn by_reference_or_owned(
+    handler: &Handler,
+    what: Given,
+    ty: &Type,
+    by_reference: bool,
+    owned: bool,
+    diag: &Diag,
+) {
     let name = handler.name;
     let write = match (what, owned) {
         (Given::This, false) => "this: &Handle<Self>",
@@ -278,7 +285,7 @@ fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: b
         (Given::Message | Given::Reason | Given::Descriptor, true) => handler.owned,
     };
     if what == Given::Descriptor {
-        if lent || type_name(ty).is_none_or(|name| name != "OwnedFd") {
+        if by_reference || type_name(ty).is_none_or(|name| name != "OwnedFd") {
             diag.at(ty, format!("`{name}` takes the descriptor by value: write `{write}`"));
         }
         return;
@@ -286,7 +293,7 @@ fn lent_or_owned(handler: &Handler, what: Given, ty: &Type, lent: bool, owned: b
     if handler.family == Family::Message && what == Given::Message {
         return;
     }
-    if !owned && !lent {
+    if !owned && !by_reference {
         let noun = what.noun();
         diag.at(ty, format!("`{name}` takes {noun} by reference: write `{write}`"));
     } else if !owned

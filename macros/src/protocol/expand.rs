@@ -102,13 +102,13 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
         let Some(handler) = method.handler else { continue };
         match handler.event {
             Event::ConnectionLost => lost = Some(method),
-            Event::ConnectionMade => out.extend(told(input, method, handler.name, false)),
+            Event::ConnectionMade => out.extend(notified(input, method, handler.name, false)),
             Event::ReadConnectionLost | Event::WriteConnectionLost => {
                 half_closeable = true;
-                out.extend(told(input, method, handler.name, false));
+                out.extend(notified(input, method, handler.name, false));
             }
             Event::FileDescriptorReceived => {
-                out.extend(told(input, method, handler.name, true));
+                out.extend(notified(input, method, handler.name, true));
                 let span = ours(input.self_ty.span());
                 out.extend(quote_spanned!(span=> const TAKES_DESCRIPTORS: bool = true;));
             }
@@ -130,7 +130,7 @@ fn methods(input: &Handlers, healthy: bool) -> TokenStream {
 
 /// Generates a handler without messages or reasons: `connection_made`, `read_connection_lost` and
 /// `write_connection_lost`, and with `descriptor` the handler of a descriptor.
-fn told(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> TokenStream {
+fn notified(input: &Handlers, method: &Method, name: &str, descriptor: bool) -> TokenStream {
     let at = method.function.sig.ident.span();
     let names = Names::at(at);
     let (private, this, message) = (input.root.private(at), &names.this, &names.message);

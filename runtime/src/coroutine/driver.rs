@@ -42,7 +42,7 @@ pub(super) struct CoroutineData {
     waits: RefCell<Waits>,
     /// A cancellation that arrived while the coroutine ran. It cancels what the coroutine awaits
     /// next.
-    kept: Cell<Option<Box<CancelledError>>>,
+    pending_cancel: Cell<Option<Box<CancelledError>>>,
     /// The waker that foreign code has kept, and the coroutine's index in the thread's table.
     bound_waker: RefCell<Option<(PooledWaker, usize)>>,
     /// The waker of the executor that polls a future of this coroutine's result. It is woken where
@@ -72,14 +72,14 @@ impl CoroutineData {
     /// Records that the coroutine no longer awaits `source`.
     pub(super) fn remove_wait(&self, source: *const ()) {
         let is_it = |other: &Rc<dyn CancelNode>| std::ptr::addr_eq(Rc::as_ptr(other), source);
-        let gone = {
+        let removed = {
             let waits = &mut *self.waits.borrow_mut();
             match &waits.first {
                 Some(first) if is_it(first) => waits.first.take(),
                 _ => waits.more.iter().position(is_it).map(|at| waits.more.remove(at)),
             }
         };
-        drop(gone);
+        drop(removed);
     }
 
     /// Takes the bound waker. Nearly always there is none.
@@ -171,7 +171,7 @@ where
         function,
         state: Cell::new(CoroutineState::Idle),
         waits: RefCell::default(),
-        kept: Cell::new(None),
+        pending_cancel: Cell::new(None),
         bound_waker: RefCell::new(None),
         executor: RefCell::new(None),
     };
@@ -225,7 +225,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> TypedCoroutine<T, F> 
                 waker.give_back();
             }
             (Polled::Pending, Some(key)) => *task.bound_waker.borrow_mut() = Some((waker, key)),
-            (Polled::Pending, None) if waker.is_held() => {
+            (Polled::Pending, None) if waker.is_kept_or_woken() => {
                 let executor = task.executor.borrow().clone();
                 if let Some(key) = waker.bind(self.clone(), executor) {
                     *task.bound_waker.borrow_mut() = Some((waker, key));
@@ -248,7 +248,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> TypedCoroutine<T, F> 
                 format!("drop of what {} held", task.function),
             );
         }
-        task.kept.take();
+        task.pending_cancel.take();
         if let Some((waker, key)) = task.take_waker() {
             waker.unbind(key);
             waker.give_back();
@@ -279,7 +279,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> Step for TypedCorouti
         }
         state.set(CoroutineState::Idle);
         self.with_waker(&PooledWaker::redeliver_missed_wake);
-        if let Some(why) = self.beside.task.kept.take() {
+        if let Some(why) = self.beside.task.pending_cancel.take() {
             cancel_from(self, &why);
         }
         None
@@ -302,7 +302,7 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> CancelNode for TypedC
     }
 
     fn defer_cancel(&self, why: &CancelledError) {
-        self.beside.task.kept.set(Some(Box::new(why.clone())));
+        self.beside.task.pending_cancel.set(Some(Box::new(why.clone())));
     }
 
     fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {
@@ -310,8 +310,8 @@ impl<T: 'static, F: Future<Output = Outcome<T>> + 'static> CancelNode for TypedC
     }
 
     fn set_external_waker(self: Rc<Self>, waker: &Waker) {
-        let (known, kept) = (waker.clone(), waker.clone());
-        let old = self.beside.task.executor.replace(Some(kept));
+        let (known, pending_cancel) = (waker.clone(), waker.clone());
+        let old = self.beside.task.executor.replace(Some(pending_cancel));
         drop_guarded(old);
         let woken = Cell::new(false);
         self.with_waker(&|waker| woken.set(waker.set_external_waker(known.clone())));

@@ -118,7 +118,7 @@ impl PooledWaker {
     }
 
     /// Returns whether foreign code has kept a clone of the waker, or has woken it.
-    pub(super) fn is_held(&self) -> bool {
+    pub(super) fn is_kept_or_woken(&self) -> bool {
         let held = Arc::strong_count(&self.0.state) > 2;
         // a thread that woke and then dropped its clone: its wake-up is visible once its drop is
         fence(Ordering::Acquire);
@@ -127,7 +127,7 @@ impl PooledWaker {
 
     /// Returns the waker to the pool, unless foreign code holds it.
     pub(super) fn give_back(self) {
-        if !self.is_held() {
+        if !self.is_kept_or_woken() {
             // while the thread's storage is being torn down there is no pool
             let _ = POOL.try_with(|pool| {
                 let mut pool = pool.borrow_mut();
@@ -161,8 +161,8 @@ impl PooledWaker {
     /// Removes the coroutine from the table; later wake-ups do nothing.
     pub(super) fn unbind(&self, key: usize) {
         self.replace_bound(Bound::default());
-        let gone = TABLE.try_with(|table| table.borrow_mut().try_remove(key)).ok().flatten();
-        drop_guarded(gone);
+        let removed = TABLE.try_with(|table| table.borrow_mut().try_remove(key)).ok().flatten();
+        drop_guarded(removed);
     }
 
     /// Replaces the binding. The old wakers may run foreign code when they are dropped, so that

@@ -30,15 +30,15 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// Runs the callback at any depth of nested fires: it has run when this returns.
     pub(crate) fn open(mut self) {
-        self.go_on(Ok(()));
+        self.run_with(Ok(()));
     }
 
     /// Fails the Deferred; the callback is dropped without running.
     pub(crate) fn refuse(mut self, failure: Failure) {
-        self.go_on(Err(failure));
+        self.run_with(Err(failure));
     }
 
-    fn go_on(&mut self, outcome: Outcome<()>) {
+    fn run_with(&mut self, outcome: Outcome<()>) {
         if let Some(gate) = self.gate.take()
             && gate.open(outcome)
         {
@@ -50,7 +50,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if self.gate.is_some() {
-            self.go_on(Err(abandoned(self.created_at)));
+            self.run_with(Err(abandoned(self.created_at)));
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Gathering<Store, Out> {
     /// The members in order; `None` for one that has fired.
     members: RefCell<Vec<Option<Rc<dyn CancelNode>>>>,
     /// A cancellation that arrived while the members were being added.
-    kept: Cell<Option<Box<CancelledError>>>,
+    pending_cancel: Cell<Option<Box<CancelledError>>>,
     filling: Cell<bool>,
     /// Drops outcomes that arrive after the list has fired, instead of passing them down the
     /// member's own chain.
@@ -54,7 +54,7 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
             finish,
             slot: Slot::new(created_at),
             members: RefCell::new(Vec::new()),
-            kept: Cell::new(None),
+            pending_cancel: Cell::new(None),
             filling: Cell::new(true),
             silent: Cell::new(false),
         });
@@ -95,8 +95,8 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
         outcome: Outcome<T>,
         decide: impl FnOnce(&mut Store, Outcome<T>) -> Decision<Out>,
     ) -> Outcome<()> {
-        let gone = self.members.borrow_mut().get_mut(index).and_then(Option::take);
-        drop(gone);
+        let removed = self.members.borrow_mut().get_mut(index).and_then(Option::take);
+        drop(removed);
         if self.slot.is_fired() {
             if !self.silent.get() {
                 // the end of the member's own chain reports a failure
@@ -144,7 +144,7 @@ impl<Store: Default + 'static, Out: 'static> Gathering<Store, Out> {
     pub(super) fn done(self: Rc<Self>) -> Deferred<Out> {
         self.filling.set(false);
         self.finish_if_complete();
-        if let Some(why) = self.kept.take() {
+        if let Some(why) = self.pending_cancel.take() {
             cancel_from(self.clone(), &why);
         }
         Deferred::pending(self)
@@ -163,7 +163,7 @@ impl<Store: 'static, Out: 'static> CancelNode for Gathering<Store, Out> {
     }
 
     fn defer_cancel(&self, why: &CancelledError) {
-        self.kept.set(Some(Box::new(why.clone())));
+        self.pending_cancel.set(Some(Box::new(why.clone())));
     }
 
     fn cancel_leaf(self: Rc<Self>, _why: &CancelledError) {

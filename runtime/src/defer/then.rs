@@ -150,7 +150,7 @@ pub(crate) struct Then<T, U, F> {
     state: Cell<CallbackState<T, U, F>>,
     slot: Slot<U>,
     /// A cancellation that arrived while the callback ran.
-    kept: Cell<Option<Box<CancelledError>>>,
+    pending_cancel: Cell<Option<Box<CancelledError>>>,
 }
 
 enum CallbackState<T, U, F> {
@@ -177,7 +177,7 @@ where
         let node = Rc::new(Self {
             state: Cell::new(CallbackState::Running),
             slot: Slot::new(created_at),
-            kept: Cell::new(None),
+            pending_cancel: Cell::new(None),
         });
         upstream.slot().wait(node.clone());
         node.state.set(CallbackState::Call(f, upstream));
@@ -196,7 +196,7 @@ where
         let node = Rc::new(Self {
             state: Cell::new(CallbackState::Gated(f)),
             slot: Slot::new(created_at),
-            kept: Cell::new(None),
+            pending_cancel: Cell::new(None),
         });
         debug::note(
             &node,
@@ -242,7 +242,7 @@ where
     #[inline]
     fn finish(&self, outcome: Outcome<U>) -> Option<Rc<dyn Step>> {
         self.state.set(CallbackState::Finished);
-        self.kept.take();
+        self.pending_cancel.take();
         self.slot.fill(outcome)
     }
 
@@ -251,8 +251,8 @@ where
             drop(inner);
             return self.finish(Err(CircularChainError::new().into()));
         }
-        let kept = self.kept.take();
-        let again = kept.is_some().then(|| inner.clone() as Rc<dyn CancelNode>);
+        let pending_cancel = self.pending_cancel.take();
+        let again = pending_cancel.is_some().then(|| inner.clone() as Rc<dyn CancelNode>);
         // a CancelHandle that refers to this node must still find the inner one through it
         let named =
             Rc::weak_count(&self) > 0 && Rc::weak_count(&self) > debug::notes(self.slot.address());
@@ -271,7 +271,7 @@ where
             inner.slot().wait(self.clone());
         }
         drop(self);
-        if let (Some(inner), Some(why)) = (again, kept) {
+        if let (Some(inner), Some(why)) = (again, pending_cancel) {
             cancel_from(inner, &why);
         }
         None
@@ -341,7 +341,7 @@ where
     }
 
     fn defer_cancel(&self, why: &CancelledError) {
-        self.kept.set(Some(Box::new(why.clone())));
+        self.pending_cancel.set(Some(Box::new(why.clone())));
     }
 
     fn cancel_leaf(self: Rc<Self>, why: &CancelledError) {

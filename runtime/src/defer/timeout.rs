@@ -71,17 +71,17 @@ impl<T: 'static> Deferred<T> {
         };
         let limited = Self::pending(source);
         let canceller = limited.canceller();
-        let struck = Rc::new(Cell::new(false));
-        let strike = struck.clone();
+        let expired = Rc::new(Cell::new(false));
+        let expiry = expired.clone();
         let timer = clock.schedule(
             after,
             Box::new(move || {
-                strike.set(true);
+                expiry.set(true);
                 canceller.cancel_for(&CancelledError::at(CancelledBy::Timeout(after), place));
             }),
         );
         let ended = move |result: Result<T, Failure>| {
-            if struck.get() {
+            if expired.get() {
                 handler(result, after).into_deferred()
             } else {
                 // the timer cannot have run, so this cannot fail

@@ -33,8 +33,9 @@ impl<T: 'static> WaitQueue<T> {
         let number = self.line.borrow().next;
         let line = self.me.clone();
         let (turn, resolver) = Deferred::with_canceller(move |_| {
-            let gone = line.upgrade().and_then(|waiting| waiting.line.borrow_mut().leave(number));
-            drop(gone);
+            let removed =
+                line.upgrade().and_then(|waiting| waiting.line.borrow_mut().leave(number));
+            drop(removed);
         });
         let line = &mut *self.line.borrow_mut();
         line.next += 1;
@@ -63,13 +64,13 @@ impl<T: 'static> WaitQueue<T> {
 impl<T: 'static> Line<T> {
     fn leave(&mut self, number: u64) -> Option<Resolver<T>> {
         let at = self.places.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        let gone = self.places[at].1.take()?;
+        let removed = self.places[at].1.take()?;
         self.empty += 1;
         // cleaned up when most entries are empty, so that the queue stays as long as its requests
         if self.empty > self.places.len() / 2 {
             self.places.retain(|(_, place)| place.is_some());
             self.empty = 0;
         }
-        Some(gone)
+        Some(removed)
     }
 }

@@ -306,8 +306,8 @@ impl Reactor {
             // the results of the last pieces of work
             meanwhile();
         }
-        let gone = self.0.pool.take();
-        drop_guarded(gone);
+        let removed = self.0.pool.take();
+        drop_guarded(removed);
     }
 
     /// Describes what it contains: ports, connections, attempts to connect, signal handlers.

@@ -430,7 +430,7 @@ impl Core {
     }
 
     /// Returns whether the turn must not wait.
-    pub(super) fn is_in_a_hurry(&self) -> bool {
+    pub(super) fn must_not_wait(&self) -> bool {
         matches!(self.phase.get(), RunPhase::Stopping { .. } | RunPhase::Stopped | RunPhase::Closed)
     }
 }

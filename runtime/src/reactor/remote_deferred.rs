@@ -78,8 +78,8 @@ impl Reactor {
         let (core, asked) = (Rc::downgrade(&self.0), wanted.clone());
         let (deferred, resolver) = Deferred::with_canceller(move |_| {
             asked.store(false, Ordering::Relaxed);
-            let gone = core.upgrade().and_then(|core| core.remote_deferreds.remove(number));
-            drop(gone);
+            let removed = core.upgrade().and_then(|core| core.remote_deferreds.remove(number));
+            drop(removed);
         });
         table.insert(number, Box::new(resolver));
         match start(RemoteResolver {

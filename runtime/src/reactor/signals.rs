@@ -113,8 +113,8 @@ impl SignalHandler {
     /// again.
     pub fn stop(&self) {
         if let (Some(core), Some(slot)) = (self.core.upgrade(), self.slot.take()) {
-            let gone = core.remove(slot);
-            drop(gone);
+            let removed = core.remove(slot);
+            drop(removed);
         }
     }
 }

@@ -176,7 +176,7 @@ impl ThreadPool {
     /// all threads have exited, or until it returns `false`.
     pub(super) fn stop_meanwhile(&self, mut meanwhile: impl FnMut() -> bool) {
         self.release_threads();
-        let (began, mut told) = (Instant::now(), false);
+        let (began, mut noticed) = (Instant::now(), false);
         let mut state = self.state();
         while state.workers > 0 {
             let (back, waited) = self
@@ -188,8 +188,8 @@ impl ThreadPool {
             if waited.timed_out() {
                 let (busy, queued) = (state.busy, state.queue.len());
                 drop(state);
-                if !told && began.elapsed() > NOTICE {
-                    told = true;
+                if !noticed && began.elapsed() > NOTICE {
+                    noticed = true;
                     notice(&format!(
                         "stopping waits for the pool `{}`: {busy} pieces of work are running and \
                          {queued} are queued; a second signal ends the wait",

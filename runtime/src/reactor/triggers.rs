@@ -79,15 +79,15 @@ impl Triggers {
     pub(super) fn remove(&self, trigger: &SystemEventTrigger) -> Result<(), Failure> {
         let queue = self.queue(trigger.event, trigger.phase);
         let at = queue.borrow().iter().position(|(number, _)| *number == trigger.number);
-        let gone = at.and_then(|at| queue.borrow_mut().remove(at));
-        if gone.is_none() {
+        let removed = at.and_then(|at| queue.borrow_mut().remove(at));
+        if removed.is_none() {
             let text = format!(
                 "the trigger {:?} {:?} has run or was removed",
                 trigger.phase, trigger.event
             );
             return Err(ValueError::with_text(text).into());
         }
-        drop_guarded(gone);
+        drop_guarded(removed);
         Ok(())
     }
 

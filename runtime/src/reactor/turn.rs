@@ -54,13 +54,13 @@ impl Core {
         // cleared first: work that arrives during the checks sets it again
         self.schedule.clear_work();
         self.free_slots();
-        self.close_asked();
+        self.begin_closes();
         self.calls_from_threads();
         let result = match self.slow.get() {
             Some(slow) => self.watched_turn(scratch, limit, slow),
             None => self.plain_turn(scratch, limit),
         };
-        if !self.timers.is_empty() || self.slow.get().is_some() || self.is_in_a_hurry() {
+        if !self.timers.is_empty() || self.slow.get().is_some() || self.must_not_wait() {
             self.schedule.set_work();
         }
         result
@@ -70,7 +70,7 @@ impl Core {
     fn plain_turn(&self, scratch: &mut TurnScratch, limit: Option<Duration>) -> io::Result<()> {
         if let Some(mark) = self.timers.begin_turn() {
             while self.timers.run_due(mark).is_some() {
-                self.close_asked();
+                self.begin_closes();
             }
         }
         self.run_rescheduled(scratch, |event, buffer| self.dispatch(event, buffer));
@@ -95,7 +95,7 @@ impl Core {
         };
         if let Some(mark) = self.timers.begin_turn() {
             while self.watched(slow, || self.timers.run_due(mark), named).is_some() {
-                self.close_asked();
+                self.begin_closes();
             }
         }
         self.run_rescheduled(scratch, dispatch);
@@ -125,7 +125,7 @@ impl Core {
             if let Err(failure) = ran {
                 report(failure, "a call from another thread");
             }
-            self.close_asked();
+            self.begin_closes();
         }
     }
 
@@ -138,7 +138,7 @@ impl Core {
     }
 
     fn timeout(&self, limit: Option<Duration>) -> Option<Duration> {
-        if self.is_in_a_hurry() || self.inbox.is_waiting() || self.schedule.has_events() {
+        if self.must_not_wait() || self.inbox.is_waiting() || self.schedule.has_events() {
             return Some(Duration::ZERO);
         }
         let until_due = |due: Duration| due.saturating_sub(self.backend.now()).min(LONGEST_WAIT);
@@ -155,13 +155,13 @@ impl Core {
         if let Some(source) = source {
             source.ready(event.readiness, buffer);
             if self.schedule.has_closing() {
-                self.close_asked();
+                self.begin_closes();
             }
         }
     }
 
     /// Begins the closes that the user code which has just returned requested.
-    fn close_asked(&self) {
+    fn begin_closes(&self) {
         if self.schedule.has_closing() {
             self.schedule.drain_closing(|slot| self.flush_output(slot));
         }

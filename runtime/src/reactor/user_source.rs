@@ -36,7 +36,7 @@ pub struct UserSource<S: 'static>(Rc<UserSourceState<S>>);
 
 struct UserSourceState<S> {
     /// `None` while its handler runs, and after it was removed.
-    held: RefCell<Option<(S, Handler<S>)>>,
+    entry: RefCell<Option<(S, Handler<S>)>>,
     removed: Cell<bool>,
     core: Weak<Core>,
     slot: Cell<usize>,
@@ -84,7 +84,7 @@ impl Reactor {
             return Err(ReactorClosed::new().into());
         }
         let added = Rc::new(UserSourceState {
-            held: RefCell::new(None),
+            entry: RefCell::new(None),
             removed: Cell::new(false),
             core: Rc::downgrade(core),
             slot: Cell::new(0),
@@ -96,7 +96,7 @@ impl Reactor {
             return Err(error.into());
         }
         added.slot.set(slot);
-        added.held.replace(Some((source, Box::new(ready))));
+        added.entry.replace(Some((source, Box::new(ready))));
         Ok(UserSource(added))
     }
 }
@@ -117,7 +117,7 @@ impl<S: mio::event::Source + 'static> UserSource<S> {
 
 impl<S: mio::event::Source + 'static> UserSourceState<S> {
     fn take_out(&self) -> Option<S> {
-        let (mut source, handler) = self.held.take()?;
+        let (mut source, handler) = self.entry.take()?;
         if let Some(core) = self.core.upgrade() {
             // the system may have removed a closed source already
             let _ = core.backend.watch(&mut source, self.slot.get(), None);
@@ -131,7 +131,7 @@ impl<S: mio::event::Source + 'static> UserSourceState<S> {
 
 impl<S: mio::event::Source + 'static> Source for UserSourceState<S> {
     fn ready(self: Rc<Self>, readiness: Readiness, _buffer: &mut [u8]) {
-        let Some((mut source, mut handler)) = self.held.take() else { return };
+        let Some((mut source, mut handler)) = self.entry.take() else { return };
         let ready = Ready {
             readable: readiness.is_readable(),
             writable: readiness.is_writable(),
@@ -140,14 +140,14 @@ impl<S: mio::event::Source + 'static> Source for UserSourceState<S> {
         // user code
         let ran =
             guarded(|| Frame::new("add_source", self.created_at), || handler(&mut source, ready));
-        self.held.replace(Some((source, handler)));
+        self.entry.replace(Some((source, handler)));
         if let Err(failure) = ran {
             report(failure, format!("the handler of a source added at {}", self.created_at));
             self.removed.set(true);
         }
         if self.removed.get() {
-            let gone = self.take_out();
-            drop_guarded(gone);
+            let removed = self.take_out();
+            drop_guarded(removed);
         }
     }
 
@@ -157,8 +157,8 @@ impl<S: mio::event::Source + 'static> Source for UserSourceState<S> {
 
     fn closed(self: Rc<Self>) {
         self.removed.set(true);
-        let gone = self.take_out();
-        drop_guarded(gone);
+        let removed = self.take_out();
+        drop_guarded(removed);
     }
 }
 

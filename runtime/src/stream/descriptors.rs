@@ -112,15 +112,15 @@ impl Stream {
 
     /// Delivers the descriptors and bytes that were stored when a handler paused the delivery.
     /// Returns whether more may be read.
-    pub(super) fn deliver_kept<R: Receiver>(&self, receiver: &R) -> bool {
-        let kept = self.cold.borrow_mut().as_mut().map(|cold| {
+    pub(super) fn deliver_arrived<R: Receiver>(&self, receiver: &R) -> bool {
+        let behind = self.cold.borrow_mut().as_mut().map(|cold| {
             let descriptors = &mut cold.descriptors;
             std::mem::take(&mut descriptors.bytes)
         });
-        match kept.filter(|kept| !kept.is_empty()) {
-            Some(kept) => {
+        match behind.filter(|behind| !behind.is_empty()) {
+            Some(behind) => {
                 self.update();
-                self.deliver(&kept, receiver)
+                self.deliver(&behind, receiver)
             }
             None => true,
         }

@@ -181,7 +181,7 @@ impl Stream {
         match self.lifecycle() {
             Lifecycle::Lingering => self.discard(buffer),
             Lifecycle::Open { .. } if readable && reading && self.is_reading() => {
-                if !self.deliver_kept(receiver) {
+                if !self.deliver_arrived(receiver) {
                     return;
                 }
                 let given = self.read_any(buffer);

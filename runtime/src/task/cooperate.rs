@@ -140,7 +140,7 @@ impl Cooperator {
             end: RefCell::new(None),
             waiting: RefCell::default(),
             pauses: Cell::new(0),
-            held: Cell::new(false),
+            in_progress: Cell::new(false),
             queued: Cell::new(false),
             turn: Cell::new(0),
             has_consumer: Cell::new(false),
@@ -277,17 +277,17 @@ impl Inner {
     }
 
     /// Removes a task from those that can run.
-    fn put_aside(&self, task: &Task) {
+    fn remove_ready(&self, task: &Task) {
         if task.queued.replace(false) {
             self.count.set(self.count.get() - 1);
         }
         if self.count.get() == 0 {
-            let passed_over = self.ready.take();
+            let skipped = self.ready.take();
             let tick = self.tick.take();
             if let Some(tick) = tick {
                 tick.cancel();
             }
-            drop(passed_over);
+            drop(skipped);
         }
     }
 }
@@ -311,7 +311,7 @@ struct Task {
     waiting: RefCell<Vec<Resolver<()>>>,
     pauses: Cell<u32>,
     /// A piece is running, or its Deferred is pending.
-    held: Cell<bool>,
+    in_progress: Cell<bool>,
     /// The task has an entry among those that can run, with this number.
     queued: Cell<bool>,
     turn: Cell<u64>,
@@ -335,7 +335,7 @@ impl Task {
     /// Runs one piece. Its completion keeps the cooperator alive.
     fn piece(self: Rc<Self>, cooperator: &Rc<Inner>) {
         let Some(mut work) = self.work.take() else { return };
-        self.held.set(true);
+        self.in_progress.set(true);
         let exhausted = Rc::new(Cell::new(false));
         let (at_end, task) = (exhausted.clone(), self.clone());
         // user code
@@ -360,7 +360,7 @@ impl Task {
         result: Result<(), Failure>,
         exhausted: bool,
     ) {
-        self.held.set(false);
+        self.in_progress.set(false);
         match result {
             // stopped meanwhile: nobody awaits the result, but a failure is not lost
             result if self.end.borrow().is_some() => {
@@ -368,12 +368,12 @@ impl Task {
             }
             Err(failure) => self.finish(TaskOutcome::Failed(failure)),
             Ok(()) if exhausted => self.finish(TaskOutcome::Done),
-            Ok(()) => self.go_on(cooperator),
+            Ok(()) => self.make_ready_again(cooperator),
         }
     }
 
-    fn go_on(self: &Rc<Self>, cooperator: &Rc<Inner>) {
-        if self.pauses.get() == 0 && !self.held.get() && self.end.borrow().is_none() {
+    fn make_ready_again(self: &Rc<Self>, cooperator: &Rc<Inner>) {
+        if self.pauses.get() == 0 && !self.in_progress.get() && self.end.borrow().is_none() {
             cooperator.make_ready(self);
         }
     }
@@ -387,7 +387,7 @@ impl Task {
         *self.end.borrow_mut() = Some(end);
         if let Some(cooperator) = self.cooperator.upgrade() {
             cooperator.alive.borrow_mut().remove(&self.number);
-            cooperator.put_aside(&self);
+            cooperator.remove_ready(&self);
         }
         drop_guarded(self.work.take());
         for resolver in self.waiting.take() {
@@ -456,7 +456,7 @@ impl CooperativeTask {
     pub fn pause(&self) -> Result<(), Failure> {
         self.check_end()?;
         self.0.pauses.set(self.0.pauses.get() + 1);
-        self.1.put_aside(&self.0);
+        self.1.remove_ready(&self.0);
         Ok(())
     }
 
@@ -469,7 +469,7 @@ impl CooperativeTask {
             0 => Err(NotPaused::new().into()),
             pauses => {
                 self.0.pauses.set(pauses - 1);
-                self.0.go_on(&self.1);
+                self.0.make_ready_again(&self.1);
                 Ok(())
             }
         }

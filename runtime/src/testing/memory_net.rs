@@ -34,7 +34,7 @@ pub(super) struct Net {
     events: RefCell<VecDeque<Event>>,
     ports: RefCell<BTreeMap<SocketAddr, Rc<Port>>>,
     next_port: Cell<u16>,
-    rung: Arc<AtomicBool>,
+    raised: Arc<AtomicBool>,
     capacity: Cell<usize>,
     /// The maximum number of bytes that one read returns.
     chunk: Cell<usize>,
@@ -105,7 +105,7 @@ impl Net {
             events: RefCell::default(),
             ports: RefCell::default(),
             next_port: Cell::new(1024),
-            rung: Arc::default(),
+            raised: Arc::default(),
             capacity: Cell::new(CAPACITY),
             chunk: Cell::new(usize::MAX),
             me: me.clone(),
@@ -146,7 +146,7 @@ impl Net {
 
     /// Returns whether events are scheduled.
     pub(super) fn is_busy(&self) -> bool {
-        !self.events.borrow().is_empty() || self.rung.load(Ordering::Acquire)
+        !self.events.borrow().is_empty() || self.raised.load(Ordering::Acquire)
     }
 
     fn tell(&self, slot: Option<usize>, readiness: Readiness) {
@@ -183,10 +183,10 @@ impl Backend for Net {
     }
 
     fn wait(&self, timeout: Option<Duration>, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
-        let rung = self.rung.swap(false, Ordering::AcqRel);
+        let raised = self.raised.swap(false, Ordering::AcqRel);
         // events that the handling of these causes wait for the next turn
         let events = self.events.take();
-        if events.is_empty() && !rung {
+        if events.is_empty() && !raised {
             if let Some(timeout) = timeout {
                 self.advance(timeout);
             } else {
@@ -202,8 +202,8 @@ impl Backend for Net {
     }
 
     fn alarm(&self) -> Alarm {
-        let rung = self.rung.clone();
-        Arc::new(move || rung.store(true, Ordering::Release))
+        let raised = self.raised.clone();
+        Arc::new(move || raised.store(true, Ordering::Release))
     }
 
     fn listen(&self, bind: &Bind) -> io::Result<Box<dyn RawListener>> {

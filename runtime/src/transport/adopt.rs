@@ -1,7 +1,7 @@
 //! Adopting open descriptors: those of a parent process or a service manager, and standard input
 //! and output.
 use super::{
-    connecting::{keeping, stop_factory},
+    connecting::{stop_factory, with_handle_cell},
     datagrams::{DatagramPort, DatagramProtocol},
     listener::{self, Port, erase_factory},
 };
@@ -120,7 +120,7 @@ impl Reactor {
         peer: &Address,
         factory: F,
     ) -> Result<Handle<<F::Factory as Factory>::Protocol>, Failure> {
-        let (acceptor, kept) = keeping(factory);
+        let (acceptor, kept) = with_handle_cell(factory);
         acceptor.start();
         connection(&self.0, wire, peer, &acceptor, Location::caller())?;
         Ok(kept.take().ok_or_else(NoProtocol::new)?)

@@ -65,21 +65,24 @@ pub(crate) fn connect_with<F: IntoFactory>(
     factory: F,
     dial: impl FnOnce(Rc<dyn ErasedFactory>) -> Deferred<()>,
 ) -> Deferred<Handle<<F::Factory as Factory>::Protocol>> {
-    let (acceptor, kept) = keeping(factory);
-    dial(acceptor).and_then(move |()| kept.take().ok_or_else(NoProtocol::new))
+    let (acceptor, handle_cell) = with_handle_cell(factory);
+    dial(acceptor).and_then(move |()| handle_cell.take().ok_or_else(NoProtocol::new))
 }
 
 /// The cell for the handle of a connection.
-type Kept<F> = Rc<RefCell<Option<Handle<<<F as IntoFactory>::Factory as Factory>::Protocol>>>>;
+type HandleCell<F> =
+    Rc<RefCell<Option<Handle<<<F as IntoFactory>::Factory as Factory>::Protocol>>>>;
 
 /// Erases the type of a factory, and returns the cell for the handle of what it builds.
-pub(super) fn keeping<F: IntoFactory>(factory: F) -> (Rc<dyn ErasedFactory>, Kept<F>) {
-    let kept = Kept::<F>::default();
-    let keep = kept.clone();
+pub(super) fn with_handle_cell<F: IntoFactory>(
+    factory: F,
+) -> (Rc<dyn ErasedFactory>, HandleCell<F>) {
+    let handle_cell = HandleCell::<F>::default();
+    let keep = handle_cell.clone();
     let acceptor = FactoryAdapter::once(factory.into_factory(), move |handle: &Handle<_>| {
         *keep.borrow_mut() = Some(handle.clone());
     });
-    (Rc::new(acceptor), kept)
+    (Rc::new(acceptor), handle_cell)
 }
 
 /// Counts one user of the factory less.

@@ -163,11 +163,11 @@ struct Inner {
     attempt: RefCell<Option<CancelHandle>>,
     transport: RefCell<Transport>,
     /// Whether this connector counts as a user of the factory.
-    counted: Cell<bool>,
+    is_counted: Cell<bool>,
     /// Whether `stop_connecting` was called.
     stopping: Cell<bool>,
     /// Whether a method of the connector is running: its events are delivered in a later turn.
-    inside: Cell<bool>,
+    in_method: Cell<bool>,
 }
 
 impl Connector {
@@ -215,9 +215,9 @@ impl Connector {
             state: Cell::new(ConnectorState::Disconnected),
             attempt: RefCell::default(),
             transport: RefCell::default(),
-            counted: Cell::new(false),
+            is_counted: Cell::new(false),
             stopping: Cell::new(false),
-            inside: Cell::new(false),
+            in_method: Cell::new(false),
         }));
         // the connector is disconnected, so this fails only on a closed reactor
         let _ = connector.connect();
@@ -239,10 +239,10 @@ impl Connector {
         }
         inner.state.set(ConnectorState::Connecting);
         inner.stopping.set(false);
-        if !inner.counted.replace(true) {
+        if !inner.is_counted.replace(true) {
             inner.acceptor.start();
         }
-        let outer = inner.inside.replace(true);
+        let outer = inner.in_method.replace(true);
         let attempt = (inner.dial)(Rc::new(ConnectorFactory {
             inner: inner.acceptor.clone(),
             connector: self.clone(),
@@ -255,7 +255,7 @@ impl Connector {
             // stopped by `start_factory`, before the attempt had begun
             canceller.cancel();
         }
-        inner.inside.set(outer);
+        inner.in_method.set(outer);
         inner.client.started(self);
         Ok(())
     }
@@ -272,11 +272,11 @@ impl Connector {
             return Err(NotConnectingError::with_text(format!("{self:?}")).into());
         }
         let attempt = inner.attempt.take();
-        let outer = inner.inside.replace(true);
+        let outer = inner.in_method.replace(true);
         if let Some(attempt) = attempt {
             attempt.cancel();
         }
-        inner.inside.set(outer);
+        inner.in_method.set(outer);
         Ok(())
     }
 
@@ -322,9 +322,9 @@ impl Connector {
         } else {
             failure
         };
-        let Some(core) = inner.open_core() else { return self.over() };
+        let Some(core) = inner.open_core() else { return self.release_factory() };
         let notice = FailureNotice { connector: self.clone(), reason: Some(reason) };
-        if !inner.inside.get() {
+        if !inner.in_method.get() {
             return notice.deliver();
         }
         // a failure inside a method of the connector is reported after that method has returned
@@ -348,12 +348,12 @@ impl Connector {
         if self.0.open_core().is_some() {
             self.0.client.lost(self, reason);
         }
-        self.over();
+        self.release_factory();
     }
 
     /// Releases the factory, unless it has connected again.
-    fn over(&self) {
-        if self.0.state.get() == ConnectorState::Disconnected && self.0.counted.replace(false) {
+    fn release_factory(&self) {
+        if self.0.state.get() == ConnectorState::Disconnected && self.0.is_counted.replace(false) {
             stop_factory(&self.0.acceptor, &self.0.destination);
         }
     }
@@ -387,7 +387,7 @@ impl Drop for FailureNotice {
         if self.reason.is_some() {
             self.connector.0.state.set(ConnectorState::Disconnected);
         }
-        self.connector.over();
+        self.connector.release_factory();
     }
 }
 

@@ -359,7 +359,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
         if let Err(error) = self.0.transport.close() {
             return Deferred::fail(error);
         }
-        if self.0.is_over() {
+        if self.0.is_released() {
             return match self.0.protocol.try_borrow_mut() {
                 Ok(mut held) => held
                     .take()
@@ -379,7 +379,7 @@ impl<P: DatagramProtocol> DatagramPort<P> {
 
 impl<P: DatagramProtocol> Bound<P> {
     /// Returns whether the port has given up its slot.
-    fn is_over(&self) -> bool {
+    fn is_released(&self) -> bool {
         self.transport.0.slot.get() == usize::MAX
     }
 
@@ -404,7 +404,7 @@ impl<P: DatagramProtocol> Bound<P> {
 
     fn finish(&self) {
         let slot = self.transport.0.slot.get();
-        if self.is_over() {
+        if self.is_released() {
             return;
         }
         if let Some(core) = self.transport.0.core.upgrade() {

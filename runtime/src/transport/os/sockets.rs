@@ -360,7 +360,7 @@ impl SocketFile {
             if !clean
                 && std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
             {
-                gone_is_fine(std::fs::remove_file(path))?;
+                ignore_missing(std::fs::remove_file(path))?;
             }
         }
         Ok(file)
@@ -379,7 +379,7 @@ impl SocketFile {
     fn tidy(&mut self) -> io::Result<()> {
         let bound = self.identity.take();
         let ours = bound.is_some() && identity(&self.path).ok() == bound;
-        let removed = if ours { gone_is_fine(std::fs::remove_file(&self.path)) } else { Ok(()) };
+        let removed = if ours { ignore_missing(std::fs::remove_file(&self.path)) } else { Ok(()) };
         let unlocked = self.lock.take().map_or(Ok(()), |mut lock| lock.unlock());
         removed.and(unlocked.map_err(|failure| io::Error::other(failure.to_string())))
     }
@@ -398,7 +398,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
