@@ -294,13 +294,20 @@ impl Error for MessageError {}
 pub struct CannotListenError {
     interface: String,
     port: u16,
+    /// The whole address, where it is known, for the display text.
+    address: Option<Address>,
     cause: Arc<io::Error>,
 }
 
 impl CannotListenError {
     /// Creates the error for `interface` (empty means every interface) and `port`.
     pub fn new(interface: impl Into<String>, port: u16, cause: io::Error) -> Self {
-        Self { interface: interface.into(), port, cause: Arc::new(cause) }
+        Self { interface: interface.into(), port, address: None, cause: Arc::new(cause) }
+    }
+
+    pub(crate) fn at(address: &Address, cause: io::Error) -> Self {
+        let (interface, port) = (address.host(), address.port());
+        Self { interface, port, address: Some(address.clone()), cause: Arc::new(cause) }
     }
 
     /// Returns the requested interface; empty means every interface.
@@ -321,15 +328,15 @@ impl CannotListenError {
 
 impl fmt::Display for CannotListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let interface = if self.interface.is_empty() { "any" } else { &self.interface };
-        if let Some(name) = interface.strip_prefix('\0') {
-            return write!(f, "Couldn't listen on @{name}: {}.", self.cause);
+        let Self { interface, port, address, cause } = self;
+        match address {
+            Some(address) => write!(f, "Couldn't listen on {address}: {cause}."),
+            None if interface.is_empty() => write!(f, "Couldn't listen on any:{port}: {cause}."),
+            None if interface.contains(':') => {
+                write!(f, "Couldn't listen on [{interface}]:{port}: {cause}.")
+            }
+            None => write!(f, "Couldn't listen on {interface}:{port}: {cause}."),
         }
-        if interface.contains('/') {
-            // the path of a UNIX socket, which has no port number
-            return write!(f, "Couldn't listen on {interface}: {}.", self.cause);
-        }
-        write!(f, "Couldn't listen on {interface}:{}: {}.", self.port, self.cause)
     }
 }
 

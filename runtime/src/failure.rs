@@ -48,6 +48,8 @@ struct Inner {
     type_name: &'static str,
     /// Innermost first: where the failure was created, then each frame that it passed.
     trail: Vec<Frame>,
+    /// The number of frames that were left out in the middle of the trail.
+    omitted: u64,
     backtrace: Option<Arc<Backtrace>>,
     /// Distinguishes two failures with the same text in a log.
     serial: u64,
@@ -157,6 +159,7 @@ impl Failure {
             type_id: TypeId::of::<E>(),
             type_name: type_name::<E>(),
             trail: vec![frame],
+            omitted: 0,
             backtrace: wants_backtrace().then(|| Arc::new(Backtrace::force_capture())),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         }))
@@ -256,7 +259,8 @@ impl Failure {
     }
 
     /// Returns the frames, innermost first: where the failure was created, then each frame that it
-    /// passed.
+    /// passed. Of more than 128 frames it keeps the first and the last, and the traceback says how
+    /// many are left out.
     pub fn frames(&self) -> &[Frame] {
         &self.0.trail
     }
@@ -296,12 +300,20 @@ impl Failure {
     pub fn traceback_with(&self, detail: TracebackDetail) -> String {
         let verbose = detail == TracebackDetail::Verbose;
         let last = self.headline();
-        let frames = self.0.trail.iter().rev();
+        let omitted = match self.0.omitted {
+            0 => None,
+            count => Some(format!("  ... {count} frames omitted ...")),
+        };
+        let frames = |format: fn(&Frame) -> String| {
+            let (inner, outer) = self.0.trail.split_at(self.0.trail.len().min(FIRST_FRAMES));
+            let outer = outer.iter().rev().map(format);
+            outer.chain(omitted.clone()).chain(inner.iter().rev().map(format))
+        };
         let mut lines = Vec::new();
         match detail {
             TracebackDetail::Brief => {
                 lines.push(format!("Traceback: {last}"));
-                lines.extend(frames.map(|frame| {
+                lines.extend(frames(|frame| {
                     format!(
                         "  {}:{}:{}",
                         frame.location.file(),
@@ -314,7 +326,7 @@ impl Failure {
             TracebackDetail::Normal => lines.push("Traceback (most recent call last):".to_owned()),
             TracebackDetail::Verbose => lines.push(format!("*--- Failure #{} ---", self.0.serial)),
         }
-        lines.extend(frames.map(|frame| format!("  {frame:?}")));
+        lines.extend(frames(|frame| format!("  {frame:?}")));
         if verbose {
             lines.push(format!("  {}", text_of(|| format!("{:?}", self.0.error))));
         } else {
@@ -355,7 +367,8 @@ impl Failure {
     /// that line.
     #[must_use]
     pub(crate) fn location(mut self, frame: Frame) -> Self {
-        Arc::make_mut(&mut self.0).trail = vec![frame];
+        let inner = Arc::make_mut(&mut self.0);
+        (inner.trail, inner.omitted) = (vec![frame], 0);
         self
     }
 
@@ -363,10 +376,20 @@ impl Failure {
     /// its own.
     #[must_use]
     pub(crate) fn passing(mut self, frame: Frame) -> Self {
-        Arc::make_mut(&mut self.0).trail.push(frame);
+        let inner = Arc::make_mut(&mut self.0);
+        if inner.trail.len() == MAX_FRAMES {
+            inner.trail.remove(FIRST_FRAMES);
+            inner.omitted += 1;
+        }
+        inner.trail.push(frame);
         self
     }
 }
+
+/// The maximum number of frames in a traceback, and how many of the innermost are among them. A loop
+/// that passes on its last failure would otherwise add frames for ever.
+const MAX_FRAMES: usize = 128;
+const FIRST_FRAMES: usize = MAX_FRAMES / 2;
 
 /// The maximum number of causes in a traceback, because a user's chain of causes may be circular.
 const MAX_CAUSES: usize = 64;

@@ -109,7 +109,8 @@ fn a_million_callbacks_fire_fail_cancel_and_drop_in_constant_stack() {
         assert_eq!(now(fired).unwrap(), 1_000_000);
         let (failed, resolver) = chain();
         resolver.errback(Bang("x"));
-        assert_eq!(now(failed).unwrap_err().frames().len(), 1_000_001);
+        let traceback = now(failed).unwrap_err().traceback();
+        assert!(traceback.contains("... 999873 frames omitted ..."), "{traceback}");
         let (cancelled, _resolver) = chain();
         cancelled.cancel();
         assert!(now(cancelled).unwrap_err().check::<CancelledError>());

@@ -5,6 +5,7 @@ use std::{
 };
 use twistor::{
     address::Address,
+    defer::Deferred,
     error::{
         AlreadyCalled, BindError, CannotListenError, ConnectBindError, ConnectError,
         ConnectingCancelledError, ConnectionAborted, ConnectionClosed, ConnectionDone,
@@ -323,4 +324,27 @@ fn failures_and_boxed_errors_convert_both_ways() {
     assert_eq!(error.source().unwrap().to_string(), Bang("cause").to_string());
     let plain: Box<dyn Error> = Failure::message("plain").into();
     assert_eq!(plain.to_string(), "plain");
+}
+
+// Kind: whatever user code can make longer without end has a limit.
+#[test]
+fn a_traceback_keeps_the_first_and_the_last_frames_and_counts_the_others() {
+    let mut failure = Failure::message("again");
+    let first = failure.frames()[0];
+    for _ in 0..100_000 {
+        let passed = Deferred::<()>::fail(failure).map(|()| ());
+        failure = passed.take_result().unwrap().unwrap_err();
+    }
+    assert_eq!(failure.frames().len(), 128);
+    assert_eq!(failure.frames()[0], first);
+    let text = failure.traceback();
+    assert_eq!(text.lines().count(), 1 + 128 + 1 + 1);
+    assert!(text.contains("\n  ... 99873 frames omitted ...\n"), "{text}");
+}
+
+// Kind: an address in a text is written as it would be typed.
+#[test]
+fn cannot_listen_error_writes_an_ipv6_address_in_brackets() {
+    let error = CannotListenError::new("::1", 80, io::Error::other("in use"));
+    assert_eq!(error.to_string(), "Couldn't listen on [::1]:80: in use.");
 }

@@ -620,3 +620,14 @@ fn a_path_with_nul_and_a_mode_out_of_range_are_refused_and_leave_no_file() {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0, "{text}");
     }
 }
+
+#[test]
+fn the_error_of_a_relative_path_names_the_path_and_no_port() {
+    let reactor = Reactor::new().unwrap();
+    let log = Log::new();
+    let failure = reactor
+        .listen_unix(".", Noting::factory(&log, Noting::echo), &ListenUnixOptions::default())
+        .unwrap_err();
+    let text = failure.to_string();
+    assert!(text.starts_with("Couldn't listen on .: "), "{text}");
+}

@@ -23,6 +23,16 @@ fn debugging(test: impl FnOnce() + Send + 'static) {
     ended.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
+#[test]
+fn with_debugging_off_the_text_says_so() {
+    debugging(|| {
+        debug::set_debugging(false);
+        let (_deferred, _resolver) = Deferred::<()>::new();
+        let text = debug::waiting().to_string();
+        assert!(text.starts_with("debugging is off"), "{text}");
+    });
+}
+
 #[track_caller]
 fn here() -> &'static Location<'static> {
     Location::caller()

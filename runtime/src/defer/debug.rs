@@ -380,7 +380,8 @@ const MAX_INDENT: usize = 32;
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            0 => return f.write_str("nothing waits"),
+            0 if debugging() => return f.write_str("nothing waits"),
+            0 => return f.write_str("debugging is off, so nothing is known: set TWISTOR_DEBUG=1"),
             1 => f.write_str("1 waits:")?,
             count => write!(f, "{count} wait:")?,
         }

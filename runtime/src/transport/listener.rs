@@ -68,7 +68,7 @@ pub(super) fn adopt(
 
 /// Creates the failure of a port at `at` that could not be opened.
 pub(super) fn cannot_listen(at: &Address, error: io::Error) -> Failure {
-    CannotListenError::new(at.host(), at.port(), error).into()
+    CannotListenError::at(at, error).into()
 }
 
 impl Source for Listening {
