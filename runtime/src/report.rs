@@ -51,7 +51,11 @@ pub struct SinkGuard {
 
 impl Drop for SinkGuard {
     fn drop(&mut self) {
-        let removed = SINKS.with_borrow_mut(|sinks| sinks.split_off(self.below.min(sinks.len())));
+        let removed = SINKS.try_with(|sinks| {
+            let mut sinks = sinks.borrow_mut();
+            let below = self.below.min(sinks.len());
+            sinks.split_off(below)
+        });
         drop(removed);
     }
 }

@@ -1,7 +1,7 @@
 //! Closing a reactor, from wherever user code may do it.
 use crate::support::{Log, Noting, Reports, connect_to, watch};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     net::Ipv4Addr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -138,4 +138,40 @@ fn iterate_after_a_run_that_was_stopped_waits_its_time() {
     reactor.run().unwrap();
     reactor.iterate(Duration::from_millis(100)).unwrap();
     assert_eq!(reactor.seconds(), Duration::from_millis(100));
+}
+
+// Kind: what user code may call it may also call while its thread ends.
+#[test]
+fn a_thread_local_that_outlives_the_runtime_s_may_use_it_in_its_drop() {
+    struct Late(Option<(Reactor, Handle<Noting>)>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            assert!(Reactor::current().is_none());
+            let (reactor, handle) = self.0.take().unwrap();
+            assert!(!reactor.remote().is_in_reactor_thread());
+            handle.write("late");
+            handle.abort_connection();
+            reactor.close();
+        }
+    }
+    thread_local! {
+        static LATE: RefCell<Late> = const { RefCell::new(Late(None)) };
+    }
+    std::thread::spawn(|| {
+        // touched first, so it is dropped last
+        LATE.with_borrow(|late| assert!(late.0.is_none()));
+        let memory = MemoryReactor::new();
+        let handle = connect_to(&memory, Noting::factory(&Log::new(), Noting::nothing));
+        LATE.with_borrow_mut(|late| late.0 = Some((memory.reactor(), handle)));
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_memory_reactor_that_is_closed_has_nothing_left_to_do() {
+    let memory = MemoryReactor::new();
+    memory.reactor().close();
+    memory.settle();
+    memory.advance(Duration::from_secs(1));
 }

@@ -283,3 +283,11 @@ fn a_main_that_panics_or_fails_is_an_error() {
     });
     assert_eq!(failed.unwrap_err().to_string(), "missing argument 1: TARGET");
 }
+
+// Kind: no input panics, however long.
+#[test]
+fn the_error_of_a_very_long_description_can_be_displayed() {
+    let description = format!("tcp:{}\\", "1".repeat(100_000));
+    let failure = server_from_string(&MemoryReactor::new().reactor(), &description).unwrap_err();
+    assert!(failure.to_string().ends_with('^'));
+}

@@ -43,8 +43,12 @@ impl fmt::Display for InvalidEndpointError {
             .map_or(self.position, |before| before.chars().count());
         write!(
             f,
-            "malformed endpoint description, at position {}: {}\n    {}\n    {:column$}^",
-            self.position, self.problem, self.description, ""
+            "malformed endpoint description, at position {}: {}\n    {}\n    {}^",
+            self.position,
+            self.problem,
+            self.description,
+            // a width in the format string must not exceed 65535
+            " ".repeat(column)
         )
     }
 }

@@ -167,12 +167,13 @@ impl<F: Factory> FactoryAdapter<F, fn(&Handle<F::Protocol>)> {
 impl<F: Factory, K: Fn(&Handle<F::Protocol>)> ErasedFactory for FactoryAdapter<F, K> {
     fn start(&self) {
         let key = Rc::as_ptr(&self.factory).cast();
-        let first = USERS.with_borrow_mut(|users| {
+        let first = USERS.try_with(|users| {
+            let mut users = users.borrow_mut();
             let count = users.entry(key).or_insert(0);
             *count += 1;
             *count == 1
         });
-        if first {
+        if first == Ok(true) {
             tracing::info!("Starting factory {}", type_name::<F>());
             // user code
             if let Err(failure) = guarded(
@@ -186,15 +187,19 @@ impl<F: Factory, K: Fn(&Handle<F::Protocol>)> ErasedFactory for FactoryAdapter<F
 
     fn stop(&self) -> Result<(), Failure> {
         let key: *const () = Rc::as_ptr(&self.factory).cast();
-        let last = USERS.with_borrow_mut(|users| match users.get_mut(&key) {
-            Some(1) => users.remove(&key).is_some(),
-            Some(count) => {
-                *count -= 1;
-                false
+        // while the thread's storage is being torn down the counts are lost
+        let last = USERS.try_with(|users| {
+            let mut users = users.borrow_mut();
+            match users.get_mut(&key) {
+                Some(1) => users.remove(&key).is_some(),
+                Some(count) => {
+                    *count -= 1;
+                    false
+                }
+                None => false,
             }
-            None => false,
         });
-        if !last {
+        if last != Ok(true) {
             return Ok(());
         }
         tracing::info!("Stopping factory {}", type_name::<F>());

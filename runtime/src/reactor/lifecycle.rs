@@ -72,7 +72,8 @@ impl Reactor {
     /// assert!(twistor::reactor::Reactor::current().is_none());
     /// ```
     pub fn current() -> Option<Self> {
-        RUNNING.with_borrow(|running| running.last().cloned())
+        // while the thread's storage is being torn down no reactor is running
+        RUNNING.try_with(|running| running.borrow().last().cloned()).ok().flatten()
     }
 
     /// Runs turns until [`stop`](Self::stop), SIGINT or SIGTERM. It may be run again afterwards;
@@ -380,9 +381,10 @@ impl Remote {
     /// Returns whether the caller is in the reactor's thread, inside one of its turns.
     #[doc(alias = "isInIOThread")]
     pub fn is_in_reactor_thread(&self) -> bool {
-        RUNNING.with_borrow(|running| {
-            running.iter().any(|reactor| Arc::ptr_eq(&reactor.0.inbox, &self.0))
-        })
+        let is_running = |running: &RefCell<Vec<Reactor>>| {
+            running.borrow().iter().any(|reactor| Arc::ptr_eq(&reactor.0.inbox, &self.0))
+        };
+        RUNNING.try_with(is_running).unwrap_or(false)
     }
 }
 

@@ -44,7 +44,7 @@ const FREE_BUFFERS: usize = 16;
 const LARGEST_FREE: usize = 64 * 1024;
 
 fn nothing() -> Rc<Vec<u8>> {
-    NOTHING.with(Rc::clone)
+    NOTHING.try_with(Rc::clone).unwrap_or_default()
 }
 
 impl FramingState {
@@ -71,7 +71,7 @@ impl FramingState {
             bytes.extend_from_slice(data);
             return;
         }
-        let mut fresh = FREE.with(FreeList::take).unwrap_or_default();
+        let mut fresh = FREE.try_with(FreeList::take).ok().flatten().unwrap_or_default();
         let rest = slot.get(self.start.replace(0)..).unwrap_or_default();
         // nobody else holds a buffer of the free list
         if let Some(bytes) = Rc::get_mut(&mut fresh) {
@@ -107,7 +107,7 @@ impl FramingState {
             if Rc::get_mut(&mut bytes)
                 .is_some_and(|bytes| (1..=LARGEST_FREE).contains(&bytes.capacity()))
             {
-                FREE.with(|free| free.put(bytes));
+                let _ = FREE.try_with(|free| free.put(bytes));
             }
         }
     }

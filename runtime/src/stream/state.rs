@@ -242,7 +242,8 @@ impl Stream {
         peer: Address,
         host: Option<Rc<Address>>,
     ) -> Rc<Self> {
-        let mut stream = FREE.with(FreeList::take).unwrap_or_else(|| Rc::new(Self::blank()));
+        let mut stream =
+            FREE.try_with(FreeList::take).ok().flatten().unwrap_or_else(|| Rc::new(Self::blank()));
         // nobody else holds the stream yet
         if let Some(stream) = Rc::get_mut(&mut stream) {
             let short = matches!(peer, Address::Unix(_));
@@ -329,7 +330,8 @@ impl Stream {
             drop_guarded(framing.take());
             drop_guarded(cold.take());
         }
-        FREE.with(|free| free.put(self));
+        // while the thread's storage is being torn down there is no list
+        let _ = FREE.try_with(|free| free.put(self));
     }
 
     pub(super) fn lifecycle(&self) -> Lifecycle {

@@ -1,6 +1,6 @@
 //! A reactor over virtual time and memory.
 use super::memory_net::Net;
-use crate::reactor::Reactor;
+use crate::{error::ReactorClosed, reactor::Reactor};
 use std::{fmt, rc::Rc, time::Duration};
 
 /// A [`Reactor`] over virtual time and connections in memory: it is deterministic, and an hour of
@@ -59,8 +59,10 @@ impl MemoryReactor {
     /// # Panics
     /// Panics inside a turn of the same reactor.
     pub fn turn(&self) {
-        if let Err(failure) = self.reactor.iterate(Duration::ZERO) {
-            panic!("{failure}");
+        match self.reactor.iterate(Duration::ZERO) {
+            // a closed reactor has nothing left to do
+            Err(failure) if !failure.check::<ReactorClosed>() => panic!("{failure}"),
+            _ => {}
         }
     }
 
