@@ -7,10 +7,12 @@ pub use crate::{
         ClientEndpoint, ServerEndpoint, client_from_string, connect_protocol, server_from_string,
     },
     failure::Failure,
-    inline_callbacks, protocol,
+    inline_callbacks,
     protocol::{Handle, Protocol, Transport},
     reactor::Reactor,
     return_value,
     task::Args,
     yield_,
 };
+// the macro alone: with the module of the same name, another glob import would be ambiguous
+pub use twistor_macros::protocol;
